@@ -1,0 +1,132 @@
+//! What travels through the `EVENTS` ring, kernel to user space: a [`Head`], then what its [`Kind`] says.
+//!
+//! | kind            | after the head                                         |
+//! |-----------------|--------------------------------------------------------|
+//! | `KIND_DATA`     | `copied` payload bytes                                 |
+//! | `KIND_LISTEN`   | a [`Peers`], then `copied` payload bytes               |
+//! | `KIND_OPEN`     | a [`Peers`]                                            |
+//! | `KIND_CLOSE`    | a [`Close`]                                            |
+//! | `KIND_FAILED`   | a [`Peers`]; the reason is in `Head::len`              |
+//!
+//! A ring record may be longer than its content: data records come in the size classes [`CLASSES`].
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// TCP payload of an established connection, or the news that some was not copied.
+pub const KIND_DATA: u8 = 1;
+/// TCP payload that reached the listening socket, before the connection has a socket of its own.
+pub const KIND_LISTEN: u8 = 2;
+/// A connection is established, or (with [`FLAG_JOINED`]) was first met in the middle.
+pub const KIND_OPEN: u8 = 3;
+/// A connection's socket reached `TCP_CLOSE`.
+pub const KIND_CLOSE: u8 = 4;
+/// A `connect()` that never reached `ESTABLISHED`.
+pub const KIND_FAILED: u8 = 5;
+
+/// Direction of [`Head::dir`]: from the network to the application.
+pub const INGRESS: u8 = 0;
+/// Direction of [`Head::dir`]: from the application to the network.
+pub const EGRESS: u8 = 1;
+
+/// The segment carried FIN: `seq + len` ends its direction.
+pub const FLAG_FIN: u8 = 1;
+/// The segment carried RST, or (on `KIND_CLOSE`) one was seen or sent.
+pub const FLAG_RST: u8 = 2;
+/// The segment carried PSH.
+pub const FLAG_PSH: u8 = 4;
+/// The connection is older than the programs: its beginning was not seen.
+pub const FLAG_JOINED: u8 = 8;
+
+/// Neither end of the connection is known to have called `connect()` or `listen()`.
+pub const ROLE_UNKNOWN: u8 = 0;
+/// The socket called `connect()`.
+pub const ROLE_CLIENT: u8 = 1;
+/// The socket came out of a listening one.
+pub const ROLE_SERVER: u8 = 2;
+/// How many roles there are.
+pub const ROLES: u32 = 3;
+
+/// `Head::len` of `KIND_FAILED`: the peer answered with RST (`ECONNREFUSED`).
+pub const FAILED_REFUSED: u32 = 0;
+/// `Head::len` of `KIND_FAILED`: the retransmission limit passed (`ETIMEDOUT`).
+pub const FAILED_TIMEOUT: u32 = 1;
+/// `Head::len` of `KIND_FAILED`: the application closed the socket first.
+pub const FAILED_CANCELLED: u32 = 2;
+/// `Head::len` of `KIND_FAILED`: an ICMP error ended it (`EHOSTUNREACH`, `ENETUNREACH`).
+pub const FAILED_UNREACHABLE: u32 = 3;
+/// How many reasons there are.
+pub const FAILURES: u32 = 4;
+
+/// Sizes in bytes that a data record is reserved at: `bpf_ringbuf_reserve` wants a constant.
+pub const CLASSES: [usize; 4] = [256, 1024, 4096, 16384];
+
+/// The beginning of every record.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Head {
+    /// `CLOCK_MONOTONIC`, ns: when the program ran.
+    pub at_ns: u64,
+    /// Socket cookie; 0 on `KIND_LISTEN`.
+    pub cookie: u64,
+    /// TCP sequence number of the first byte that the record stands for.
+    pub seq: u32,
+    /// How many payload bytes the record stands for, copied or not.
+    pub len: u32,
+    /// Everything before this sequence number is settled and will not be seen again: `rcv_nxt` (ingress) or
+    /// `snd_nxt` (egress) when the program ran.
+    pub edge: u32,
+    /// How many of the `len` bytes, counted from the first, follow in the record.
+    pub copied: u32,
+    /// One of `KIND_…`.
+    pub kind: u8,
+    /// `INGRESS` or `EGRESS`.
+    pub dir: u8,
+    /// One of `ROLE_…`.
+    pub role: u8,
+    /// `FLAG_…`, or-ed.
+    pub flags: u8,
+    /// Bytes of this direction that lie before `seq`, were seen, and were by a verdict's `skip_until` not reported.
+    pub skipped: u32,
+}
+
+/// Who talks to whom. Addresses are IPv6, IPv4 ones mapped (RFC 4291, 2.5.5.2); ports are in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Peers {
+    /// The application's side.
+    pub local_addr: [u8; 16],
+    /// The other side.
+    pub remote_addr: [u8; 16],
+    /// The application's side.
+    pub local_port: u16,
+    /// The other side.
+    pub remote_port: u16,
+    /// Thread group id in the initial PID namespace, 0 if not known.
+    pub tgid: u32,
+    /// cgroup v2 id of the process that made the socket, 0 if not known.
+    pub cgroup: u64,
+    /// Network namespace cookie, 0 if not known.
+    pub netns: u64,
+    /// Sequence number of the next byte to come in when the connection was met.
+    pub in_seq: u32,
+    /// Sequence number of the next byte to go out when the connection was met.
+    pub out_seq: u32,
+}
+
+/// The socket's own account at its end.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Close {
+    /// Payload bytes received and acknowledged since the connection was met.
+    pub in_bytes: u64,
+    /// Payload bytes sent since the connection was met.
+    pub out_bytes: u64,
+    /// Segments sent again (`tcp_sock::total_retrans`).
+    pub retransmits: u32,
+    /// Smoothed round-trip time, µs.
+    pub srtt_us: u32,
+}
+
+const _: () = assert!(size_of::<Head>() == 40);
+const _: () = assert!(size_of::<Peers>() == 64);
+const _: () = assert!(size_of::<Close>() == 24);

@@ -1,0 +1,13 @@
+//! The pure layers of `sidecar`: values and functions of their inputs. No clock, no I/O, no environment; cargo holds
+//! the fence (this crate has neither tokio nor aya), `cargo xtask tidy` the order of the layers inside it.
+//!
+//! From the bottom: [`model`] (plain values) · [`event`] (records to events), [`protocol`] (bytes to exchanges),
+//! [`signal`] (exchanges to series), [`config`] (what the user asked for) · [`flow`] (events to bytes in order).
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod event;
+pub mod flow;
+pub mod model;
+pub mod protocol;
+pub mod signal;

@@ -1,0 +1,111 @@
+//! One request and what came of it.
+
+use super::Ktime;
+
+/// The first bytes of a request were understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// When the request's first byte passed.
+    pub at: Ktime,
+}
+
+/// A request that is over, whichever way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// When the request's first byte passed.
+    pub started: Ktime,
+    /// When the request's last byte passed, if it did.
+    pub requested: Option<Ktime>,
+    /// When the (final) response's first byte passed, if it did.
+    pub answered: Option<Ktime>,
+    /// When the exchange was over: the response's last byte, or what ended it instead.
+    pub ended: Ktime,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What the protocol says of it.
+    pub detail: Detail,
+}
+
+/// What became of a request. Names of `error.type` are in `signal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The response was seen to its end (or to where the connection properly ended it).
+    Complete,
+    /// The response began, and its end was cut off by a close or reset.
+    Truncated,
+    /// The connection was closed before any response.
+    Unanswered,
+    /// The connection was reset before any response.
+    Reset,
+    /// The response went by in bytes that were not captured: nothing is known of it.
+    NotObserved,
+    /// The request itself was never finished by the client.
+    Aborted,
+}
+
+/// What only one protocol has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// HTTP, any version.
+    Http(Http),
+}
+
+/// The parts of an HTTP exchange that metrics and spans use. Nothing else leaves the parser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Request method.
+    pub method: Method,
+    /// Version of the response, or of the request while there is none.
+    pub version: HttpVersion,
+    /// Status code of the final response, 100 to 999 as it was on the wire; `None` if no response was seen.
+    pub status: Option<u16>,
+    /// `Host` (or the authority of an absolute-form target), at most 255 bytes, lower case; without a port.
+    pub host: Option<Box<str>>,
+    /// The port of `Host`, if it names one.
+    pub port: Option<u16>,
+    /// The target's path without its query, at most 1024 bytes; only where spans are wanted.
+    pub path: Option<Box<str>>,
+    /// `traceparent`, if it was sent and well-formed.
+    pub parent: Option<TraceParent>,
+    /// Bytes of the request's body (after chunked coding was removed), as far as it was seen.
+    pub request_body: u64,
+    /// The same of the response's.
+    pub response_body: u64,
+}
+
+/// Version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// A method that the semantic conventions list (RFC 9110 and PATCH of RFC 5789), or any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the methods")]
+pub enum Method {
+    Connect,
+    Delete,
+    Get,
+    Head,
+    Options,
+    Patch,
+    Post,
+    Put,
+    Trace,
+    Query,
+    Other,
+}
+
+/// W3C Trace Context, level 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraceParent {
+    /// Trace id, not all zero.
+    pub trace: [u8; 16],
+    /// Parent span id, not all zero.
+    pub span: [u8; 8],
+    /// Trace flags; bit 0 is `sampled`.
+    pub flags: u8,
+}

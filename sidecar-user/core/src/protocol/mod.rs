@@ -1,0 +1,161 @@
+//! Protocols: bytes in order to exchanges. A protocol is one folder and one row of [`ALL`].
+//!
+//! Parsing never fails. A parser yields signals, asks for more, or gives up; whatever it is given, it does not panic
+//! and holds no more than its [`Limits`].
+
+mod detect;
+pub mod http1;
+pub mod tls;
+
+pub use detect::{Detection, Detector};
+
+use crate::model::{Exchange, Ktime, Side, Start};
+
+/// Every protocol that is understood, by rank: where two rows say yes to the same bytes, the upper one is taken.
+pub const ALL: &[&Protocol] = &[&http1::PROTOCOL, &tls::PROTOCOL];
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Protocol {
+    /// Its name in metrics: `network.protocol.name` of the semantic conventions where they have one.
+    pub name: &'static str,
+    /// Is this it? Asked with the first bytes of both sides, as far as they have come; pure.
+    pub detect: fn(client: &[u8], server: &[u8]) -> Detect,
+    /// What becomes of a connection that speaks it.
+    pub then: Then,
+}
+
+/// What becomes of a connection once its protocol is known.
+#[derive(Clone, Copy, Debug)]
+pub enum Then {
+    /// A parser reads it.
+    Parse(fn(Limits, Birth) -> Box<dyn Parser>),
+    /// It is encrypted: only TCP's own account is kept.
+    Encrypted,
+}
+
+/// Where in a connection's life the first bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Birth {
+    /// Its beginning was seen: the first bytes are the protocol's first.
+    Seen,
+    /// It was met in the middle: the first bytes may be the middle of anything.
+    Joined,
+}
+
+/// The answer of [`Protocol::detect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detect {
+    /// Whatever comes, it is not.
+    No,
+    /// It may be; ask again when there is more.
+    NeedMore,
+    /// It is.
+    Yes,
+}
+
+/// What a parser may hold and should keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest start line and header section that is held, bytes.
+    pub head_bytes: usize,
+    /// Requests without their response that are held per connection.
+    pub outstanding: usize,
+    /// Keep the target's path (spans want it).
+    pub paths: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { head_bytes: 16 * 1024, outstanding: 256, paths: true }
+    }
+}
+
+/// What a parser has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A request began. Each is followed by one `Finished`.
+    Started(Start),
+    /// The oldest request that was started and not finished is over (HTTP/1 answers in order).
+    Finished(Exchange),
+}
+
+/// What a parser made of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Step {
+    /// Go on, or not.
+    pub next: Next,
+    /// How many of the bytes that this call spoke of lie inside messages that the parser read or knows the length
+    /// of. Never more than it was given.
+    pub explained: u64,
+    /// What it wants to see of each side's bytes from here on ([`Side::index`]).
+    pub want: [Want; 2],
+}
+
+/// Whether a parser goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Give me what comes.
+    Continue,
+    /// The connection speaks something else from here on (Upgrade, CONNECT), or was never this: no more calls but
+    /// `close`.
+    Opaque,
+}
+
+/// How much of a side's bytes a parser wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The beginning of each turn is enough: messages alternate.
+    Heads,
+    /// All of it.
+    Stream,
+    /// Nothing of the next n bytes: they are a body whose length is known. Then as before.
+    Skip(u64),
+}
+
+/// One connection's parser. `at` is the time of the packet that brought the bytes.
+pub trait Parser: Send {
+    /// The next bytes of `side`, in order.
+    fn push(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> Step;
+    /// The next `n` bytes of `side` went by and were, by design, not copied.
+    fn skipped(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step;
+    /// The next `n` bytes of `side` were lost. Inside a body of known length this is as good as skipped.
+    fn gap(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step;
+    /// `side` sent its last byte (FIN).
+    fn end(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) -> Step;
+    /// The connection is gone. Whatever was started is finished here.
+    fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>);
+    /// Counts of what was odd, by a reason from a fixed set, since the last call.
+    fn oddities(&mut self) -> Oddities {
+        Oddities::default()
+    }
+}
+
+/// How a connection went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// FIN from both sides, or the application closed it in order.
+    Closed,
+    /// RST, or a time-out.
+    Reset,
+    /// It is no longer followed (a bound was reached, the daemon stops): nothing is known of its end.
+    Forgotten,
+}
+
+/// Things a parser met that are not exchanges. Each is a counter's increment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Responses to no known request (the connection was joined in the middle, or a request was lost).
+    pub orphan_responses: u32,
+    /// Heads that were not well-formed.
+    pub malformed: u32,
+    /// Heads longer than [`Limits::head_bytes`].
+    pub oversized: u32,
+    /// Requests past [`Limits::outstanding`].
+    pub overflow: u32,
+    /// Times that the parser lost its place and found it again.
+    pub resyncs: u32,
+    /// Bytes passed over, on a connection joined in the middle, before the first message boundary.
+    pub before_join: u64,
+}

@@ -1,0 +1,9 @@
+//! TLS, seen from outside: recognised, never opened.
+use super::{Detect, Protocol, Then};
+
+/// The row of the table.
+pub const PROTOCOL: Protocol = Protocol { name: "tls", detect, then: Then::Encrypted };
+
+fn detect(_client: &[u8], _server: &[u8]) -> Detect {
+    Detect::No
+}

@@ -1,0 +1,3 @@
+//! The sidecar daemon.
+
+fn main() {}

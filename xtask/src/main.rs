@@ -1,0 +1,3 @@
+//! xtask stub
+
+fn main() {}
