@@ -14,6 +14,10 @@ pub struct Control {
     pub budget: u32,
     /// Fill of the ring, in bytes, above which a record wakes the reader.
     pub wake_above: u32,
+    /// Fill of the ring, in bytes, above which only the beginning of a packet is copied.
+    pub shed_above: u32,
+    /// Explicit padding.
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<Control>() == 24);

@@ -8,7 +8,7 @@
 //! | `KIND_CLOSE`    | a [`Close`]                                            |
 //! | `KIND_FAILED`   | a [`Peers`]; the reason is in `Head::len`              |
 //!
-//! A ring record may be longer than its content: data records come in the size classes [`CLASSES`].
+//! A ring record may be longer than its content: data records come with room for one of [`ROOMS`] bytes.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -57,8 +57,8 @@ pub const FAILED_UNREACHABLE: u32 = 3;
 /// How many reasons there are.
 pub const FAILURES: u32 = 4;
 
-/// Sizes in bytes that a data record is reserved at: `bpf_ringbuf_reserve` wants a constant.
-pub const CLASSES: [usize; 4] = [256, 1024, 4096, 16384];
+/// Room for payload, in bytes, that a data record is reserved with: `bpf_ringbuf_reserve` wants a constant.
+pub const ROOMS: [usize; 5] = [256, 1024, 4096, 16384, 65536];
 
 /// The beginning of every record.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
