@@ -1,0 +1,201 @@
+//! Records into the ring.
+
+use core::{ffi::c_void, mem::offset_of, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::{
+        bpf_ktime_get_ns, bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_skb_load_bytes,
+    },
+};
+use sidecar_ebpf::abi::{
+    count as slot,
+    record::{Close, Head, Peers, ROOMS},
+};
+
+use crate::{
+    count,
+    maps::{EVENTS, WAKE},
+    who,
+};
+
+const HEAD: usize = size_of::<Head>();
+/// Of a packet larger than this (BIG TCP) the rest counts as not copied.
+const LARGEST: u32 = ROOMS[4] as u32;
+/// What is still copied of a packet when the ring is crowded.
+const SMALL: u32 = ROOMS[1] as u32;
+
+/// A head with the time and the socket filled in.
+#[inline(always)]
+pub(crate) fn head(kind: u8, cookie: u64, role: u8, flags: u8) -> Head {
+    // SAFETY: no preconditions.
+    let at_ns = unsafe { bpf_ktime_get_ns() };
+    Head { at_ns, cookie, seq: 0, len: 0, edge: 0, copied: 0, kind, dir: 0, role, flags, skipped: 0 }
+}
+
+/// `KIND_OPEN` and `KIND_FAILED`. False if the ring was full.
+#[inline(always)]
+pub(crate) fn peers(head: &Head, peers: &Peers) -> bool {
+    fixed(head, peers)
+}
+
+/// `KIND_CLOSE`.
+#[inline(always)]
+pub(crate) fn close(head: &Head, close: &Close) {
+    fixed(head, close);
+}
+
+/// `KIND_DATA` without payload.
+#[inline(always)]
+pub(crate) fn bare(head: &Head) {
+    let Some(record) = reserve::<HEAD>() else { return };
+    // SAFETY: `record` has room for a head.
+    unsafe { ptr::write(record.cast(), *head) };
+    submit(record);
+}
+
+/// `KIND_DATA` with `copy` bytes from `offset` of the packet. `head.len` is the length of the whole.
+#[inline(always)]
+pub(crate) fn payload(skb: *mut c_void, head: &mut Head, offset: u32, copy: u32) {
+    head.copied = if copy > LARGEST { LARGEST } else { copy };
+    if head.copied > SMALL && is_crowded() {
+        count::add(slot::SHED, u64::from(head.copied - SMALL));
+        head.copied = SMALL;
+    }
+    by_room(skb, head, None, offset);
+}
+
+/// `KIND_LISTEN`: at most the largest room of it.
+#[inline(always)]
+pub(crate) fn listen(skb: *mut c_void, head: &mut Head, peers: &Peers, offset: u32) {
+    head.copied = if head.len > LARGEST { LARGEST } else { head.len };
+    by_room(skb, head, Some(peers), offset);
+}
+
+#[inline(always)]
+fn by_room(skb: *mut c_void, head: &Head, peers: Option<&Peers>, offset: u32) {
+    match head.copied as usize {
+        0 => bare(head),
+        n if n <= ROOMS[0] => piece::<{ ROOMS[0] }>(skb, head, peers, offset),
+        n if n <= ROOMS[1] => piece::<{ ROOMS[1] }>(skb, head, peers, offset),
+        n if n <= ROOMS[2] => piece::<{ ROOMS[2] }>(skb, head, peers, offset),
+        n if n <= ROOMS[3] => piece::<{ ROOMS[3] }>(skb, head, peers, offset),
+        _ => piece::<{ ROOMS[4] }>(skb, head, peers, offset),
+    }
+}
+
+/// One record with room for `ROOM` bytes (a power of two) of payload.
+#[inline(always)]
+fn piece<const ROOM: usize>(skb: *mut c_void, head: &Head, peers: Option<&Peers>, offset: u32) {
+    let fixed = HEAD + if peers.is_some() { size_of::<Peers>() } else { 0 };
+    let record = if peers.is_some() {
+        reserve_bytes(HEAD + size_of::<Peers>() + ROOM)
+    } else {
+        reserve_bytes(HEAD + ROOM)
+    };
+    let Some(record) = record else { return };
+    // SAFETY: `record` has room for head and peers.
+    unsafe { ptr::write(record.cast(), *head) };
+    if let Some(peers) = peers {
+        let to = record.wrapping_byte_add(HEAD).cast::<Peers>();
+        // SAFETY: as above.
+        unsafe { ptr::write(to, *peers) };
+    }
+    // The verifier wants to see that the length is 1..=ROOM, in arithmetic that LLVM cannot prove away. And it must
+    // not trace the length back to how it was decided, or it walks each path to here by itself: so the number is
+    // read back from the record, of which the verifier knows nothing.
+    let copied = record.wrapping_byte_add(offset_of!(Head, copied)).cast::<u32>();
+    // SAFETY: written above.
+    let len = (unsafe { copied.read_volatile() }.wrapping_sub(1) & (ROOM as u32 - 1)) + 1;
+    let to = record.wrapping_byte_add(fixed);
+    // SAFETY: `to` has ROOM bytes, `len` is at most that; the kernel checks the packet's bounds.
+    if unsafe { bpf_skb_load_bytes(skb, offset, to, len) } != 0 {
+        // SAFETY: reserved above, not used afterwards.
+        unsafe { bpf_ringbuf_discard(record, u64::from(BPF_RB_NO_WAKEUP)) };
+        count::add(slot::UNREADABLE, 1);
+        return;
+    }
+    submit(record);
+}
+
+#[inline(always)]
+fn fixed<T: Copy>(head: &Head, body: &T) -> bool {
+    let Some(record) = reserve_bytes(HEAD + size_of::<T>()) else { return false };
+    // SAFETY: `record` has room for both.
+    unsafe { ptr::write(record.cast(), *head) };
+    let to = record.wrapping_byte_add(HEAD).cast::<T>();
+    // SAFETY: as above.
+    unsafe { ptr::write(to, *body) };
+    submit(record);
+    true
+}
+
+/// The ring is so full that what is left of it is for heads: better to miss the middle of a body than a request.
+#[inline(always)]
+fn is_crowded() -> bool {
+    let Some(control) = who::control() else { return false };
+    EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(control.shed_above)
+}
+
+#[inline(always)]
+fn reserve<const N: usize>() -> Option<*mut c_void> {
+    reserve_bytes(N)
+}
+
+/// `size` must be a constant where this is inlined.
+#[inline(always)]
+fn reserve_bytes(size: usize) -> Option<*mut c_void> {
+    let ring = ptr::from_ref(&EVENTS).cast_mut().cast::<c_void>();
+    // SAFETY: `ring` is the map; the verifier tracks the reservation.
+    let record = unsafe { bpf_ringbuf_reserve(ring, size as u64, 0) };
+    if record.is_null() {
+        count::add(slot::RING_FULL, 1);
+        return None;
+    }
+    Some(record)
+}
+
+#[inline(always)]
+fn submit(record: *mut c_void) {
+    // SAFETY: reserved by the caller and given up here.
+    unsafe { bpf_ringbuf_submit(record, wake()) }
+}
+
+/// The word in `WAKE`: the reader comes by itself.
+const RUNNING: u32 = 0;
+/// The reader sleeps: the next record wakes it.
+const ARMED: u32 = 1;
+/// It was woken because the ring filled up, and has not come yet.
+const WOKEN: u32 = 2;
+
+/// The next record wakes the reader, as if it slept.
+#[inline(always)]
+pub(crate) fn hurry() {
+    if let Some(word) = WAKE.get_ptr_mut(0) {
+        // SAFETY: the verifier proved the pointer.
+        unsafe { word.write_volatile(ARMED) };
+    }
+}
+
+/// A wake-up costs more than all the rest of a record, so there is one only for a sleeping reader and for a ring that
+/// fills faster than the reader's pace.
+#[inline(always)]
+fn wake() -> u64 {
+    let Some(word) = WAKE.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the verifier proved the pointer. A race costs one wake-up more.
+    let state = unsafe { word.read_volatile() };
+    let next = match state {
+        ARMED => RUNNING,
+        WOKEN => return u64::from(BPF_RB_NO_WAKEUP),
+        _ => {
+            let mark = who::control().map_or(u64::MAX, |control| u64::from(control.wake_above));
+            if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) <= mark {
+                return u64::from(BPF_RB_NO_WAKEUP);
+            }
+            WOKEN
+        }
+    };
+    // SAFETY: as above.
+    unsafe { word.write_volatile(next) };
+    u64::from(BPF_RB_FORCE_WAKEUP)
+}

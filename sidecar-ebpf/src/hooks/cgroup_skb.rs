@@ -1,0 +1,245 @@
+//! Packets of the application's sockets, both ways.
+
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_tcp_sock},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use aya_log_ebpf::debug;
+use sidecar_ebpf::abi::{
+    count as slot,
+    record::{
+        EGRESS, FLAG_FIN, FLAG_JOINED, FLAG_PSH, FLAG_RST, Head, INGRESS, KIND_DATA, KIND_LISTEN, KIND_OPEN,
+        Peers, ROLE_SERVER,
+    },
+};
+
+use super::{PASS, peers};
+use crate::{
+    conn::{self, ANNOUNCED, Conn, Counters, Decision, JOINED},
+    count, emit,
+    maps::CONN,
+    packet::{self, Segment},
+    verdict, who,
+};
+
+const IPPROTO_TCP: u32 = 6;
+const TCP_SYN_SENT: u32 = 2;
+const TCP_SYN_RECV: u32 = 3;
+const TCP_CLOSE: u32 = 7;
+const TCP_LISTEN: u32 = 10;
+
+#[cgroup_skb(ingress)]
+pub(crate) fn skb_in(ctx: SkBuffContext) -> i32 {
+    observe::<{ INGRESS as usize }>(&ctx);
+    PASS
+}
+
+#[cgroup_skb(egress)]
+pub(crate) fn skb_out(ctx: SkBuffContext) -> i32 {
+    observe::<{ EGRESS as usize }>(&ctx);
+    PASS
+}
+
+/// `None` is an ordinary way out: the packet is none of ours.
+#[inline(always)]
+fn observe<const DIR: usize>(ctx: &SkBuffContext) -> Option<()> {
+    let sk = socket(ctx)?;
+    let segment = packet::segment(ctx)?;
+    let control_bits = segment.flags & (packet::SYN | packet::FIN | packet::RST) != 0;
+    if segment.len == 0 && !control_bits {
+        if DIR == EGRESS as usize {
+            acknowledged(sk);
+        }
+        return None;
+    }
+    // SAFETY: the verifier proved `sk` a full socket.
+    let state = unsafe { (*sk).state };
+    if state == TCP_LISTEN {
+        if DIR == INGRESS as usize && segment.len != 0 && !who::is_own(sk) {
+            listening(ctx, sk, &segment);
+        }
+        return None;
+    }
+    let conn = match CONN.get(sk) {
+        Some(conn) => conn,
+        None if segment.len == 0 => return None,
+        None => join(ctx, sk, state)?,
+    };
+    // SAFETY: `sk` is a full TCP socket.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    let counters = Counters::of(tcp);
+    let verdict = verdict::changed::<DIR>(conn, segment.len);
+    let decision = Conn::locked(conn, |conn| conn.decide::<DIR>(&segment, counters, verdict.as_ref()));
+    count::seen(&decision.seen);
+    report::<DIR>(ctx, sk, conn, &segment, counters, &decision);
+    None
+}
+
+#[inline(always)]
+fn socket(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    // SAFETY: `sk` may be read in every program of this type.
+    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: not null.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: a full socket.
+    if unsafe { (*sk).protocol } != IPPROTO_TCP {
+        return None;
+    }
+    Some(sk)
+}
+
+/// A bare ACK goes out: the moment at which `rcv_nxt` shows that the last payload was accepted.
+#[inline(always)]
+fn acknowledged(sk: *mut bpf_sock) {
+    let Some(conn) = CONN.get(sk) else { return };
+    // SAFETY: `sk` is a full TCP socket.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return;
+    }
+    let counters = Counters::of(tcp);
+    // SAFETY: the verifier proved `conn`; a stale answer is put right at the next look.
+    if unsafe { (*conn).lanes[INGRESS as usize].edge } == counters.rcv_nxt {
+        return;
+    }
+    let seen = Conn::locked(conn, |conn| conn.look(counters));
+    count::seen(&seen);
+}
+
+/// Data on a listening socket: deferred accept, fast open, or the handshake's last ACK carried it. The connection has
+/// no socket yet, so nothing is kept of it here: user space joins it by both ends' addresses.
+#[inline(always)]
+fn listening(ctx: &SkBuffContext, sk: *mut bpf_sock, segment: &Segment) -> Option<()> {
+    let (local_addr, remote_addr, local_port, remote_port) = packet::ingress_ends(ctx, segment)?;
+    let who = who::of(sk);
+    // SAFETY: helper without preconditions.
+    let netns = unsafe { bpf_get_netns_cookie(packet::raw(ctx)) };
+    let (tgid, cgroup) = (who.tgid, who.cgroup);
+    let peers = Peers {
+        local_addr,
+        remote_addr,
+        local_port,
+        remote_port,
+        tgid,
+        cgroup,
+        netns,
+        in_seq: segment.seq,
+        out_seq: 0,
+    };
+    let mut head = emit::head(KIND_LISTEN, 0, ROLE_SERVER, flags(segment));
+    head.dir = INGRESS;
+    head.seq = segment.seq;
+    head.len = segment.len;
+    head.edge = segment.seq;
+    emit::listen(packet::raw(ctx), &mut head, &peers, segment.offset);
+    debug!(ctx, "{} bytes on a listening socket, port {}", segment.len, local_port);
+    Some(())
+}
+
+/// State for a connection that is older than the programs.
+#[inline(always)]
+fn join(ctx: &SkBuffContext, sk: *mut bpf_sock, state: u32) -> Option<*mut Conn> {
+    if matches!(state, TCP_SYN_SENT | TCP_SYN_RECV | TCP_CLOSE) || who::is_own(sk) {
+        return None;
+    }
+    let who = who::of(sk);
+    let role = who.role as u8;
+    let start = verdict::start(&peers(sk, &who), role);
+    // SAFETY: helper without preconditions.
+    let cookie = unsafe { bpf_get_socket_cookie(packet::raw(ctx)) };
+    let mut fresh = conn::new(cookie, role, JOINED, &start);
+    // SAFETY: `sk` is a full TCP socket.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    fresh.meet(Counters::of(tcp));
+    let Some(conn) = CONN.get_or(sk, &mut fresh) else {
+        count::add(slot::NO_STORAGE, 1);
+        return None;
+    };
+    count::add(slot::JOINED, 1);
+    debug!(ctx, "joined connection {}", cookie);
+    Some(conn)
+}
+
+/// Carries the decision out.
+#[inline(always)]
+fn report<const DIR: usize>(
+    ctx: &SkBuffContext,
+    sk: *mut bpf_sock,
+    conn: *mut Conn,
+    segment: &Segment,
+    counters: Counters,
+    decision: &Decision,
+) {
+    // SAFETY: the verifier proved `conn`; cookie never changes.
+    let cookie = unsafe { (*conn).cookie };
+    let role = decision.seen.role;
+    let mut head = emit::head(KIND_DATA, cookie, role, 0);
+    head.dir = DIR as u8;
+    head.edge = if DIR == EGRESS as usize { counters.snd_nxt } else { counters.rcv_nxt };
+    if decision.announce && !announce(sk, conn, &head, counters) {
+        return;
+    }
+    if decision.held.1 != 0 {
+        let mut held = head;
+        held.dir = decision.held_dir;
+        (held.seq, held.len) = decision.held;
+        held.edge = if held.dir == EGRESS { counters.snd_nxt } else { counters.rcv_nxt };
+        emit::bare(&held);
+    }
+    if decision.from == u32::MAX {
+        return;
+    }
+    if decision.is_urgent {
+        emit::hurry();
+    }
+    head.flags = flags(segment);
+    head.seq = segment.seq.wrapping_add(decision.from);
+    head.len = segment.len.wrapping_sub(decision.from);
+    head.skipped = decision.skipped;
+    emit::payload(packet::raw(ctx), &mut head, segment.offset + decision.from, decision.copy);
+}
+
+/// Tells user space of a connection that it does not know. False if the ring had no room: the next packet tries again.
+#[inline(always)]
+fn announce(sk: *mut bpf_sock, conn: *mut Conn, data: &Head, counters: Counters) -> bool {
+    let mut peers = peers(sk, &who::of(sk));
+    (peers.in_seq, peers.out_seq) = (counters.rcv_nxt, counters.snd_nxt);
+    let mut head = *data;
+    head.kind = KIND_OPEN;
+    // SAFETY: the verifier proved `conn`; JOINED never changes.
+    head.flags = if unsafe { (*conn).flags } & JOINED != 0 { FLAG_JOINED } else { 0 };
+    let told = emit::peers(&head, &peers);
+    if !told {
+        Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
+    }
+    told
+}
+
+#[inline(always)]
+fn flags(segment: &Segment) -> u8 {
+    let mut flags = 0;
+    if segment.flags & packet::FIN != 0 {
+        flags |= FLAG_FIN;
+    }
+    if segment.flags & packet::RST != 0 {
+        flags |= FLAG_RST;
+    }
+    if segment.flags & packet::PSH != 0 {
+        flags |= FLAG_PSH;
+    }
+    flags
+}

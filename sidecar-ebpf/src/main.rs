@@ -1,0 +1,38 @@
+//! The BPF programs. Every entry is a shim: it tries, counts, and lets the traffic pass; none can refuse a packet,
+//! a socket or a connection.
+//!
+//! | program        | hook                    | what it adds                                     |
+//! |----------------|-------------------------|--------------------------------------------------|
+//! | `skb_in/out`   | `cgroup_skb`            | payload, turns, the sockets' own byte counters   |
+//! | `sk_create`    | `cgroup/sock_create`    | `WHO`                                            |
+//! | `sk_bind4/6`   | `cgroup/post_bind4/6`   | `WHO` of sockets older than the programs         |
+//! | `sk_release`   | `cgroup/sock_release`   | that the application let go of a socket          |
+//! | `sk_connect4/6`| `cgroup/connect4/6`     | `WHO`, client role                               |
+//! | `tcp_ops`      | `sock_ops`              | open, close, failed connect, listener's role     |
+#![no_std]
+#![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![expect(
+    unsafe_code,
+    reason = "the kernel's helpers and contexts are raw pointers; each use names its guarantor"
+)]
+
+mod conn;
+mod count;
+mod emit;
+mod hooks;
+mod maps;
+mod packet;
+mod verdict;
+mod who;
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program from which this can be reached.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,91 @@
+//! The maps. Names are at most 15 characters, so that `bpftool map` shows what the source says.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, bpf_sock},
+    helpers::generated::bpf_sk_storage_get,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use sidecar_ebpf::abi::{control::Control, count, verdict, who::Who};
+
+use crate::conn::Conn;
+
+/// Records, kernel to user space. User space sets the size.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+/// Settings; one entry, written by user space only.
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+/// The wake-up word, one entry: see `emit::wake`.
+#[map]
+pub(crate) static WAKE: Array<u32> = Array::with_max_entries(1, 0);
+/// Counters that no record carries.
+#[map]
+pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(count::SLOTS, 0);
+/// The application's bytes, by role and class.
+#[map]
+pub(crate) static TRAFFIC: PerCpuArray<count::Traffic> = PerCpuArray::with_max_entries(count::TRAFFIC, 0);
+/// What user space decided of a connection, by socket cookie. User space bounds it.
+#[map]
+pub(crate) static VERDICTS: HashMap<u64, verdict::Verdict> =
+    HashMap::with_max_entries(65536, BPF_F_NO_PREALLOC);
+/// Where new connections to (or of) a server start.
+#[map]
+pub(crate) static ENDPOINTS: HashMap<verdict::Endpoint, verdict::Verdict> =
+    HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+/// Who made a socket: inherited by accepted ones.
+#[btf_map]
+pub(crate) static WHO: SkStorage<Who, { NO_PREALLOC | CLONE }> = SkStorage::new();
+/// State of a connection.
+#[btf_map]
+pub(crate) static CONN: SkStorage<Conn, NO_PREALLOC> = SkStorage::new();
+
+const NO_PREALLOC: usize = 1;
+const CLONE: usize = 512;
+
+/// Socket storage with flags of our choice. aya's own fixes them, and reads from `sock_addr` programs only.
+#[repr(C)]
+pub(crate) struct SkStorage<T, const FLAGS: usize> {
+    r#type: *const [i32; 24],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; FLAGS],
+}
+
+// SAFETY: the pointers only carry types for BTF; the loader replaces the static, nothing dereferences them.
+unsafe impl<T, const FLAGS: usize> Sync for SkStorage<T, FLAGS> {}
+
+impl<T, const FLAGS: usize> SkStorage<T, FLAGS> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+
+    /// The socket's value, if it has one.
+    #[inline(always)]
+    pub(crate) fn get(&'static self, sk: *mut bpf_sock) -> Option<*mut T> {
+        self.call(sk, ptr::null_mut(), 0)
+    }
+
+    /// The socket's value; `init` if it had none. `None` only where memory ran out.
+    #[inline(always)]
+    pub(crate) fn get_or(&'static self, sk: *mut bpf_sock, init: &mut T) -> Option<*mut T> {
+        self.call(sk, ptr::from_mut(init), 1)
+    }
+
+    #[inline(always)]
+    fn call(&'static self, sk: *mut bpf_sock, init: *mut T, flags: u64) -> Option<*mut T> {
+        let map = ptr::from_ref(self).cast_mut().cast::<c_void>();
+        // SAFETY: the verifier proves `sk` a socket and the result a value of this map or null.
+        let value = unsafe { bpf_sk_storage_get(map, sk.cast(), init.cast(), flags) }.cast::<T>();
+        if value.is_null() { None } else { Some(value) }
+    }
+}
