@@ -1,11 +1,261 @@
-//! stub
-use super::Protocol;
-/// stub
+//! Which protocol is it? Asks every row of the table with the first bytes of both sides.
+
+use super::{Birth, Detect, Protocol};
+use crate::model::{Dir, Role};
+
+/// Bytes of each direction that are kept while the answer is open: HTTP's longest request line and some.
+const KEPT: usize = 9 * 1024;
+/// How often a connection that was met in the middle is asked anew.
+const ATTEMPTS: u32 = 64;
+
+/// The detection of one connection's protocol.
 #[derive(Debug)]
-pub enum Detection {
-    /// stub
-    Known(&'static Protocol),
+pub struct Detector {
+    table: &'static [&'static Protocol],
+    role: Option<Role>,
+    /// Times that a No is taken for one about these bytes only.
+    attempts: u32,
+    /// First bytes, by [`Dir::index`].
+    kept: [Vec<u8>; 2],
 }
-/// stub
-#[derive(Debug)]
-pub struct Detector;
+
+/// How a detection stands.
+#[derive(Clone, Copy, Debug)]
+pub enum Detection {
+    /// It needs more bytes.
+    Pending,
+    /// It is this.
+    Known {
+        /// The row of the table.
+        protocol: &'static Protocol,
+        /// What the observed end is: as it was given, or as the bytes showed. `None` where they fit either way,
+        /// which happens only with protocols that look the same from both sides.
+        role: Option<Role>,
+    },
+    /// It is none of the table, or the bound was reached. Ask no more.
+    Unknown,
+}
+
+impl Detector {
+    /// A detector for a connection of which nothing was seen. Where the role is not known, the bytes may show it.
+    ///
+    /// A connection met in the middle may begin in the middle of anything, so that the table's No is not final: the
+    /// bytes it was given for are dropped, and the next are asked about, a bounded number of times.
+    #[must_use]
+    pub fn new(role: Option<Role>, birth: Birth) -> Self {
+        Detector::with_table(super::ALL, role, birth)
+    }
+
+    /// The same with another table.
+    #[must_use]
+    pub fn with_table(table: &'static [&'static Protocol], role: Option<Role>, birth: Birth) -> Self {
+        let attempts = match birth {
+            Birth::Seen => 1,
+            Birth::Joined => ATTEMPTS,
+        };
+        Detector { table, role, attempts, kept: Default::default() }
+    }
+
+    /// The next bytes in `dir`.
+    pub fn push(&mut self, dir: Dir, bytes: &[u8]) -> Detection {
+        let kept = &self.kept[dir.index()];
+        // The usual case: the first packet says it all, and nothing is copied.
+        let detection = if kept.is_empty() {
+            self.ask(dir, bytes)
+        } else {
+            let room = KEPT.saturating_sub(kept.len()).min(bytes.len());
+            self.kept[dir.index()].extend_from_slice(&bytes[..room]);
+            self.ask(dir, &self.kept[dir.index()])
+        };
+        match detection {
+            Answer::Open if self.kept[dir.index()].is_empty() => {
+                self.kept[dir.index()].extend_from_slice(&bytes[..bytes.len().min(KEPT)]);
+                Detection::Pending
+            }
+            Answer::Open => Detection::Pending,
+            Answer::Known { protocol, role } => {
+                self.kept = Default::default();
+                Detection::Known { protocol, role }
+            }
+            Answer::None => {
+                self.kept = Default::default();
+                self.attempts -= u32::from(self.attempts > 0);
+                if self.attempts == 0 { Detection::Unknown } else { Detection::Pending }
+            }
+        }
+    }
+
+    /// Bytes of `dir` that the answer is still open about. Empty after a push: what was pushed so far plays no part
+    /// any more.
+    #[must_use]
+    pub fn kept(&self, dir: Dir) -> &[u8] {
+        &self.kept[dir.index()]
+    }
+
+    /// What the table says, with `bytes` as the first of `dir`.
+    fn ask(&self, dir: Dir, bytes: &[u8]) -> Answer {
+        let first = |asked: Dir| if asked == dir { bytes } else { &self.kept[asked.index()] };
+        let is_full = bytes.len() >= KEPT;
+        let mut is_open = false;
+        for protocol in self.table.iter().copied() {
+            let of_role = |role: Role| match role {
+                Role::Client => (protocol.detect)(first(Dir::Egress), first(Dir::Ingress)),
+                Role::Server => (protocol.detect)(first(Dir::Ingress), first(Dir::Egress)),
+            };
+            let (answer, role) = match self.role {
+                Some(role) => (of_role(role), Some(role)),
+                None => either(of_role(Role::Client), of_role(Role::Server)),
+            };
+            match answer {
+                // At the bound a higher row's doubt is not waited out any more.
+                Detect::Yes if !is_open || is_full => return Answer::Known { protocol, role },
+                Detect::Yes => return Answer::Open,
+                Detect::NeedMore => is_open = true,
+                Detect::No => {}
+            }
+        }
+        if is_open && !is_full { Answer::Open } else { Answer::None }
+    }
+}
+
+/// A row's answer where the role is not known, and the role that it shows.
+fn either(as_client: Detect, as_server: Detect) -> (Detect, Option<Role>) {
+    match (as_client, as_server) {
+        (Detect::Yes, Detect::Yes) => (Detect::Yes, None),
+        (Detect::Yes, _) => (Detect::Yes, Some(Role::Client)),
+        (_, Detect::Yes) => (Detect::Yes, Some(Role::Server)),
+        (Detect::No, Detect::No) => (Detect::No, None),
+        (Detect::NeedMore, _) | (_, Detect::NeedMore) => (Detect::NeedMore, None),
+    }
+}
+
+enum Answer {
+    Open,
+    Known { protocol: &'static Protocol, role: Option<Role> },
+    None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Then;
+    use super::*;
+    use Dir::{Egress, Ingress};
+
+    /// Feeds a conversation, and writes the answer as `name role` or as what it stands at.
+    fn ask(detector: &mut Detector, pushes: &[(Dir, &[u8])]) -> String {
+        let mut said = Detection::Pending;
+        for (dir, bytes) in pushes {
+            said = detector.push(*dir, bytes);
+            if !matches!(said, Detection::Pending) {
+                break;
+            }
+        }
+        match said {
+            Detection::Pending => "pending".to_owned(),
+            Detection::Unknown => "unknown".to_owned(),
+            Detection::Known { protocol, role } => {
+                format!("{} {}", protocol.name, role.map_or("any".to_owned(), |role| format!("{role:?}")))
+            }
+        }
+    }
+
+    const HELLO: &[u8] = &[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
+    const DATA: &[u8] = &[0x17, 3, 3, 0, 2, 0xaa, 0xbb];
+
+    #[test]
+    fn conversations() {
+        type Case<'a> = (&'a str, Option<Role>, Birth, &'a [(Dir, &'a [u8])], &'a str);
+        let (client, server) = (Some(Role::Client), Some(Role::Server));
+        let cases: &[Case<'_>] = &[
+            ("a request", server, Birth::Seen, &[(Ingress, b"GET / HTTP/1.1\r\n\r\n")], "http Server"),
+            ("a request sent", client, Birth::Seen, &[(Egress, b"GET / HTTP/1.1\r\n\r\n")], "http Client"),
+            ("the role is seen", None, Birth::Seen, &[(Ingress, b"GET / HTTP/1.1\r\n\r\n")], "http Server"),
+            ("the role is seen, sent", None, Birth::Seen, &[(Egress, b"GET / HTTP/1.1\r\n")], "http Client"),
+            ("by the response", None, Birth::Joined, &[(Ingress, b"HTTP/1.1 200 OK\r\n")], "http Client"),
+            (
+                "in pieces",
+                server,
+                Birth::Seen,
+                &[(Ingress, b"GET / HT"), (Ingress, b"TP/1.1\r\n")],
+                "http Server",
+            ),
+            ("pieces so far", server, Birth::Seen, &[(Ingress, b"GET / HT")], "pending"),
+            ("nothing", server, Birth::Seen, &[], "pending"),
+            ("a hello", client, Birth::Seen, &[(Egress, HELLO)], "tls Client"),
+            ("a hello shows the role", None, Birth::Seen, &[(Ingress, HELLO)], "tls Server"),
+            ("records show none", None, Birth::Joined, &[(Ingress, DATA), (Egress, DATA)], "tls any"),
+            ("text", server, Birth::Seen, &[(Ingress, b"PING\r\n")], "unknown"),
+            ("the server speaks first", server, Birth::Seen, &[(Egress, b"220 smtp\r\n")], "unknown"),
+            (
+                "met in a body",
+                server,
+                Birth::Joined,
+                &[(Ingress, b"\x01\x02\x03"), (Egress, b"HTTP/1.1 200 OK\r\n")],
+                "http Server",
+            ),
+            (
+                "met in a response's body, the role not known",
+                None,
+                Birth::Joined,
+                &[(Egress, b"\x01\x02"), (Egress, b"\x03"), (Ingress, b"GET / HTTP/1.1\r\n")],
+                "http Server",
+            ),
+        ];
+        for (name, role, birth, pushes, answer) in cases {
+            assert_eq!(ask(&mut Detector::new(*role, *birth), pushes), *answer, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_long_request_line_is_waited_for_up_to_a_bound() {
+        for (n, answer) in [(4000, "http Server"), (8100, "http Server"), (20_000, "unknown")] {
+            let line = format!("GET /{} HTTP/1.1\r\n", "a".repeat(n));
+            let pushes: Vec<_> = line.as_bytes().chunks(1448).map(|piece| (Ingress, piece)).collect();
+            assert_eq!(ask(&mut Detector::new(Some(Role::Server), Birth::Seen), &pushes), answer, "{n}");
+        }
+    }
+
+    #[test]
+    fn an_endless_puzzle_is_given_up() {
+        let mut detector = Detector::new(None, Birth::Joined);
+        let pushes: Vec<(Dir, &[u8])> = (0..ATTEMPTS).map(|_| (Ingress, &b"\x01\x02"[..])).collect();
+        assert_eq!(ask(&mut detector, &pushes), "unknown");
+    }
+
+    /// Yes from the third byte on.
+    fn slow(client: &[u8], _: &[u8]) -> Detect {
+        match client.len() {
+            _ if client.contains(&b'x') => Detect::No,
+            0..3 => Detect::NeedMore,
+            _ => Detect::Yes,
+        }
+    }
+
+    fn quick(client: &[u8], _: &[u8]) -> Detect {
+        if client.is_empty() { Detect::NeedMore } else { Detect::Yes }
+    }
+
+    fn never_sure(_: &[u8], _: &[u8]) -> Detect {
+        Detect::NeedMore
+    }
+
+    const SLOW: Protocol = Protocol { name: "slow", detect: slow, then: Then::Encrypted };
+    const QUICK: Protocol = Protocol { name: "quick", detect: quick, then: Then::Encrypted };
+    const NEVER: Protocol = Protocol { name: "never", detect: never_sure, then: Then::Encrypted };
+
+    #[test]
+    fn rank_settles_what_is_ambiguous() {
+        let check = |table, bytes: &[u8], answer: &str| {
+            let mut detector = Detector::with_table(table, Some(Role::Server), Birth::Seen);
+            let pushes: Vec<_> = bytes.chunks(1).map(|byte| (Ingress, byte)).collect();
+            assert_eq!(ask(&mut detector, &pushes), answer, "{bytes:?}");
+        };
+        check(&[&SLOW, &QUICK], b"ab", "pending");
+        check(&[&SLOW, &QUICK], b"abc", "slow Server");
+        check(&[&SLOW, &QUICK], b"ax", "quick Server");
+        check(&[&QUICK, &SLOW], b"a", "quick Server");
+        check(&[&NEVER, &QUICK], &[b'a'; KEPT - 1], "pending");
+        check(&[&NEVER, &QUICK], &[b'a'; KEPT], "quick Server");
+        check(&[&NEVER], &[b'a'; KEPT], "unknown");
+    }
+}

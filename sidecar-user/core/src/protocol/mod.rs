@@ -3,6 +3,8 @@
 //! Parsing never fails. A parser yields signals, asks for more, or gives up; whatever it is given, it does not panic
 //! and holds no more than its [`Limits`].
 
+#[cfg(test)]
+mod conformance;
 mod detect;
 pub mod http1;
 pub mod tls;
@@ -86,8 +88,9 @@ pub enum Signal {
 pub struct Step {
     /// Go on, or not.
     pub next: Next,
-    /// How many of the bytes that this call spoke of lie inside messages that the parser read or knows the length
-    /// of. Never more than it was given.
+    /// How many more bytes are known to lie inside messages that the parser read or knows the length of. A head
+    /// counts when its end has come, with what came of it in earlier calls; so it is over the connection's life, not
+    /// in each call, that this never adds up to more than was given.
     pub explained: u64,
     /// What it wants to see of each side's bytes from here on ([`Side::index`]).
     pub want: [Want; 2],
@@ -106,6 +109,8 @@ pub enum Next {
 /// How much of a side's bytes a parser wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
+    /// Nothing has shown yet: what there is now will do.
+    Undecided,
     /// The beginning of each turn is enough: messages alternate.
     Heads,
     /// All of it.
@@ -129,6 +134,10 @@ pub trait Parser: Send {
     /// Counts of what was odd, by a reason from a fixed set, since the last call.
     fn oddities(&mut self) -> Oddities {
         Oddities::default()
+    }
+    /// Bytes of memory that it holds for the connection, besides itself. Bounded by its [`Limits`].
+    fn held(&self) -> usize {
+        0
     }
 }
 
@@ -158,4 +167,16 @@ pub struct Oddities {
     pub resyncs: u32,
     /// Bytes passed over, on a connection joined in the middle, before the first message boundary.
     pub before_join: u64,
+}
+
+impl Oddities {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: Oddities) {
+        self.orphan_responses += other.orphan_responses;
+        self.malformed += other.malformed;
+        self.oversized += other.oversized;
+        self.overflow += other.overflow;
+        self.resyncs += other.resyncs;
+        self.before_join += other.before_join;
+    }
 }

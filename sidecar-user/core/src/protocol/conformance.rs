@@ -1,0 +1,156 @@
+//! What holds for every row of the table, whatever it is given. A new protocol is tested by being in the table.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{ALL, Birth, Close, Limits, Next, Parser, Signal, Then};
+use crate::model::{Ktime, Side};
+
+/// One call.
+#[derive(Clone, Debug)]
+enum Call {
+    Push(Side, Vec<u8>),
+    Skipped(Side, u64),
+    Gap(Side, u64),
+    End(Side),
+}
+
+/// Pieces of protocols, so that random calls get further than the first check.
+const WORDS: &[&[u8]] = &[
+    b"GET / HTTP/1.1\r\n",
+    b"HEAD http://h:1/p?q HTTP/1.0\r\n",
+    b"CONNECT h:443 HTTP/1.1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\n\r\n",
+    b"HTTP/1.0 204 None\r\n\r\n",
+    b"Content-Length: 3\r\n",
+    b"Content-Length: 18446744073709551615\r\n",
+    b"Content-Length: x\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Host: h\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"3\r\nabc\r\n",
+    b"ffffffffffffffff\r\n",
+    b"0\r\n\r\n",
+    b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+    b"\x17\x03\x03\x00\x02ab",
+    b"\x00",
+];
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => vec(proptest::sample::select(WORDS), 1..6).prop_map(|words| words.concat()),
+        1 => vec(any::<u8>(), 0..64),
+        1 => vec(proptest::sample::select(WORDS), 1..2).prop_map(|words| words.concat().repeat(200)),
+    ]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let side = || prop_oneof![Just(Side::Client), Just(Side::Server)];
+    let n = || prop_oneof![0..10u64, 0..100_000u64, Just(u64::from(u32::MAX))];
+    prop_oneof![
+        10 => (side(), bytes()).prop_map(|(side, bytes)| Call::Push(side, bytes)),
+        1 => (side(), n()).prop_map(|(side, n)| Call::Skipped(side, n)),
+        1 => (side(), n()).prop_map(|(side, n)| Call::Gap(side, n)),
+        1 => side().prop_map(Call::End),
+    ]
+}
+
+/// Calls `parser` until it gives up, and checks what must hold after each call and at the end.
+fn check(mut parser: Box<dyn Parser>, limits: Limits, calls: &[Call], how: Close, name: &str) {
+    let (mut out, mut given, mut explained) = (Vec::new(), 0u64, 0u64);
+    let bound = 4 * limits.head_bytes + 4096 * limits.outstanding;
+    for (at, call) in (1..).map(Ktime).zip(calls) {
+        let step = match call {
+            Call::Push(side, bytes) => {
+                given += bytes.len() as u64;
+                parser.push(*side, at, bytes, &mut out)
+            }
+            Call::Skipped(side, n) => {
+                given += n;
+                parser.skipped(*side, at, *n, &mut out)
+            }
+            Call::Gap(side, n) => {
+                given += n;
+                parser.gap(*side, at, *n, &mut out)
+            }
+            Call::End(side) => parser.end(*side, at, &mut out),
+        };
+        explained += step.explained;
+        assert!(explained <= given, "{name}: {explained} of {given} bytes explained");
+        assert!(parser.held() <= bound, "{name}: holds {}", parser.held());
+        if step.next == Next::Opaque {
+            break;
+        }
+    }
+    parser.close(Ktime(calls.len() as u64 + 1), how, &mut out);
+    let mut n_open = 0i64;
+    for signal in &out {
+        n_open += if matches!(signal, Signal::Started(_)) { 1 } else { -1 };
+        assert!(n_open >= 0, "{name}: finished before it started");
+    }
+    assert_eq!(n_open, 0, "{name}: started and never finished");
+}
+
+/// Cuts each push in two at a place of its own.
+fn cut(calls: &[Call], at: usize) -> Vec<Call> {
+    let mut cut = Vec::new();
+    for (index, call) in calls.iter().enumerate() {
+        match call {
+            Call::Push(side, bytes) => {
+                let (first, second) = bytes.split_at((at.wrapping_mul(index + 1)) % (bytes.len() + 1));
+                cut.push(Call::Push(*side, first.to_vec()));
+                cut.push(Call::Push(*side, second.to_vec()));
+            }
+            other => cut.push(other.clone()),
+        }
+    }
+    cut
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_parser_bears_anything(
+        calls in vec(call(), 0..40),
+        at in any::<usize>(),
+        joined in any::<bool>(),
+        is_small in any::<bool>(),
+        how in proptest::sample::select(vec![Close::Closed, Close::Reset, Close::Forgotten]),
+    ) {
+        let birth = if joined { Birth::Joined } else { Birth::Seen };
+        let small = Limits { head_bytes: 64, outstanding: 4, paths: true };
+        let limits = if is_small { small } else { Limits::default() };
+        for protocol in ALL {
+            if let Then::Parse(open) = protocol.then {
+                check(open(limits, birth), limits, &calls, how, protocol.name);
+                check(open(limits, birth), limits, &cut(&calls, at), how, protocol.name);
+            }
+        }
+    }
+
+    /// More bytes may settle an open answer; they never turn a settled one round for the side that spoke.
+    #[test]
+    fn every_detection_bears_anything(client in bytes(), server in bytes(), at in any::<usize>()) {
+        for protocol in ALL {
+            let (first, _) = client.split_at(at % (client.len() + 1));
+            let before = (protocol.detect)(first, b"");
+            let after = (protocol.detect)(&client, b"");
+            prop_assert!(
+                before == super::Detect::NeedMore || before == after,
+                "{}: {before:?}, then {after:?}", protocol.name
+            );
+            let _ = (protocol.detect)(&client, &server);
+        }
+    }
+
+    #[test]
+    fn every_row_has_a_name_of_its_own(at in 0..ALL.len()) {
+        prop_assert_eq!(ALL.iter().filter(|protocol| protocol.name == ALL[at].name).count(), 1);
+    }
+}

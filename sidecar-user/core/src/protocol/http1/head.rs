@@ -1,0 +1,295 @@
+//! Start line and header section to facts. `httparse` reads them; only what an exchange carries is kept.
+//!
+//! Lenient where servers and clients are: the observer's part is to follow what both ends understood, not to refuse.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Error, Header, ParserConfig, Status};
+
+use super::authority::{Target, decimal, host_and_port};
+use super::traceparent;
+use crate::model::{Http, HttpVersion, Method};
+
+/// More than any client or server sends by default (Apache refuses more than 100).
+const HEADERS_MAX: usize = 128;
+
+/// What is at the beginning of bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed<T> {
+    /// A head, and how many bytes it has, leading empty lines included.
+    Whole(usize, T),
+    /// The beginning of one.
+    Partial,
+    /// One with more header lines than are read.
+    TooMany,
+    /// No head.
+    Malformed,
+}
+
+/// What a request's head says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) http: Http,
+    pub(super) framing: Framing,
+}
+
+/// What a response's head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) version: HttpVersion,
+    pub(super) framing: Framing,
+}
+
+/// What header lines say of the body's length (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Nothing.
+    Unsaid,
+    /// `Content-Length`.
+    Length(u64),
+    /// `Transfer-Encoding`, the last of it `chunked`.
+    Chunked,
+    /// `Transfer-Encoding`, the last of it something else.
+    Coded,
+    /// `Content-Length` that is no number, or two that differ.
+    Contradictory,
+    /// The header lines were not read.
+    Unknown,
+}
+
+/// Reads heads.
+#[derive(Debug)]
+pub(super) struct Heads {
+    config: ParserConfig,
+    paths: bool,
+}
+
+impl Heads {
+    pub(super) fn new(paths: bool) -> Self {
+        let mut config = ParserConfig::default();
+        config
+            .ignore_invalid_headers_in_requests(true)
+            .ignore_invalid_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_multiple_spaces_in_response_status_delimiters(true);
+        Heads { config, paths }
+    }
+
+    /// The request that `bytes` begin with.
+    pub(super) fn request(&self, bytes: &[u8]) -> Parsed<Request> {
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut request = httparse::Request::new(&mut []);
+        match self.config.parse_request_with_uninit_headers(&mut request, bytes, &mut headers) {
+            Ok(Status::Complete(len)) => match self.request_facts(&request) {
+                Some(facts) => Parsed::Whole(len, facts),
+                None => Parsed::Malformed,
+            },
+            Ok(Status::Partial) => Parsed::Partial,
+            Err(Error::TooManyHeaders) => Parsed::TooMany,
+            Err(_) => Parsed::Malformed,
+        }
+    }
+
+    /// The response that `bytes` begin with.
+    pub(super) fn response(&self, bytes: &[u8]) -> Parsed<Response> {
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut []);
+        match self.config.parse_response_with_uninit_headers(&mut response, bytes, &mut headers) {
+            Ok(Status::Complete(len)) => match response_facts(&response) {
+                Some(facts) => Parsed::Whole(len, facts),
+                None => Parsed::Malformed,
+            },
+            Ok(Status::Partial) => Parsed::Partial,
+            Err(Error::TooManyHeaders) => Parsed::TooMany,
+            Err(_) => Parsed::Malformed,
+        }
+    }
+
+    /// What the start line alone says, where the head that `bytes` begin with is too long or was cut off.
+    pub(super) fn request_line(&self, bytes: &[u8]) -> Option<Request> {
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut request = httparse::Request::new(&mut []);
+        match self.config.parse_request_with_uninit_headers(&mut request, bytes, &mut headers) {
+            Ok(Status::Partial) | Err(Error::TooManyHeaders) => {}
+            Ok(Status::Complete(_)) | Err(_) => return None,
+        }
+        request.headers = &mut [];
+        let facts = self.request_facts(&request)?;
+        Some(Request { framing: Framing::Unknown, ..facts })
+    }
+
+    /// What the status line alone says, where the head that `bytes` begin with is too long or was cut off.
+    pub(super) fn status_line(&self, bytes: &[u8]) -> Option<Response> {
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut []);
+        match self.config.parse_response_with_uninit_headers(&mut response, bytes, &mut headers) {
+            Ok(Status::Partial) | Err(Error::TooManyHeaders) => {}
+            Ok(Status::Complete(_)) | Err(_) => return None,
+        }
+        response.headers = &mut [];
+        let facts = response_facts(&response)?;
+        Some(Response { framing: Framing::Unknown, ..facts })
+    }
+
+    fn request_facts(&self, request: &httparse::Request<'_, '_>) -> Option<Request> {
+        let method = method(request.method?);
+        let target = Target::new(method, request.path?);
+        let lines = Lines::read(request.headers);
+        let authority = target.authority.map(str::as_bytes).or(lines.host).unwrap_or_default();
+        let (host, port) = host_and_port(authority);
+        let http = Http {
+            method,
+            version: version(request.version?),
+            status: None,
+            host,
+            port,
+            path: target.path.filter(|_| self.paths).map(Box::from),
+            parent: lines.parent.and_then(traceparent::parse),
+            request_body: 0,
+            response_body: 0,
+        };
+        Some(Request { http, framing: lines.framing() })
+    }
+}
+
+fn response_facts(response: &httparse::Response<'_, '_>) -> Option<Response> {
+    let status = response.code.filter(|code| *code >= 100)?;
+    let framing = Lines::read(response.headers).framing();
+    Some(Response { status, version: version(response.version?), framing })
+}
+
+/// The header lines that matter here.
+struct Lines<'a> {
+    host: Option<&'a [u8]>,
+    parent: Option<&'a [u8]>,
+    n_parents: u32,
+    length: Option<Option<u64>>,
+    coding: Option<&'a [u8]>,
+}
+
+impl<'a> Lines<'a> {
+    fn read(headers: &[Header<'a>]) -> Self {
+        let mut lines = Lines { host: None, parent: None, n_parents: 0, length: None, coding: None };
+        for Header { name, value } in headers {
+            // By length first: most lines are none of these, and are passed over with one comparison.
+            match name.len() {
+                4 if name.eq_ignore_ascii_case("host") => lines.host = lines.host.or(Some(value)),
+                11 if name.eq_ignore_ascii_case("traceparent") => {
+                    // Two are none (W3C Trace Context section 3.2.2).
+                    lines.n_parents += 1;
+                    lines.parent = (lines.n_parents == 1).then_some(value);
+                }
+                14 if name.eq_ignore_ascii_case("content-length") => lines.add_length(value),
+                17 if name.eq_ignore_ascii_case("transfer-encoding") => lines.coding = Some(value),
+                _ => {}
+            }
+        }
+        lines
+    }
+
+    /// The same number several times, in one line or in many, is that number (RFC 9112 section 6.3, rule 5).
+    fn add_length(&mut self, value: &[u8]) {
+        for number in value.split(|b| *b == b',') {
+            let number = decimal(number.trim_ascii());
+            self.length = match self.length {
+                Some(before) if before != number => Some(None),
+                _ => Some(number),
+            };
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        match (self.coding, self.length) {
+            (Some(coding), _) if is_last_chunked(coding) => Framing::Chunked,
+            (Some(_), _) => Framing::Coded,
+            (None, None) => Framing::Unsaid,
+            (None, Some(Some(length))) => Framing::Length(length),
+            (None, Some(None)) => Framing::Contradictory,
+        }
+    }
+}
+
+fn is_last_chunked(coding: &[u8]) -> bool {
+    let last = coding.rsplit(|b| *b == b',').next().unwrap_or_default();
+    last.trim_ascii().eq_ignore_ascii_case(b"chunked")
+}
+
+fn version(minor: u8) -> HttpVersion {
+    if minor == 0 { HttpVersion::Http10 } else { HttpVersion::Http11 }
+}
+
+/// Methods are case-sensitive (RFC 9110 section 9.1).
+fn method(name: &str) -> Method {
+    match name {
+        "GET" => Method::Get,
+        "POST" => Method::Post,
+        "HEAD" => Method::Head,
+        "PUT" => Method::Put,
+        "DELETE" => Method::Delete,
+        "PATCH" => Method::Patch,
+        "OPTIONS" => Method::Options,
+        "CONNECT" => Method::Connect,
+        "TRACE" => Method::Trace,
+        "QUERY" => Method::Query,
+        _ => Method::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn framings() {
+        for (lines, framing) in [
+            ("", Framing::Unsaid),
+            ("Content-Length: 0\r\n", Framing::Length(0)),
+            ("content-length:5\r\n", Framing::Length(5)),
+            ("Content-Length: 5, 5\r\n", Framing::Length(5)),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", Framing::Length(5)),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", Framing::Contradictory),
+            ("Content-Length: 5\r\nContent-Length: 6\r\nContent-Length: 6\r\n", Framing::Contradictory),
+            ("Content-Length: 5, 6\r\n", Framing::Contradictory),
+            ("Content-Length: \r\n", Framing::Contradictory),
+            ("Content-Length: -1\r\n", Framing::Contradictory),
+            ("Content-Length: +1\r\n", Framing::Contradictory),
+            ("Content-Length: 0x10\r\n", Framing::Contradictory),
+            ("Content-Length: 18446744073709551615\r\n", Framing::Length(u64::MAX)),
+            ("Content-Length: 18446744073709551616\r\n", Framing::Contradictory),
+            ("Transfer-Encoding: chunked\r\n", Framing::Chunked),
+            ("Transfer-Encoding: gzip, Chunked\r\n", Framing::Chunked),
+            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", Framing::Chunked),
+            ("Transfer-Encoding: chunked, gzip\r\n", Framing::Coded),
+            ("Transfer-Encoding: gzip\r\n", Framing::Coded),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", Framing::Chunked),
+            ("Content-Length: x\r\nTransfer-Encoding: chunked\r\n", Framing::Chunked),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+            let expected =
+                Parsed::Whole(head.len(), Response { status: 200, version: HttpVersion::Http11, framing });
+            assert_eq!(Heads::new(true).response(head.as_bytes()), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn header_lines_are_bounded() {
+        let heads = Heads::new(true);
+        let head = |n: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(n));
+        assert!(matches!(heads.request(head(HEADERS_MAX).as_bytes()), Parsed::Whole(..)));
+        assert_eq!(heads.request(head(HEADERS_MAX + 1).as_bytes()), Parsed::TooMany);
+        let line = heads.request_line(head(HEADERS_MAX + 1).as_bytes());
+        assert_eq!(line.map(|request| request.framing), Some(Framing::Unknown));
+    }
+
+    #[test]
+    fn a_path_is_kept_only_where_it_is_wanted() {
+        for paths in [false, true] {
+            let Parsed::Whole(_, request) = Heads::new(paths).request(b"GET /a HTTP/1.1\r\n\r\n") else {
+                panic!("a request");
+            };
+            assert_eq!(request.http.path.is_some(), paths);
+        }
+    }
+}

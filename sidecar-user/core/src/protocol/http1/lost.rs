@@ -1,0 +1,119 @@
+//! What becomes of a side whose place was lost, and how it is found again.
+//!
+//! A place is found again only where a turn begins (the other side spoke since) and the bytes look like a message:
+//! in the middle of a turn anything may look like one. Responses that may have passed unread are never guessed at;
+//! their requests are over when the client's next turn begins.
+
+use super::body::Body;
+use super::parser::Http1;
+use super::reader::Place;
+use super::start_line;
+use crate::model::{Ktime, Outcome, Side};
+use crate::protocol::{Detect, Signal};
+
+impl Http1 {
+    /// A turn of `side` begins with `bytes`.
+    pub(super) fn turn(&mut self, side: Side, bytes: &[u8]) {
+        // A head is not interrupted by the other side: what was on trial is none, or is not coming.
+        if self.reader(side).place == Place::Trial {
+            self.lose(side);
+        }
+        let is_due = match &self.reader(side).place {
+            Place::Lost => match side {
+                Side::Client => true,
+                Side::Server => !self.is_hidden || self.is_continuing(),
+            },
+            // The unknown request may have been a HEAD, and its response's body is not coming.
+            Place::Body(Body::Length(_)) => self.is_orphan && self.is_doubtful,
+            Place::Body(_) | Place::Head | Place::Trial | Place::LongHead(_) => false,
+        };
+        if !is_due {
+            return;
+        }
+        if start_line::begins(side, bytes) != Detect::No {
+            self.reader(side).place = Place::Trial;
+        }
+    }
+
+    /// The client spoke since, and began no new request (that would have settled it): it went on with the one that is
+    /// outstanding. So what passed unread of the server was not its response; most likely `100 Continue`.
+    fn is_continuing(&self) -> bool {
+        let is_in_place = !matches!(self.readers[Side::Client.index()].place, Place::Lost | Place::Trial);
+        let is_unanswered = self.queue.oldest().is_some_and(|pending| pending.answered.is_none());
+        self.queue.len() == 1 && is_in_place && is_unanswered
+    }
+
+    /// A head of `side` was read. Says whether the place had been lost; it is found then.
+    pub(super) fn found(&mut self, side: Side) -> bool {
+        let reader = self.reader(side);
+        reader.has_read = true;
+        let was_lost = reader.place == Place::Trial;
+        if was_lost {
+            reader.place = Place::Head;
+            if !std::mem::take(&mut reader.is_joining) {
+                self.odd.resyncs += 1;
+            }
+        }
+        was_lost
+    }
+
+    /// A new request began at `at`. Requests before it whose responses may have passed unread are over: where the
+    /// response's head was seen, with the last byte that was.
+    pub(super) fn settle(&mut self, at: Ktime, out: &mut Vec<Signal>) {
+        let server = &self.readers[Side::Server.index()];
+        if server.place != Place::Lost || !std::mem::take(&mut self.is_hidden) {
+            return;
+        }
+        let last = server.last;
+        self.queue.finish_all(out, |pending, _| match pending.answered {
+            Some(_) => (Outcome::Complete, last),
+            None => (Outcome::NotObserved, at),
+        });
+    }
+
+    /// Where `side` stands is not known any more.
+    pub(super) fn lose(&mut self, side: Side) {
+        self.is_doubtful = true;
+        let reader = self.reader(side);
+        reader.place = Place::Lost;
+        let held = reader.held.len() as u64;
+        reader.let_go();
+        self.unread(side, held);
+        match side {
+            Side::Client => self.queue.request_ended(None),
+            Side::Server => {
+                self.is_orphan = false;
+                self.is_hidden = !self.queue.is_empty();
+            }
+        }
+    }
+
+    /// `n` bytes of `side` passed while its place was lost.
+    pub(super) fn unread(&mut self, side: Side, n: u64) {
+        if self.reader(side).is_joining {
+            self.odd.before_join += n;
+        }
+        if side == Side::Server {
+            self.is_hidden |= !self.queue.is_empty();
+        }
+    }
+
+    /// Bytes of `side` are not HTTP, where they should be.
+    pub(super) fn malformed(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
+        if self.reader(side).place == Place::Trial {
+            return self.lose(side);
+        }
+        self.odd.malformed += 1;
+        if self.is_doubtful { self.lose(side) } else { self.give_up(at, out) }
+    }
+
+    /// Nothing more is read. What was outstanding is over, and nothing is known of its end.
+    pub(super) fn give_up(&mut self, at: Ktime, out: &mut Vec<Signal>) {
+        self.is_opaque = true;
+        self.queue.finish_all(out, |_, _| (Outcome::NotObserved, at));
+        for reader in &mut self.readers {
+            reader.held = Vec::new();
+            reader.place = Place::Lost;
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Heads as they are read, and what they lead to.
+
+use super::blank_line::BlankLine;
+use super::body::{Body, Follows};
+use super::head::{Framing, Parsed, Request, Response};
+use super::parser::Http1;
+use super::reader::{LongHead, Place};
+use super::start_line;
+use crate::model::{Http, Ktime, Method, Outcome, Side};
+use crate::protocol::{Detect, Signal};
+
+/// A head of either side.
+enum Message {
+    Request(Request),
+    Response(Response),
+}
+
+impl Http1 {
+    /// Takes a head, or a piece of one, from the beginning of `bytes`; says how many bytes of them it took.
+    pub(super) fn take_head(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
+        if !self.reader(side).held.is_empty() {
+            return self.take_piece(side, at, bytes, out);
+        }
+        // Empty lines before a head are read over (RFC 9112 section 2.2); some clients send one after a body.
+        let empty = start_line::n_line_ends(bytes);
+        if empty > 0 {
+            self.explained += empty as u64;
+            return empty;
+        }
+        self.reader(side).since = at;
+        if side == Side::Client && self.reader(side).place == Place::Head {
+            self.settle(at, out);
+        }
+        let head_bytes = self.limits.head_bytes;
+        match self.parse(side, bytes) {
+            Parsed::Whole(len, message) if len <= head_bytes => {
+                self.message(side, at, message, len as u64, out);
+                len
+            }
+            Parsed::Partial if bytes.len() < head_bytes => {
+                let reader = self.reader(side);
+                reader.held.extend_from_slice(bytes);
+                reader.blank = BlankLine::default();
+                reader.blank.find(bytes);
+                bytes.len()
+            }
+            Parsed::Whole(..) | Parsed::Partial | Parsed::TooMany => {
+                self.oversized(side, &bytes[..bytes.len().min(head_bytes)], BlankLine::default(), 0, at, out);
+                0
+            }
+            Parsed::Malformed => {
+                self.malformed(side, at, out);
+                0
+            }
+        }
+    }
+
+    /// The same, where the head's beginning is held.
+    fn take_piece(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
+        let head_bytes = self.limits.head_bytes;
+        let reader = self.reader(side);
+        let room = head_bytes.saturating_sub(reader.held.len()).min(bytes.len());
+        let end = reader.blank.find(&bytes[..room]);
+        let used = end.unwrap_or(room);
+        reader.held.extend_from_slice(&bytes[..used]);
+        if reader.place == Place::Trial && start_line::begins(side, &reader.held) == Detect::No {
+            self.malformed(side, at, out);
+            return used;
+        }
+        if end.is_none() && reader.held.len() < head_bytes {
+            return used;
+        }
+        let blank = reader.blank;
+        let held = std::mem::take(&mut reader.held);
+        let len = held.len() as u64;
+        match self.parse(side, &held) {
+            Parsed::Whole(_, message) => self.message(side, at, message, len, out),
+            Parsed::Partial | Parsed::TooMany if end.is_none() => {
+                self.oversized(side, &held, blank, len, at, out);
+            }
+            Parsed::TooMany => {
+                self.oversized(side, &held, blank, len, at, out);
+                self.long_head_ended(side, at, out);
+            }
+            Parsed::Partial | Parsed::Malformed => {
+                self.reader(side).held = held;
+                self.malformed(side, at, out);
+                return used;
+            }
+        }
+        let reader = self.reader(side);
+        reader.held = held;
+        reader.let_go();
+        used
+    }
+
+    fn parse(&self, side: Side, bytes: &[u8]) -> Parsed<Message> {
+        match side {
+            Side::Client => self.heads.request(bytes).map(Message::Request),
+            Side::Server => self.heads.response(bytes).map(Message::Response),
+        }
+    }
+
+    /// A head of `len` bytes was read to its end.
+    fn message(&mut self, side: Side, at: Ktime, message: Message, len: u64, out: &mut Vec<Signal>) {
+        match message {
+            Message::Request(Request { http, framing }) => match Body::of_request(framing) {
+                Follows::Malformed => self.malformed(side, at, out),
+                follows => {
+                    if self.begin_request(http, at, out) {
+                        self.explained += len;
+                        self.follow(side, follows, at, out);
+                    }
+                }
+            },
+            Message::Response(response) => {
+                self.begin_response(response);
+                self.explained += len;
+                self.follow_response(response, at, out);
+            }
+        }
+    }
+
+    /// A request is known. Says whether there was room for it.
+    pub(super) fn begin_request(&mut self, http: Http, at: Ktime, out: &mut Vec<Signal>) -> bool {
+        let since = self.readers[Side::Client.index()].since;
+        if self.found(Side::Client) {
+            self.settle(since, out);
+        }
+        if self.queue.len() >= self.limits.outstanding {
+            self.odd.overflow += 1;
+            self.give_up(at, out);
+            return false;
+        }
+        self.queue.start(since, http, out);
+        self.is_pipelined |= self.queue.len() > 1;
+        true
+    }
+
+    /// A response's status is known. An interim one answers nothing (RFC 9110 section 15.2).
+    pub(super) fn begin_response(&mut self, response: Response) {
+        if self.found(Side::Server) {
+            self.is_hidden = false;
+        }
+        if is_interim(response) {
+            return;
+        }
+        self.is_orphan = self.queue.is_empty();
+        if self.is_orphan {
+            self.odd.orphan_responses += 1;
+        } else {
+            self.queue.answer(self.readers[Side::Server.index()].since, response);
+        }
+    }
+
+    fn follow_response(&mut self, response: Response, at: Ktime, out: &mut Vec<Signal>) {
+        if is_interim(response) {
+            self.reader(Side::Server).place = Place::Head;
+            return;
+        }
+        let method = match self.queue.oldest() {
+            Some(pending) if !self.is_orphan => pending.http.method,
+            _ => Method::Get,
+        };
+        self.follow(Side::Server, Body::of_response(method, response), at, out);
+    }
+
+    fn follow(&mut self, side: Side, follows: Follows, at: Ktime, out: &mut Vec<Signal>) {
+        match follows {
+            Follows::Nothing => self.message_ended(side, at, out),
+            Follows::Body(body) => {
+                let reader = self.reader(side);
+                reader.has_chunked |= matches!(body, Body::Chunked(_));
+                reader.place = Place::Body(body);
+            }
+            Follows::Tunnel => {
+                self.message_ended(side, at, out);
+                self.give_up(at, out);
+            }
+            Follows::Unknown => self.lose(side),
+            Follows::Malformed => self.malformed(side, at, out),
+        }
+    }
+
+    /// `side`'s current message passed to its end.
+    pub(super) fn message_ended(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
+        self.reader(side).place = Place::Head;
+        match side {
+            Side::Client => self.queue.request_ended(Some(at)),
+            Side::Server if std::mem::take(&mut self.is_orphan) => {}
+            Side::Server => self.queue.finish(Outcome::Complete, at, out),
+        }
+    }
+
+    /// The head that `prefix` begins is too long to hold; `len` bytes of it have been taken. What its start line says
+    /// is known, and its end is looked for.
+    fn oversized(
+        &mut self,
+        side: Side,
+        prefix: &[u8],
+        blank: BlankLine,
+        len: u64,
+        at: Ktime,
+        out: &mut Vec<Signal>,
+    ) {
+        self.odd.oversized += 1;
+        let response = match side {
+            Side::Client => self.heads.request_line(prefix).map(|request| {
+                self.begin_request(request.http, at, out);
+                None
+            }),
+            Side::Server => self.heads.status_line(prefix).map(|response| {
+                self.begin_response(response);
+                Some(response)
+            }),
+        };
+        let Some(response) = response.filter(|_| !self.is_opaque) else {
+            self.unread(side, len);
+            return self.lose(side);
+        };
+        self.reader(side).place = Place::LongHead(LongHead { blank, len, response });
+    }
+
+    /// The end of a head that was too long to hold passed. Whether a body follows is known of few.
+    pub(super) fn long_head_ended(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
+        let Place::LongHead(long) = &self.reader(side).place else { return };
+        let (len, response) = (long.len, long.response);
+        self.explained += len;
+        match response {
+            Some(response) => self.follow_response(response, at, out),
+            None => self.follow(side, Body::of_request(Framing::Unknown), at, out),
+        }
+    }
+}
+
+impl<T> Parsed<T> {
+    fn map<U>(self, to: impl FnOnce(T) -> U) -> Parsed<U> {
+        match self {
+            Parsed::Whole(len, head) => Parsed::Whole(len, to(head)),
+            Parsed::Partial => Parsed::Partial,
+            Parsed::TooMany => Parsed::TooMany,
+            Parsed::Malformed => Parsed::Malformed,
+        }
+    }
+}
+
+/// `101` is final: what follows it is another protocol.
+pub(super) fn is_interim(response: Response) -> bool {
+    (100..=199).contains(&response.status) && response.status != 101
+}

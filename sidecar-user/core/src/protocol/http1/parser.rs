@@ -1,0 +1,177 @@
+//! The parser: goes through each side's bytes from place to place.
+
+use super::body::{State, Taken};
+use super::head::Heads;
+use super::queue::Queue;
+use super::reader::{Place, Reader};
+use crate::model::{Ktime, Side};
+use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step};
+
+/// One connection that speaks HTTP/1.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    pub(super) limits: Limits,
+    pub(super) heads: Heads,
+    pub(super) readers: [Reader; 2],
+    pub(super) queue: Queue,
+    pub(super) odd: Oddities,
+    /// Bytes of this call that were explained.
+    pub(super) explained: u64,
+    /// Who sent the last bytes.
+    pub(super) spoke: Option<Side>,
+    /// When the client sent its FIN.
+    pub(super) client_end: Option<Ktime>,
+    /// It was given up, or speaks something else now.
+    pub(super) is_opaque: bool,
+    /// Bytes went by unread at some time: what looks malformed may be a misunderstanding of ours.
+    pub(super) is_doubtful: bool,
+    /// Two requests have been outstanding at once.
+    pub(super) is_pipelined: bool,
+    /// The server's current message answers no request that is known.
+    pub(super) is_orphan: bool,
+    /// The server's bytes went by unread while requests were outstanding: their responses may be in them.
+    pub(super) is_hidden: bool,
+}
+
+impl Http1 {
+    pub(super) fn new(limits: Limits, birth: Birth) -> Self {
+        let is_joined = birth == Birth::Joined;
+        Http1 {
+            limits,
+            heads: Heads::new(limits.paths),
+            readers: [Reader::new(is_joined), Reader::new(is_joined)],
+            queue: Queue::default(),
+            odd: Oddities::default(),
+            explained: 0,
+            spoke: None,
+            client_end: None,
+            is_opaque: false,
+            is_doubtful: is_joined,
+            is_pipelined: false,
+            is_orphan: false,
+            is_hidden: false,
+        }
+    }
+
+    pub(super) fn reader(&mut self, side: Side) -> &mut Reader {
+        &mut self.readers[side.index()]
+    }
+
+    /// Takes from the beginning of `bytes` what belongs to one place; says how many that are. May change the place
+    /// and take none.
+    fn take(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
+        match &mut self.readers[side.index()].place {
+            Place::Head | Place::Trial => self.take_head(side, at, bytes, out),
+            Place::LongHead(long) => match long.blank.find(bytes) {
+                Some(end) => {
+                    long.len += end as u64;
+                    self.long_head_ended(side, at, out);
+                    end
+                }
+                None => {
+                    long.len += bytes.len() as u64;
+                    bytes.len()
+                }
+            },
+            Place::Body(body) => {
+                let taken = body.take(bytes);
+                self.took(side, at, taken, out);
+                taken.used as usize
+            }
+            Place::Lost => {
+                self.unread(side, bytes.len() as u64);
+                bytes.len()
+            }
+        }
+    }
+
+    /// Bytes of a body passed.
+    fn took(&mut self, side: Side, at: Ktime, taken: Taken, out: &mut Vec<Signal>) {
+        self.explained += taken.used;
+        match side {
+            Side::Client => self.queue.sent(taken.content),
+            Side::Server if self.is_orphan => {}
+            Side::Server => self.queue.received(taken.content),
+        }
+        match taken.state {
+            State::More => {}
+            State::Done => self.message_ended(side, at, out),
+            State::Malformed => self.malformed(side, at, out),
+        }
+    }
+
+    /// `n` bytes passed that nobody saw.
+    fn pass(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step {
+        self.explained = 0;
+        if n == 0 || self.is_opaque {
+            return self.step();
+        }
+        self.spoke = Some(side);
+        let mut used = 0;
+        if let Place::Body(body) = &mut self.reader(side).place {
+            let taken = body.pass(n);
+            used = taken.used;
+            self.took(side, at, taken, out);
+        }
+        if used < n {
+            self.lose(side);
+            self.unread(side, n - used);
+        }
+        self.step()
+    }
+
+    fn step(&self) -> Step {
+        let next = if self.is_opaque { Next::Opaque } else { Next::Continue };
+        Step { next, explained: self.explained, want: [self.want(Side::Client), self.want(Side::Server)] }
+    }
+}
+
+impl Parser for Http1 {
+    fn push(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> Step {
+        self.explained = 0;
+        if bytes.is_empty() || self.is_opaque {
+            return self.step();
+        }
+        if self.spoke.replace(side) != Some(side) {
+            self.turn(side, bytes);
+        }
+        self.reader(side).last = at;
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.is_opaque {
+            let used = self.take(side, at, rest, out);
+            rest = &rest[used..];
+        }
+        self.step()
+    }
+
+    fn skipped(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step {
+        if n > 0 {
+            self.reader(side).last = at;
+        }
+        self.pass(side, at, n, out)
+    }
+
+    fn gap(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step {
+        self.pass(side, at, n, out)
+    }
+
+    fn end(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) -> Step {
+        self.explained = 0;
+        if !self.is_opaque {
+            self.side_ended(side, at, out);
+        }
+        self.step()
+    }
+
+    fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>) {
+        self.closed(at, how, out);
+    }
+
+    fn oddities(&mut self) -> Oddities {
+        std::mem::take(&mut self.odd)
+    }
+
+    fn held(&self) -> usize {
+        self.readers.iter().map(|reader| reader.held.capacity()).sum::<usize>() + self.queue.held()
+    }
+}

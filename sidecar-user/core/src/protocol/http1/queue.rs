@@ -1,0 +1,107 @@
+//! Requests whose response has not ended. HTTP/1 answers in order, so the oldest is the one being answered and the
+//! youngest the one being sent.
+
+use std::collections::VecDeque;
+
+use super::head::Response;
+use crate::model::{Detail, Exchange, Http, Ktime, Outcome, Start};
+use crate::protocol::Signal;
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    requests: VecDeque<Pending>,
+    /// The youngest request's last byte has not come.
+    is_sending: bool,
+}
+
+/// A request whose response has not ended.
+#[derive(Debug)]
+pub(super) struct Pending {
+    started: Ktime,
+    requested: Option<Ktime>,
+    pub(super) answered: Option<Ktime>,
+    pub(super) http: Http,
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// The request being answered.
+    pub(super) fn oldest(&self) -> Option<&Pending> {
+        self.requests.front()
+    }
+
+    /// A request's head was read; it began at `started`.
+    pub(super) fn start(&mut self, started: Ktime, http: Http, out: &mut Vec<Signal>) {
+        out.push(Signal::Started(Start { at: started }));
+        self.requests.push_back(Pending { started, requested: None, answered: None, http });
+        self.is_sending = true;
+    }
+
+    /// Content of the client's current message. A request that is over already is not added to.
+    pub(super) fn sent(&mut self, content: u64) {
+        if self.is_sending
+            && let Some(pending) = self.requests.back_mut()
+        {
+            pending.http.request_body += content;
+        }
+    }
+
+    /// The client's current message ended; when, if that was seen.
+    pub(super) fn request_ended(&mut self, at: Option<Ktime>) {
+        if std::mem::take(&mut self.is_sending)
+            && let Some(pending) = self.requests.back_mut()
+        {
+            pending.requested = at;
+        }
+    }
+
+    /// The oldest request's final response began at `at`.
+    pub(super) fn answer(&mut self, at: Ktime, response: Response) {
+        if let Some(pending) = self.requests.front_mut() {
+            pending.answered = Some(at);
+            pending.http.status = Some(response.status);
+            pending.http.version = response.version;
+        }
+    }
+
+    /// Content of the oldest request's response.
+    pub(super) fn received(&mut self, content: u64) {
+        if let Some(pending) = self.requests.front_mut() {
+            pending.http.response_body += content;
+        }
+    }
+
+    /// The oldest request is over.
+    pub(super) fn finish(&mut self, outcome: Outcome, ended: Ktime, out: &mut Vec<Signal>) {
+        let Some(Pending { started, requested, answered, http }) = self.requests.pop_front() else { return };
+        self.is_sending &= !self.requests.is_empty();
+        let detail = Detail::Http(http);
+        out.push(Signal::Finished(Exchange { started, requested, answered, ended, outcome, detail }));
+    }
+
+    /// All are over. `how` is told whether the request was still being sent.
+    pub(super) fn finish_all(
+        &mut self,
+        out: &mut Vec<Signal>,
+        how: impl Fn(&Pending, bool) -> (Outcome, Ktime),
+    ) {
+        while let Some(pending) = self.requests.front() {
+            let (outcome, ended) = how(pending, self.is_sending && self.requests.len() == 1);
+            self.finish(outcome, ended, out);
+        }
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let texts = self.requests.iter().map(|pending| text(&pending.http.host) + text(&pending.http.path));
+        self.requests.capacity() * size_of::<Pending>() + texts.sum::<usize>()
+    }
+}

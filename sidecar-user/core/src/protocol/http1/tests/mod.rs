@@ -1,0 +1,8 @@
+//! Conversations and what is made of them. A new rule is a new case in the table it belongs to.
+
+mod bodies;
+mod endings;
+mod framed;
+mod losses;
+mod script;
+mod wants;

@@ -1,0 +1,217 @@
+//! The language of the cases, and the one function that checks them.
+//!
+//! In messages `|` stands for CRLF. Step `n` happens at time `n`, counted from 1. An exchange is written
+//! `METHOD host:port/path -> status outcome request/response bytes @started requested answered ended`, with `-` for
+//! what is not known.
+
+use std::fmt::Write as _;
+
+use super::super::open;
+use crate::model::{Detail, Exchange, HttpVersion, Ktime, Method, Outcome, Side};
+use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal};
+
+/// One thing that happens on a connection.
+#[derive(Clone, Debug)]
+pub(super) enum Do {
+    Push(Side, Vec<u8>),
+    Skip(Side, u64),
+    Gap(Side, u64),
+    End(Side),
+    Close(Close),
+}
+
+/// The client sends.
+pub(super) fn c(text: &str) -> Do {
+    Do::Push(Side::Client, text.replace('|', "\r\n").into_bytes())
+}
+
+/// The server sends.
+pub(super) fn s(text: &str) -> Do {
+    Do::Push(Side::Server, text.replace('|', "\r\n").into_bytes())
+}
+
+pub(super) const CLIENT: Side = Side::Client;
+pub(super) const SERVER: Side = Side::Server;
+pub(super) const CLOSED: Do = Do::Close(Close::Closed);
+pub(super) const RESET: Do = Do::Close(Close::Reset);
+pub(super) const FORGOTTEN: Do = Do::Close(Close::Forgotten);
+
+/// A conversation and what it should come to.
+#[must_use]
+pub(super) struct Case {
+    name: &'static str,
+    script: Vec<Do>,
+    exchanges: Vec<String>,
+    birth: Birth,
+    limits: Limits,
+    odd: Oddities,
+    unexplained: u64,
+    next: Next,
+}
+
+pub(super) fn case(name: &'static str, script: &[Do], exchanges: &[&str]) -> Case {
+    Case {
+        name,
+        script: script.to_vec(),
+        exchanges: exchanges.iter().map(|line| (*line).to_owned()).collect(),
+        birth: Birth::Seen,
+        limits: Limits::default(),
+        odd: Oddities::default(),
+        unexplained: 0,
+        next: Next::Continue,
+    }
+}
+
+impl Case {
+    pub(super) fn joined(self) -> Self {
+        Case { birth: Birth::Joined, ..self }
+    }
+
+    pub(super) fn limits(self, limits: Limits) -> Self {
+        Case { limits, ..self }
+    }
+
+    pub(super) fn odd(self, odd: Oddities) -> Self {
+        Case { odd, ..self }
+    }
+
+    /// So many bytes stay unexplained.
+    pub(super) fn unexplained(self, unexplained: u64) -> Self {
+        Case { unexplained, ..self }
+    }
+
+    pub(super) fn opaque(self) -> Self {
+        Case { next: Next::Opaque, ..self }
+    }
+
+    /// However the bytes are cut, the same must come out.
+    pub(super) fn check(&self) {
+        self.check_cut("whole", |bytes| bytes.len());
+        self.check_cut("bytewise", |_| 1);
+        for at in 1..200 {
+            self.check_cut(&format!("first cut at {at}"), |bytes| at.min(bytes.len()));
+        }
+        for seed in 0..20u64 {
+            let mut state = seed;
+            self.check_cut(&format!("random {seed}"), |_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                1 + (state >> 33) as usize % 30
+            });
+        }
+    }
+
+    /// `piece` says how long the next piece of the bytes to come should be.
+    fn check_cut(&self, how: &str, piece: impl FnMut(&[u8]) -> usize) {
+        let run = run(&self.script, self.limits, self.birth, piece);
+        let name = self.name;
+        let exchanges: Vec<String> = run.exchanges.iter().map(written).collect();
+        assert_eq!(exchanges, self.exchanges, "{name}, {how}");
+        assert_eq!(run.odd, self.odd, "{name}, {how}");
+        assert_eq!(run.given - run.explained, self.unexplained, "{name}, {how}: unexplained");
+        assert_eq!(run.next, self.next, "{name}, {how}");
+    }
+}
+
+/// What a conversation came to.
+pub(super) struct Run {
+    pub(super) exchanges: Vec<Exchange>,
+    pub(super) odd: Oddities,
+    pub(super) given: u64,
+    pub(super) explained: u64,
+    pub(super) next: Next,
+}
+
+pub(super) fn run(script: &[Do], limits: Limits, birth: Birth, mut piece: impl FnMut(&[u8]) -> usize) -> Run {
+    let mut parser = open(limits, birth);
+    let mut out = Vec::new();
+    let (mut given, mut explained, mut next) = (0, 0, Next::Continue);
+    for (at, step) in (1..).map(Ktime).zip(script) {
+        let mut said = |step: crate::protocol::Step| {
+            explained += step.explained;
+            if step.next == Next::Opaque {
+                next = Next::Opaque;
+            }
+        };
+        match step {
+            Do::Push(side, bytes) => {
+                given += bytes.len() as u64;
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at(piece(rest).clamp(1, rest.len()));
+                    said(parser.push(*side, at, now, &mut out));
+                    rest = later;
+                }
+            }
+            Do::Skip(side, n) => {
+                given += n;
+                said(parser.skipped(*side, at, *n, &mut out));
+            }
+            Do::Gap(side, n) => {
+                given += n;
+                said(parser.gap(*side, at, *n, &mut out));
+            }
+            Do::End(side) => said(parser.end(*side, at, &mut out)),
+            Do::Close(how) => parser.close(at, *how, &mut out),
+        }
+    }
+    let odd = parser.oddities();
+    Run { exchanges: finished(parser, script.len(), out), odd, given, explained, next }
+}
+
+/// Every start has its end, at the latest when the connection is gone.
+fn finished(mut parser: Box<dyn Parser>, n_steps: usize, mut out: Vec<Signal>) -> Vec<Exchange> {
+    let finished = |out: &[Signal]| out.iter().filter(|signal| matches!(signal, Signal::Finished(_))).count();
+    let at_rest = finished(&out);
+    parser.close(Ktime(n_steps as u64 + 1), Close::Forgotten, &mut out);
+    assert_eq!(out.len(), 2 * finished(&out), "each start is finished: {out:?}");
+    // What only the end of the test finished is no part of the case, so that a case may stop anywhere.
+    let exchanges = out.into_iter().filter_map(|signal| match signal {
+        Signal::Finished(exchange) => Some(exchange),
+        Signal::Started(_) => None,
+    });
+    exchanges.take(at_rest).collect()
+}
+
+/// An exchange as the cases write it.
+pub(super) fn written(exchange: &Exchange) -> String {
+    let Detail::Http(http) = &exchange.detail;
+    let mut line = format!("{:?}", http.method).to_uppercase();
+    if http.method == Method::Other {
+        line = "?".to_owned();
+    }
+    let _ = write!(line, " {}", http.host.as_deref().unwrap_or("-"));
+    if let Some(port) = http.port {
+        let _ = write!(line, ":{port}");
+    }
+    let _ = write!(line, "{} ->", http.path.as_deref().unwrap_or("-"));
+    match http.status {
+        Some(status) => {
+            let _ = write!(line, " {status}");
+        }
+        None => line.push_str(" -"),
+    }
+    let outcome = match exchange.outcome {
+        Outcome::Complete => "complete",
+        Outcome::Truncated => "truncated",
+        Outcome::Unanswered => "unanswered",
+        Outcome::Reset => "reset",
+        Outcome::NotObserved => "not observed",
+        Outcome::Aborted => "aborted",
+    };
+    let _ = write!(line, " {outcome} {}/{} @{}", http.request_body, http.response_body, exchange.started.0);
+    for at in [exchange.requested, exchange.answered, Some(exchange.ended)] {
+        match at {
+            Some(at) => {
+                let _ = write!(line, " {}", at.0);
+            }
+            None => line.push_str(" -"),
+        }
+    }
+    if http.version == HttpVersion::Http10 {
+        line.push_str(" 1.0");
+    }
+    if let Some(parent) = http.parent {
+        let _ = write!(line, " parent {:02x}", parent.span[7]);
+    }
+    line
+}

@@ -1,0 +1,30 @@
+//! How much of each side's bytes the parser needs to see.
+
+use super::body::Body;
+use super::parser::Http1;
+use super::reader::Place;
+use crate::model::Side;
+use crate::protocol::Want;
+
+/// A body with less than this to come is not worth a verdict to the kernel.
+const SKIP_FROM: u64 = 16 * 1024;
+/// A chunked body longer than this is not followed chunk by chunk: its end is taken from the next turn.
+const CHUNKED_MAX: u64 = 1024 * 1024;
+
+impl Http1 {
+    /// Heads are enough while messages alternate and say how long they are. That has to be seen first, and once it
+    /// was otherwise it may be again: then all is wanted, for the connection's life.
+    pub(super) fn want(&self, side: Side) -> Want {
+        let reader = &self.readers[side.index()];
+        match &reader.place {
+            // Where no body may be coming, the next turn's beginning matters.
+            Place::Body(Body::Length(_)) if side == Side::Server && self.is_orphan => Want::Heads,
+            Place::Body(Body::Length(left)) if *left > SKIP_FROM => Want::Skip(*left),
+            Place::Body(Body::Chunked(chunked)) if chunked.passed > CHUNKED_MAX => Want::Heads,
+            Place::LongHead(_) => Want::Stream,
+            _ if self.is_pipelined || reader.has_chunked => Want::Stream,
+            _ if !reader.has_read || !reader.held.is_empty() => Want::Undecided,
+            _ => Want::Heads,
+        }
+    }
+}
