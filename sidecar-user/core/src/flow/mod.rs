@@ -1,1 +1,251 @@
-//! flow: stub
+//! Connections: from the kernel's events to a parser's bytes, and from a parser's wishes to the kernel's verdicts.
+//!
+//! Nothing here reads a clock or writes a map: time comes with the events, and what is to be done goes to a [`Sink`].
+
+mod connection;
+mod judge;
+mod lane;
+mod listening;
+
+use rustc_hash::FxHashMap;
+use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
+
+use self::{connection::Flow, judge::Endpoints, listening::Listening};
+use crate::{
+    event::Event,
+    model::{Connection, ConnectionId, Exchange, Ktime, Start},
+    protocol::{self, Close, Limits, Oddities, Protocol},
+};
+
+/// What comes of events.
+pub trait Sink {
+    /// A request began.
+    fn started(&mut self, connection: &Connection, start: &Start);
+    /// A request is over.
+    fn finished(&mut self, connection: &Connection, protocol: &'static Protocol, exchange: Exchange);
+    /// The kernel should treat a connection so.
+    fn judge(&mut self, id: ConnectionId, verdict: Verdict);
+    /// New connections of a server should start so.
+    fn judge_endpoint(&mut self, endpoint: Endpoint, verdict: Verdict);
+    /// The connection's verdict is no longer needed.
+    fn forget(&mut self, id: ConnectionId);
+}
+
+/// Bounds and settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Connections that are followed at once; more are counted, and not followed.
+    pub connections: usize,
+    /// Bytes the kernel copies of a turn before anybody judged: what it was told in `Control::budget`.
+    pub turn_bytes: u32,
+    /// Bytes the kernel copies of a turn where only the message's head is wanted.
+    pub head_bytes: u32,
+    /// For parsers.
+    pub limits: Limits,
+}
+
+/// What was counted. Only grows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Bytes that parsers explained.
+    pub explained: u64,
+    /// Bytes whose records were lost, as the holes they left show.
+    pub lost: u64,
+    /// Bytes that by design were not copied.
+    pub skipped: u64,
+    /// Bytes copied into records, as they arrived.
+    pub copied: u64,
+    /// Records that arrived.
+    pub records: u64,
+    /// Data of connections that are not followed (the table was full, or their beginning was lost).
+    pub unknown: u64,
+    /// Connections that found the table full.
+    pub table_full: u64,
+    /// Holes given up because too much waited behind them.
+    pub reorder_full: u64,
+    /// Data on listening sockets that found no room to wait for its connection, or waited in vain.
+    pub listen_lost: u64,
+    /// Connections forgotten without having seen their end.
+    pub idled_out: u64,
+    /// Connections by what they turned out to speak: parsed, encrypted, unclassified.
+    pub classified: [u64; 3],
+    /// Sum of what parsers found odd.
+    pub oddities: Oddities,
+}
+
+/// All connections that are followed.
+pub struct Flows {
+    options: Options,
+    flows: FxHashMap<ConnectionId, Flow>,
+    endpoints: Endpoints,
+    listening: Listening,
+    tally: Tally,
+    table: &'static [&'static Protocol],
+    swept: Ktime,
+}
+
+/// A line of `/connections`.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Who.
+    pub connection: Connection,
+    /// `detecting`, a protocol's name, `encrypted` or `unclassified`.
+    pub protocol: &'static str,
+    /// Bytes seen in records, ingress and egress.
+    pub bytes: [u64; 2],
+    /// Requests that are over.
+    pub n_exchanges: u64,
+}
+
+/// Without any packet for so long a connection whose end nobody would report is forgotten, ns.
+const IDLE_NS: u64 = 15 * 60 * 1_000_000_000;
+/// Between two looks for idle connections, ns.
+const SWEEP_NS: u64 = 5 * 1_000_000_000;
+
+impl Flows {
+    /// An empty table.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Flows {
+            options,
+            flows: FxHashMap::default(),
+            endpoints: Endpoints::new(options.head_bytes),
+            listening: Listening::default(),
+            tally: Tally::default(),
+            table: protocol::ALL,
+            swept: Ktime::default(),
+        }
+    }
+
+    /// Takes one event.
+    pub fn apply(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
+        self.tally.records += 1;
+        match event {
+            Event::Open { id, at, role, joined, ends } => {
+                if self.flows.len() >= self.options.connections {
+                    self.tally.table_full += 1;
+                    return;
+                }
+                let connection = Connection {
+                    id: *id,
+                    role: *role,
+                    local: ends.local,
+                    remote: ends.remote,
+                    tgid: ends.tgid,
+                    cgroup: ends.cgroup,
+                    joined: *joined,
+                };
+                let flow = Flow::new(connection, ends.next, *at, self.table);
+                let flow = self.flows.entry(*id).or_insert(flow);
+                let mut context = Context {
+                    options: &self.options,
+                    endpoints: &mut self.endpoints,
+                    tally: &mut self.tally,
+                    sink,
+                };
+                for segment in self.listening.take(ends) {
+                    flow.segment(&segment.as_segment(), &mut context);
+                }
+            }
+            Event::Data { id, segment } => {
+                self.tally.copied += segment.bytes.len() as u64;
+                let Some(flow) = self.flows.get_mut(id) else {
+                    self.tally.unknown += 1;
+                    return;
+                };
+                let mut context = Context {
+                    options: &self.options,
+                    endpoints: &mut self.endpoints,
+                    tally: &mut self.tally,
+                    sink,
+                };
+                flow.segment(segment, &mut context);
+                // Of a connection met in the middle nobody reports the end.
+                if let Some(how) = flow.is_over() {
+                    flow.close(segment.at, how, &mut context);
+                    self.flows.remove(id);
+                }
+            }
+            Event::Listen { ends, segment } => {
+                self.tally.copied += segment.bytes.len() as u64;
+                self.listening.keep(ends, segment, &mut self.tally);
+            }
+            Event::Closed { id, at, reset, .. } => {
+                let how = if *reset { Close::Reset } else { Close::Closed };
+                self.remove(*id, *at, how, sink);
+            }
+            Event::Failed { .. } => {}
+        }
+    }
+
+    /// Housekeeping, now and then: forgets what waited or idled too long.
+    pub fn sweep(&mut self, now: Ktime, sink: &mut impl Sink) {
+        if now.0.saturating_sub(self.swept.0) < SWEEP_NS {
+            return;
+        }
+        self.swept = now;
+        self.listening.sweep(now, &mut self.tally);
+        let idle: Vec<_> = self
+            .flows
+            .iter()
+            .filter(|(_, flow)| flow.is_unreported() && now.0.saturating_sub(flow.last().0) > IDLE_NS)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in idle {
+            self.tally.idled_out += 1;
+            self.remove(id, now, Close::Forgotten, sink);
+        }
+    }
+
+    /// Ends every connection, as at the end of the daemon: what is open is finished as far as it is known.
+    pub fn finish(&mut self, now: Ktime, sink: &mut impl Sink) {
+        let ids: Vec<_> = self.flows.keys().copied().collect();
+        for id in ids {
+            self.remove(id, now, Close::Forgotten, sink);
+        }
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// How many connections are followed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// None is followed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// The connections, at most `limit`.
+    #[must_use]
+    pub fn lines(&self, limit: usize) -> Vec<Line> {
+        self.flows.values().take(limit).map(Flow::line).collect()
+    }
+
+    fn remove(&mut self, id: ConnectionId, at: Ktime, how: Close, sink: &mut impl Sink) {
+        if let Some(mut flow) = self.flows.remove(&id) {
+            let mut context = Context {
+                options: &self.options,
+                endpoints: &mut self.endpoints,
+                tally: &mut self.tally,
+                sink,
+            };
+            flow.close(at, how, &mut context);
+        }
+    }
+}
+
+/// What a connection needs from around it.
+struct Context<'a, S> {
+    options: &'a Options,
+    endpoints: &'a mut Endpoints,
+    tally: &'a mut Tally,
+    sink: &'a mut S,
+}

@@ -1,0 +1,347 @@
+//! One connection: which protocol it speaks, its parser, and what the kernel was last told of it.
+
+use sidecar_ebpf::abi::verdict::Verdict;
+
+use super::{
+    Context, Line, Sink,
+    judge::{self, Need, Opaque},
+    lane::{Lane, Run, distance},
+};
+use crate::{
+    event::Segment,
+    model::{Connection, Dir, Ktime, Role},
+    protocol::{Birth, Close, Detection, Detector, Next, Parser, Protocol, Signal, Step, Then, Want},
+};
+
+/// Bytes that are kept for the parser while the protocol is not known.
+const HELD_BYTES: usize = 64 * 1024;
+/// A skip that lies so far behind could be mistaken for one ahead: it is taken back.
+const STALE: i32 = 1 << 30;
+
+/// A connection that is followed.
+pub(super) struct Flow {
+    connection: Connection,
+    lanes: [Lane; 2],
+    stage: Stage,
+    /// What the kernel works by, as far as it was told.
+    told: Told,
+    last: Ktime,
+    bytes: [u64; 2],
+    n_exchanges: u64,
+    is_reset: bool,
+    /// What the parser last asked for, until it is looked at.
+    wanted: Option<[Want; 2]>,
+    signals: Vec<Signal>,
+}
+
+/// The kernel's side, as it must be by now.
+#[derive(Default)]
+struct Told {
+    budget: [u32; 2],
+    /// The last verdict of this connection's own.
+    verdict: Option<Verdict>,
+}
+
+enum Stage {
+    /// The first bytes, until they show what they are.
+    Detecting { detector: Detector, held: Vec<Held>, held_bytes: usize },
+    /// A parser reads it.
+    Parsing { protocol: &'static Protocol, parser: Box<dyn Parser>, role: Role },
+    /// Nobody does.
+    Opaque(Opaque),
+}
+
+struct Held {
+    dir: Dir,
+    at: Ktime,
+    what: What,
+}
+
+/// A [`Run`] with bytes of its own.
+enum What {
+    Bytes(Box<[u8]>),
+    Skipped(u64),
+    Gap(u64),
+    End,
+}
+
+impl Flow {
+    pub(super) fn new(
+        connection: Connection,
+        next: [u32; 2],
+        at: Ktime,
+        table: &'static [&'static Protocol],
+    ) -> Self {
+        let mut lanes = [Lane::new(Dir::Ingress), Lane::new(Dir::Egress)];
+        if !connection.joined {
+            for (lane, seq) in lanes.iter_mut().zip(next) {
+                lane.begin(seq);
+            }
+        }
+        let birth = if connection.joined { Birth::Joined } else { Birth::Seen };
+        let detector = Detector::with_table(table, connection.role, birth);
+        Flow {
+            connection,
+            lanes,
+            stage: Stage::Detecting { detector, held: Vec::new(), held_bytes: 0 },
+            told: Told::default(),
+            wanted: None,
+            last: at,
+            bytes: [0; 2],
+            n_exchanges: 0,
+            is_reset: false,
+            signals: Vec::new(),
+        }
+    }
+
+    /// Takes one segment.
+    pub(super) fn segment<S: Sink>(&mut self, segment: &Segment<'_>, context: &mut Context<'_, S>) {
+        self.last = segment.at;
+        self.is_reset |= segment.rst;
+        let dir = segment.dir;
+        let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
+        let overflows = lane.n_overflows;
+        lane.accept(segment, &mut |at, run| self.run(dir, at, run, context));
+        context.tally.reorder_full += lane.n_overflows - overflows;
+        self.lanes[dir.index()] = lane;
+        self.settle(context);
+    }
+
+    /// Ends it.
+    pub(super) fn close<S: Sink>(&mut self, at: Ktime, how: Close, context: &mut Context<'_, S>) {
+        for dir in [Dir::Ingress, Dir::Egress] {
+            let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
+            lane.finish(at, &mut |at, run| self.run(dir, at, run, context));
+        }
+        if let Stage::Parsing { parser, .. } = &mut self.stage {
+            parser.close(at, how, &mut self.signals);
+            context.tally.oddities.add(parser.oddities());
+        }
+        self.flush(context);
+        if self.told.verdict.is_some() {
+            context.sink.forget(self.connection.id);
+        }
+    }
+
+    /// Its end was seen in its bytes.
+    pub(super) fn is_over(&self) -> Option<Close> {
+        if !self.connection.joined {
+            return None;
+        }
+        if self.is_reset {
+            return Some(Close::Reset);
+        }
+        self.lanes.iter().all(Lane::is_ended).then_some(Close::Closed)
+    }
+
+    /// Nobody would report its end.
+    pub(super) fn is_unreported(&self) -> bool {
+        self.connection.joined
+    }
+
+    /// When something last passed.
+    pub(super) fn last(&self) -> Ktime {
+        self.last
+    }
+
+    pub(super) fn line(&self) -> Line {
+        let protocol = match &self.stage {
+            Stage::Detecting { .. } => "detecting",
+            Stage::Parsing { protocol, .. } => protocol.name,
+            Stage::Opaque(Opaque::Encrypted) => "encrypted",
+            Stage::Opaque(Opaque::Unclassified) => "unclassified",
+        };
+        Line { connection: self.connection, protocol, bytes: self.bytes, n_exchanges: self.n_exchanges }
+    }
+
+    fn run<S: Sink>(&mut self, dir: Dir, at: Ktime, run: Run<'_>, context: &mut Context<'_, S>) {
+        let n = match run {
+            Run::Bytes(bytes) => bytes.len() as u64,
+            Run::Skipped(n) => {
+                context.tally.skipped += n;
+                n
+            }
+            Run::Gap(n) => {
+                context.tally.lost += n;
+                n
+            }
+            Run::End => 0,
+        };
+        self.bytes[dir.index()] += n;
+        match &mut self.stage {
+            Stage::Opaque(_) => {}
+            Stage::Parsing { .. } => self.parse(dir, at, run, context),
+            Stage::Detecting { detector, held, held_bytes } => {
+                let found = match run {
+                    Run::Bytes(bytes) => detector.push(dir, bytes),
+                    _ => Detection::Pending,
+                };
+                match found {
+                    Detection::Known { protocol, role } => {
+                        let held = std::mem::take(held);
+                        self.know(protocol, role, context);
+                        for Held { dir, at, what } in &held {
+                            self.parse(*dir, *at, what.run(), context);
+                        }
+                        self.parse(dir, at, run, context);
+                    }
+                    Detection::Pending if self.connection.joined && *held_bytes >= HELD_BYTES => {
+                        // The middle of something large: its message cannot be told any more.
+                        let passed = held.drain(..).map(|held| held.what.len()).sum::<u64>();
+                        context.tally.oddities.before_join += passed + n;
+                        *held_bytes = 0;
+                    }
+                    Detection::Pending if *held_bytes < HELD_BYTES => {
+                        if let Run::Bytes(bytes) = run {
+                            *held_bytes += bytes.len();
+                        }
+                        held.push(Held { dir, at, what: What::of(&run) });
+                    }
+                    Detection::Pending | Detection::Unknown => self.leave(Opaque::Unclassified, context),
+                }
+            }
+        }
+    }
+
+    fn know<S: Sink>(
+        &mut self,
+        protocol: &'static Protocol,
+        role: Option<Role>,
+        context: &mut Context<'_, S>,
+    ) {
+        self.connection.role = self.connection.role.or(role);
+        match (protocol.then, self.connection.role) {
+            (Then::Encrypted, _) => self.leave(Opaque::Encrypted, context),
+            (Then::Parse(_), None) => self.leave(Opaque::Unclassified, context),
+            (Then::Parse(open), Some(role)) => {
+                let birth = if self.connection.joined { Birth::Joined } else { Birth::Seen };
+                let parser = open(context.options.limits, birth);
+                context.tally.classified[0] += 1;
+                self.stage = Stage::Parsing { protocol, parser, role };
+                // Where the kernel began with it: what was learned of the server, if it knew the role then.
+                let start = context.endpoints.start(&self.connection).filter(|_| !self.connection.joined);
+                let budget = start.map_or(context.options.turn_bytes, |need| context.endpoints.budget(need));
+                self.told.budget = [budget; 2];
+            }
+        }
+    }
+
+    fn leave<S: Sink>(&mut self, why: Opaque, context: &mut Context<'_, S>) {
+        context.tally.classified[1 + usize::from(why == Opaque::Unclassified)] += 1;
+        if let Stage::Parsing { parser, .. } = &mut self.stage {
+            context.tally.oddities.add(parser.oddities());
+        }
+        self.stage = Stage::Opaque(why);
+        self.tell(judge::opaque(self.connection.role, why), context);
+    }
+
+    fn parse<S: Sink>(&mut self, dir: Dir, at: Ktime, run: Run<'_>, context: &mut Context<'_, S>) {
+        let Stage::Parsing { parser, role, .. } = &mut self.stage else { return };
+        let side = role.side(dir);
+        let out = &mut self.signals;
+        let step = match run {
+            Run::Bytes(bytes) => parser.push(side, at, bytes, out),
+            Run::Skipped(n) => parser.skipped(side, at, n, out),
+            Run::Gap(n) => parser.gap(side, at, n, out),
+            Run::End => parser.end(side, at, out),
+        };
+        context.tally.explained += step.explained;
+        context.tally.oddities.add(parser.oddities());
+        self.flush(context);
+        self.follow(step, context);
+    }
+
+    /// Does what the parser asks for.
+    fn follow<S: Sink>(&mut self, step: Step, context: &mut Context<'_, S>) {
+        if step.next == Next::Opaque {
+            if let Stage::Parsing { parser, .. } = &mut self.stage {
+                parser.close(self.last, Close::Forgotten, &mut self.signals);
+            }
+            self.flush(context);
+            self.leave(Opaque::Unclassified, context);
+            return;
+        }
+        self.wanted = Some(step.want);
+    }
+
+    /// Tells the kernel what the parser wants, if that is news. Only now, with all of the segment taken: a skip counts
+    /// from the last byte that the parser has seen.
+    fn settle<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        let Stage::Parsing { role, .. } = self.stage else { return };
+        let Some(wants) = self.wanted.take() else { return };
+        let need = judge::need(wants);
+        // That messages alternate is known once one has been answered.
+        let need = need.filter(|need| *need == Need::Stream || self.n_exchanges > 0);
+        if let Some(need) = need
+            && let Some((endpoint, verdict)) = context.endpoints.learn(&self.connection, need)
+        {
+            context.sink.judge_endpoint(endpoint, verdict);
+        }
+        let next = [self.lanes[0].next(), self.lanes[1].next()];
+        let verdict = context.endpoints.want(&self.connection, role, wants, next, self.told.budget);
+        let told = self.told.verdict;
+        let skips_on = verdict.skips != 0
+            && told.is_none_or(|told| (told.skips, told.skip_until) != (verdict.skips, verdict.skip_until));
+        let is_stale = told.is_some_and(|told| {
+            (0..2).any(|dir| {
+                let behind = |next| distance(told.skip_until[dir], next);
+                told.skips & (1 << dir) != 0 && next[dir].is_some_and(|next| behind(next) > STALE)
+            })
+        });
+        let role_is_news = self.connection.joined && told.is_none();
+        if skips_on || is_stale || role_is_news || need.is_some() && verdict.budget != self.told.budget {
+            for (dir, lane) in self.lanes.iter_mut().enumerate() {
+                if verdict.skips & (1 << dir) != 0 {
+                    lane.set_skip_mark(Some(verdict.skip_until[dir]));
+                }
+            }
+            self.tell(verdict, context);
+        }
+    }
+
+    fn tell<S: Sink>(&mut self, verdict: Verdict, context: &mut Context<'_, S>) {
+        self.told = Told { budget: verdict.budget, verdict: Some(verdict) };
+        context.sink.judge(self.connection.id, verdict);
+    }
+
+    fn flush<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        let Stage::Parsing { protocol, .. } = &self.stage else { return };
+        for signal in self.signals.drain(..) {
+            match signal {
+                Signal::Started(start) => context.sink.started(&self.connection, &start),
+                Signal::Finished(exchange) => {
+                    self.n_exchanges += 1;
+                    context.sink.finished(&self.connection, protocol, exchange);
+                }
+            }
+        }
+    }
+}
+
+impl What {
+    fn of(run: &Run<'_>) -> What {
+        match run {
+            Run::Bytes(bytes) => What::Bytes((*bytes).into()),
+            Run::Skipped(n) => What::Skipped(*n),
+            Run::Gap(n) => What::Gap(*n),
+            Run::End => What::End,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            What::Bytes(bytes) => bytes.len() as u64,
+            What::Skipped(n) | What::Gap(n) => *n,
+            What::End => 0,
+        }
+    }
+
+    fn run(&self) -> Run<'_> {
+        match self {
+            What::Bytes(bytes) => Run::Bytes(bytes),
+            What::Skipped(n) => Run::Skipped(*n),
+            What::Gap(n) => Run::Gap(*n),
+            What::End => Run::End,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! From what a parser wants to what the kernel is told.
+
+use rustc_hash::FxHashMap;
+use sidecar_ebpf::abi::{
+    record::{ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN},
+    verdict::{
+        BUDGET_ALL, CLASS_ENCRYPTED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS, SKIP_INGRESS,
+        Verdict,
+    },
+};
+
+use crate::{
+    model::{Connection, Dir, Role, Side},
+    protocol::Want,
+};
+
+/// Endpoints that something was learned of.
+const ENDPOINTS: usize = 1024;
+/// A body of which less than this is still to come is not worth a verdict: its packets leave a record each 64 KiB.
+const WORTH: u64 = 256 * 1024;
+/// The farthest that a skip reaches: sequence numbers compare only within 2³¹.
+const FARTHEST: u64 = 1 << 30;
+
+/// Why a connection is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opaque {
+    /// TLS.
+    Encrypted,
+    /// Nobody knows it, or it left its protocol.
+    Unclassified,
+}
+
+/// What servers were seen to need.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    needs: FxHashMap<Endpoint, Need>,
+    head_bytes: u32,
+}
+
+/// In rising order: a server that once pipelined is copied whole for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// Messages alternate.
+    Heads,
+    /// They do not.
+    Stream,
+}
+
+impl Endpoints {
+    pub(super) fn new(head_bytes: u32) -> Self {
+        Endpoints { needs: FxHashMap::default(), head_bytes }
+    }
+
+    /// Bytes of a turn that are copied.
+    pub(super) fn budget(&self, need: Need) -> u32 {
+        match need {
+            Need::Heads => self.head_bytes,
+            Need::Stream => BUDGET_ALL,
+        }
+    }
+
+    /// What connections to this server start with.
+    pub(super) fn start(&self, connection: &Connection) -> Option<Need> {
+        self.needs.get(&endpoint(connection)?).copied()
+    }
+
+    /// Learns; says what is to be published, if it is news.
+    pub(super) fn learn(&mut self, connection: &Connection, need: Need) -> Option<(Endpoint, Verdict)> {
+        let key = endpoint(connection)?;
+        if self.needs.get(&key).is_some_and(|known| *known >= need) {
+            return None;
+        }
+        if self.needs.len() >= ENDPOINTS && !self.needs.contains_key(&key) {
+            return None;
+        }
+        self.needs.insert(key, need);
+        Some((key, parsed(None, [self.budget(need); 2])))
+    }
+
+    /// The verdict on a connection whose parser wants this. `next` is each direction's next sequence number, `now` the
+    /// budgets that hold.
+    pub(super) fn want(
+        &self,
+        connection: &Connection,
+        role: Role,
+        wants: [Want; 2],
+        next: [Option<u32>; 2],
+        now: [u32; 2],
+    ) -> Verdict {
+        let floor = self.start(connection).unwrap_or(Need::Heads);
+        let mut verdict = parsed(Some(role), [0; 2]);
+        for side in [Side::Client, Side::Server] {
+            let dir = role.dir(side);
+            verdict.budget[dir.index()] = match wants[side.index()] {
+                Want::Undecided => now[dir.index()],
+                Want::Stream => BUDGET_ALL,
+                Want::Heads | Want::Skip(_) => self.budget(floor),
+            };
+            if let (Want::Skip(n @ WORTH..), Some(next)) = (wants[side.index()], next[dir.index()]) {
+                verdict.skip_until[dir.index()] = next.wrapping_add(n.min(FARTHEST) as u32);
+                verdict.skips |= match dir {
+                    Dir::Ingress => SKIP_INGRESS,
+                    Dir::Egress => SKIP_EGRESS,
+                };
+            }
+        }
+        verdict
+    }
+}
+
+/// The verdict on a connection that is not read.
+pub(super) fn opaque(role: Option<Role>, why: Opaque) -> Verdict {
+    let class = match why {
+        Opaque::Encrypted => CLASS_ENCRYPTED,
+        Opaque::Unclassified => CLASS_UNCLASSIFIED,
+    };
+    Verdict { class, ..parsed(role, [0; 2]) }
+}
+
+/// What the parser asks of both sides, as a need of the server; `None` while it cannot tell.
+pub(super) fn need(wants: [Want; 2]) -> Option<Need> {
+    if wants.contains(&Want::Stream) {
+        Some(Need::Stream)
+    } else if wants.contains(&Want::Undecided) {
+        None
+    } else {
+        Some(Need::Heads)
+    }
+}
+
+fn parsed(role: Option<Role>, budget: [u32; 2]) -> Verdict {
+    let role = match role {
+        Some(Role::Client) => ROLE_CLIENT,
+        Some(Role::Server) => ROLE_SERVER,
+        None => ROLE_UNKNOWN,
+    };
+    Verdict { budget, skip_until: [0; 2], skips: 0, class: CLASS_PARSED, role, pad: 0 }
+}
+
+/// The kernel looks up the same key in `verdict::start`.
+fn endpoint(connection: &Connection) -> Option<Endpoint> {
+    let (role, server) = match connection.role? {
+        Role::Client => (ROLE_CLIENT, connection.remote),
+        Role::Server => (ROLE_SERVER, connection.local),
+    };
+    let addr = match (role, server.ip()) {
+        (ROLE_SERVER, _) => [0; 16],
+        (_, std::net::IpAddr::V4(v4)) => v4.to_ipv6_mapped().octets(),
+        (_, std::net::IpAddr::V6(v6)) => v6.octets(),
+    };
+    Some(Endpoint { addr, port: server.port(), role, pad: 0 })
+}

@@ -1,0 +1,102 @@
+//! Data that came before its connection: with deferred accept, fast open or a lost handshake ACK the first request
+//! reaches the listening socket. It waits here, by both ends' addresses, for the connection to be announced.
+
+use std::net::SocketAddr;
+
+use rustc_hash::FxHashMap;
+
+use super::Tally;
+use crate::{
+    event::{Ends, Segment},
+    model::{Dir, Ktime},
+};
+
+/// Pairs of ends that have data waiting.
+const ENDS: usize = 1024;
+/// Segments that wait for one connection.
+const SEGMENTS: usize = 8;
+/// How long they wait, ns. The connection is announced in the same softirq; the rest is for a ring that was full.
+const WAIT_NS: u64 = 10 * 1_000_000_000;
+
+/// What waits.
+#[derive(Debug, Default)]
+pub(super) struct Listening(FxHashMap<Key, Vec<Kept>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    local: SocketAddr,
+    remote: SocketAddr,
+    netns: u64,
+}
+
+/// A segment with bytes of its own.
+#[derive(Debug)]
+pub(super) struct Kept {
+    at: Ktime,
+    seq: u32,
+    len: u32,
+    bytes: Box<[u8]>,
+    fin: bool,
+}
+
+impl Kept {
+    /// As it came. It is not settled: TCP may have refused it, and then it comes again.
+    pub(super) fn as_segment(&self) -> Segment<'_> {
+        Segment {
+            dir: Dir::Ingress,
+            at: self.at,
+            seq: self.seq,
+            len: self.len,
+            bytes: &self.bytes,
+            edge: self.seq,
+            skipped: 0,
+            fin: self.fin,
+            rst: false,
+        }
+    }
+}
+
+impl Listening {
+    /// Keeps a segment, if there is room.
+    pub(super) fn keep(&mut self, ends: &Ends, segment: &Segment<'_>, tally: &mut Tally) {
+        let key = key(ends);
+        if self.0.len() >= ENDS && !self.0.contains_key(&key) {
+            tally.listen_lost += 1;
+            return;
+        }
+        let kept = self.0.entry(key).or_default();
+        if kept.len() >= SEGMENTS {
+            tally.listen_lost += 1;
+            return;
+        }
+        let bytes = segment.bytes.into();
+        let Segment { at, seq, len, fin, .. } = *segment;
+        kept.push(Kept { at, seq, len, bytes, fin });
+    }
+
+    /// What came for a connection before it was.
+    pub(super) fn take(&mut self, ends: &Ends) -> Vec<Kept> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let mut kept = self.0.remove(&key(ends)).unwrap_or_default();
+        // An earlier connection between the same ends may have left something.
+        kept.retain(|kept| super::lane::distance(ends.next[0], kept.seq.wrapping_add(kept.len)) > 0);
+        kept
+    }
+
+    /// Forgets what waited in vain.
+    pub(super) fn sweep(&mut self, now: Ktime, tally: &mut Tally) {
+        self.0.retain(|_, kept| {
+            let waits = kept.last().is_some_and(|last| now.0.saturating_sub(last.at.0) < WAIT_NS);
+            if !waits {
+                tally.listen_lost += kept.len() as u64;
+            }
+            waits
+        });
+    }
+}
+
+fn key(ends: &Ends) -> Key {
+    Key { local: ends.local, remote: ends.remote, netns: ends.netns }
+}
