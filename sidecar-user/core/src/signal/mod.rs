@@ -1,1 +1,25 @@
-//! signal: stub
+//! Signals: exchanges and counts become series and spans, under names from one catalogue. Not for protocols (they
+//! yield [`crate::model::Exchange`]) and not for formats: every exposition is an encoder of a [`Snapshot`].
+
+pub mod catalogue;
+mod coverage;
+mod histogram;
+mod http;
+mod ids;
+pub mod kernel;
+pub mod key;
+pub mod names;
+mod requests;
+mod series;
+mod snapshot;
+mod span;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use coverage::{Bytes, coverage};
+pub use histogram::Histogram;
+pub use ids::IdSource;
+pub use snapshot::{Attributes, Family, Point, PointValue, Snapshot, UnixNanos, Value};
+pub use span::{Span, SpanIds};
+pub use store::{Number, Options, Store};

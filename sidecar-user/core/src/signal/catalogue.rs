@@ -1,0 +1,287 @@
+//! The one place where metrics are named. A metric is one item here, one entry of [`ALL`], and one recording.
+//!
+//! HTTP follows semantic conventions v1.44.0; `sidecar.tcp.*` is the application's traffic under our own names (the
+//! conventions have none that fit); the rest of `sidecar.*` is the daemon's own health.
+
+use super::key;
+use crate::model::{Kind, MetricDef};
+
+/// Every metric, in the order in which expositions show them.
+pub const ALL: &[&MetricDef] = &[
+    &HTTP_SERVER_DURATION,
+    &HTTP_CLIENT_DURATION,
+    &TCP_OPENED,
+    &TCP_CLOSED,
+    &TCP_FAILED,
+    &TCP_JOINED,
+    &TCP_IO,
+    &TCP_RETRANSMITS,
+    &CAPTURE_RECORDS,
+    &CAPTURE_COPIED,
+    &CAPTURE_SHED,
+    &CAPTURE_DROPS,
+    &CAPTURE_BYTES,
+    &CAPTURE_COVERAGE,
+    &PARSER_OUTCOMES,
+    &PARSER_ODDITIES,
+    &CONNECTIONS_TRACKED,
+    &EXPORT_SENT,
+    &EXPORT_FAILED,
+    &EXPORT_DROPPED,
+    &CPU_TIME,
+    &MEMORY_USAGE,
+    &SERIES,
+    &SERIES_OVERFLOWED,
+    &BUILD,
+];
+
+/// Buckets that the conventions advise for request durations, in seconds.
+pub const DURATION_BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+const fn def(
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    help: &'static str,
+    attributes: &'static [&'static str],
+) -> MetricDef {
+    MetricDef { name, kind, unit, help, attributes }
+}
+
+/// Requests that the application answered. Fed by `Store::exchange`.
+pub static HTTP_SERVER_DURATION: MetricDef = def(
+    "http.server.request.duration",
+    Kind::Histogram(DURATION_BUCKETS),
+    "s",
+    "Duration of HTTP server requests, from the first byte of the request to the last byte of the response.",
+    &[key::METHOD, key::URL_SCHEME, key::STATUS, key::ERROR_TYPE, key::PROTOCOL_VERSION],
+);
+/// Requests that the application sent. Fed by `Store::exchange`.
+pub static HTTP_CLIENT_DURATION: MetricDef = def(
+    "http.client.request.duration",
+    Kind::Histogram(DURATION_BUCKETS),
+    "s",
+    "Duration of HTTP client requests, from the first byte of the request to the last byte of the response.",
+    &[
+        key::METHOD,
+        key::URL_SCHEME,
+        key::STATUS,
+        key::ERROR_TYPE,
+        key::PROTOCOL_VERSION,
+        key::SERVER_ADDRESS,
+        key::SERVER_PORT,
+    ],
+);
+/// Connections that reached `ESTABLISHED`.
+pub static TCP_OPENED: MetricDef = def(
+    "sidecar.tcp.connection.opened",
+    Kind::Counter,
+    "{connection}",
+    "TCP connections of the application that were established.",
+    &[key::TCP_ROLE],
+);
+/// Connections that ended.
+pub static TCP_CLOSED: MetricDef = def(
+    "sidecar.tcp.connection.closed",
+    Kind::Counter,
+    "{connection}",
+    "TCP connections of the application that were closed, whichever way.",
+    &[key::TCP_ROLE],
+);
+/// Attempts that never reached `ESTABLISHED`. `error.type`: connection_refused, timeout, cancelled, host_unreachable.
+pub static TCP_FAILED: MetricDef = def(
+    "sidecar.tcp.connection.failed",
+    Kind::Counter,
+    "{attempt}",
+    "Attempts of the application to connect that failed.",
+    &[key::ERROR_TYPE],
+);
+/// Connections older than the programs.
+pub static TCP_JOINED: MetricDef = def(
+    "sidecar.tcp.connection.joined",
+    Kind::Counter,
+    "{connection}",
+    "TCP connections that were older than the observation and were met in the middle.",
+    &[],
+);
+/// Payload, by direction as the application sees it.
+pub static TCP_IO: MetricDef = def(
+    "sidecar.tcp.io",
+    Kind::Counter,
+    "By",
+    "TCP payload that the application received and transmitted, retransmissions not counted.",
+    &[key::TCP_ROLE, key::IO_DIRECTION],
+);
+/// Segments sent again.
+pub static TCP_RETRANSMITS: MetricDef = def(
+    "sidecar.tcp.retransmits",
+    Kind::Counter,
+    "{segment}",
+    "TCP segments that were sent again.",
+    &[key::TCP_ROLE],
+);
+/// Records that arrived.
+pub static CAPTURE_RECORDS: MetricDef = def(
+    "sidecar.capture.records",
+    Kind::Counter,
+    "{record}",
+    "Records of the kernel programs that arrived through the ring buffer.",
+    &[],
+);
+/// Payload inside those records.
+pub static CAPTURE_COPIED: MetricDef =
+    def("sidecar.capture.copied", Kind::Counter, "By", "Payload bytes that arrived in records.", &[]);
+/// Payload that a nearly full ring kept out.
+pub static CAPTURE_SHED: MetricDef = def(
+    "sidecar.capture.shed",
+    Kind::Counter,
+    "By",
+    "Payload bytes that were not copied because the ring buffer was nearly full.",
+    &[],
+);
+/// What was lost between the packet and the parser, each reason with its own bound.
+pub static CAPTURE_DROPS: MetricDef = def(
+    "sidecar.capture.drops",
+    Kind::Counter,
+    "{record}",
+    "Records that were not written, could not be read or found a table full, by reason.",
+    &[key::REASON],
+);
+/// The account of payload bytes, whose classes overlap by design: see `Bytes`.
+pub static CAPTURE_BYTES: MetricDef = def(
+    "sidecar.capture.bytes",
+    Kind::Counter,
+    "By",
+    "Account of payload bytes: seen (all of them), encrypted (TLS), unclassified (no known protocol), \
+     before_join (before the first message boundary of a connection met in the middle), explained (inside messages \
+     that a parser read), lost (copied too late or not at all).",
+    &[key::CLASS],
+);
+/// explained / (seen - encrypted - before_join); absent while the divisor is 0.
+pub static CAPTURE_COVERAGE: MetricDef = def(
+    "sidecar.capture.coverage",
+    Kind::Gauge,
+    "1",
+    "Share of readable payload bytes that lie inside messages which a parser read.",
+    &[],
+);
+/// Exchanges by what became of them. Fed by `Store::exchange`.
+pub static PARSER_OUTCOMES: MetricDef = def(
+    "sidecar.parser.outcomes",
+    Kind::Counter,
+    "{exchange}",
+    "Requests that parsers reported, by what became of them.",
+    &[key::OUTCOME, key::PROTOCOL_NAME],
+);
+/// Things met that are not exchanges.
+pub static PARSER_ODDITIES: MetricDef = def(
+    "sidecar.parser.oddities",
+    Kind::Counter,
+    "{event}",
+    "Things that parsers met and that are not requests: orphan responses, malformed heads, resynchronisations.",
+    &[key::REASON],
+);
+/// Size of the connection table.
+pub static CONNECTIONS_TRACKED: MetricDef = def(
+    "sidecar.connections.tracked",
+    Kind::Gauge,
+    "{connection}",
+    "Connections whose bytes are being followed.",
+    &[],
+);
+/// Items that a receiver took.
+pub static EXPORT_SENT: MetricDef = def(
+    "sidecar.export.sent",
+    Kind::Counter,
+    "{item}",
+    "Data points and spans that a receiver accepted.",
+    &[key::SIGNAL],
+);
+/// Items that a receiver did not take. Reasons: request_failed (after retries), rejected (partial success).
+pub static EXPORT_FAILED: MetricDef = def(
+    "sidecar.export.failed",
+    Kind::Counter,
+    "{item}",
+    "Data points and spans that were pushed and not accepted, by reason.",
+    &[key::SIGNAL, key::REASON],
+);
+/// Items that were never pushed. Reasons: queue_full, shutdown.
+pub static EXPORT_DROPPED: MetricDef = def(
+    "sidecar.export.dropped",
+    Kind::Counter,
+    "{item}",
+    "Spans that were dropped before they were pushed, by reason.",
+    &[key::SIGNAL, key::REASON],
+);
+/// Processor time of the daemon.
+pub static CPU_TIME: MetricDef = def(
+    "sidecar.process.cpu.time",
+    Kind::CounterF64,
+    "s",
+    "Processor time that the sidecar itself used.",
+    &[key::CPU_MODE],
+);
+/// Resident set of the daemon.
+pub static MEMORY_USAGE: MetricDef = def(
+    "sidecar.process.memory.usage",
+    Kind::Gauge,
+    "By",
+    "Physical memory in use by the sidecar itself.",
+    &[],
+);
+/// Series held. Fed by `Store::snapshot`.
+pub static SERIES: MetricDef =
+    def("sidecar.series", Kind::Gauge, "{series}", "Time series that the sidecar holds.", &[]);
+/// Measurements that the cap moved. Fed by `Store::snapshot`.
+pub static SERIES_OVERFLOWED: MetricDef = def(
+    "sidecar.series.overflowed",
+    Kind::Counter,
+    "{measurement}",
+    "Measurements that went to an overflow series because their metric was at its cap.",
+    &[],
+);
+/// What runs.
+pub static BUILD: MetricDef =
+    def("sidecar.build", Kind::Info, "1", "Version of the sidecar.", &[key::VERSION]);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::signal::names;
+
+    #[test]
+    fn names_are_unique_and_plain_in_both_spellings() {
+        let mut otel = HashSet::new();
+        let mut prometheus = HashSet::new();
+        for def in ALL {
+            assert!(otel.insert(def.name), "{} twice", def.name);
+            assert!(prometheus.insert(names::metric(def).sample()), "{} clashes", def.name);
+            assert!(
+                def.name.bytes().all(|b| b.is_ascii_lowercase() || b"._".contains(&b)),
+                "{} is not an OpenTelemetry name",
+                def.name
+            );
+        }
+    }
+
+    /// OpenMetrics' library writes help as it is, so there must be nothing in it that wants escaping.
+    #[test]
+    fn help_is_one_plain_sentence() {
+        for def in ALL {
+            assert!(def.help.ends_with('.'), "{}", def.name);
+            assert!(!def.help.contains(['\\', '\n', '"']), "{}", def.name);
+            assert!(!def.help.contains("  "), "{}", def.name);
+        }
+    }
+
+    #[test]
+    fn attribute_keys_are_distinct_as_labels() {
+        for def in ALL {
+            let labels: HashSet<String> = def.attributes.iter().map(|key| names::label(key)).collect();
+            assert_eq!(labels.len(), def.attributes.len(), "{}", def.name);
+        }
+    }
+}

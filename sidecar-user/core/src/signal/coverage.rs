@@ -1,0 +1,52 @@
+//! How much of what went by was understood.
+
+/// Payload bytes of the application, since the start. The classes are an account, not a partition: what is neither
+/// encrypted nor before the join should be explained, and what is missing is the sidecar's debt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// All payload that passed the sockets.
+    pub seen: u64,
+    /// On connections that are TLS.
+    pub encrypted: u64,
+    /// On connections whose protocol nobody knows.
+    pub unclassified: u64,
+    /// Before the first message boundary of a connection that was met in the middle.
+    pub before_join: u64,
+    /// Inside messages that a parser read, or knows the length of.
+    pub explained: u64,
+    /// Wanted by a parser, and never arrived in user space.
+    pub lost: u64,
+}
+
+/// The share of readable bytes that were explained, 0 to 1; `None` while there were none to read.
+#[must_use]
+pub fn coverage(bytes: &Bytes) -> Option<f64> {
+    let readable = bytes.seen.saturating_sub(bytes.encrypted).saturating_sub(bytes.before_join);
+    // The kernel counts a byte when the socket moves past it, the parser when it arrives: a reading may catch the
+    // second before the first.
+    (readable > 0).then(|| bytes.explained.min(readable) as f64 / readable as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explained_of_readable() {
+        // seen, encrypted, before_join, explained => coverage
+        let cases = [
+            ((0, 0, 0, 0), None),
+            ((100, 100, 0, 0), None),
+            ((100, 60, 40, 0), None),
+            ((100, 0, 0, 100), Some(1.0)),
+            ((100, 0, 0, 0), Some(0.0)),
+            ((100, 50, 10, 30), Some(0.75)),
+            ((100, 0, 0, 120), Some(1.0)),
+            ((10, 60, 0, 0), None),
+        ];
+        for ((seen, encrypted, before_join, explained), expected) in cases {
+            let bytes = Bytes { seen, encrypted, before_join, explained, ..Bytes::default() };
+            assert_eq!(coverage(&bytes), expected, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Attribute keys, as OpenTelemetry's semantic conventions v1.44.0 spell them, and our own under `sidecar.`.
+
+/// `receive` or `transmit`, seen from the application.
+pub const IO_DIRECTION: &str = "network.io.direction";
+/// `user` or `system`.
+pub const CPU_MODE: &str = "cpu.mode";
+/// Other end's IP address, taken for the client's (server spans).
+pub const CLIENT_ADDRESS: &str = "client.address";
+/// Why a request or an attempt is an error; absent where it is none.
+pub const ERROR_TYPE: &str = "error.type";
+/// A method that the conventions list, or `_OTHER`.
+pub const METHOD: &str = "http.request.method";
+/// 100 to 599.
+pub const STATUS: &str = "http.response.status_code";
+/// IP address of the socket's other end.
+pub const PEER_ADDRESS: &str = "network.peer.address";
+/// Port of the socket's other end.
+pub const PEER_PORT: &str = "network.peer.port";
+/// `http`.
+pub const PROTOCOL_NAME: &str = "network.protocol.name";
+/// `1.0` or `1.1`.
+pub const PROTOCOL_VERSION: &str = "network.protocol.version";
+/// Host that the request names, or the server's IP address.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// Port that the request names, or the server's.
+pub const SERVER_PORT: &str = "server.port";
+/// Absolute URL, without a query (client spans).
+pub const URL_FULL: &str = "url.full";
+/// Path, without a query.
+pub const URL_PATH: &str = "url.path";
+/// `http`: what was read was plaintext.
+pub const URL_SCHEME: &str = "url.scheme";
+/// True on the series that takes what the cap keeps out (metrics SDK specification, "overflow attribute").
+pub const OVERFLOW: &str = "otel.metric.overflow";
+/// `client`, `server` or `unknown`: what the observed end is to a TCP connection.
+pub const TCP_ROLE: &str = "sidecar.tcp.role";
+/// Why something was dropped or odd; each metric has a fixed set.
+pub const REASON: &str = "sidecar.reason";
+/// How payload bytes were accounted for.
+pub const CLASS: &str = "sidecar.class";
+/// What became of an exchange.
+pub const OUTCOME: &str = "sidecar.outcome";
+/// `metrics` or `traces`.
+pub const SIGNAL: &str = "sidecar.signal";
+/// Version of the program.
+pub const VERSION: &str = "sidecar.version";

@@ -1,0 +1,116 @@
+//! Spans of HTTP exchanges, by semantic conventions v1.44.0 ("Semantic Conventions for HTTP Spans").
+
+use std::net::IpAddr;
+
+use super::http::{self, ErrorType, Host};
+use super::{Attributes, key};
+use crate::model::{Connection, Detail, Exchange, Http, Ktime, Method, Outcome, Role, TraceParent};
+
+/// Ids of a span, by whoever makes them (`IdSource`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanIds {
+    /// Used where the request belongs to no trace yet.
+    pub trace: [u8; 16],
+    /// Its own id.
+    pub span: [u8; 8],
+}
+
+/// One exchange as one of its ends saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// The method: no route is known. `HTTP` for methods that the conventions do not list.
+    pub name: &'static str,
+    /// The observed end: the span's kind.
+    pub role: Role,
+    /// Trace id: the parent's, where there is one.
+    pub trace: [u8; 16],
+    /// Its own id.
+    pub id: [u8; 8],
+    /// The span that sent the request, across the network.
+    pub parent: Option<[u8; 8]>,
+    /// W3C trace flags: the parent's, else `sampled`.
+    pub flags: u8,
+    /// The request's first byte.
+    pub started: Ktime,
+    /// The response's last byte, or what ended the exchange instead.
+    pub ended: Ktime,
+    /// In the conventions' words.
+    pub attributes: Attributes,
+    /// Status `Error`, else unset.
+    pub error: bool,
+}
+
+impl Span {
+    /// The span of an exchange.
+    #[must_use]
+    pub fn new(connection: &Connection, exchange: &Exchange, ids: SpanIds) -> Span {
+        let Detail::Http(http) = &exchange.detail;
+        let role = http::role(connection);
+        let error = ErrorType::of(role, exchange.outcome, http);
+        let own = TraceParent { trace: ids.trace, span: [0; 8], flags: 1 };
+        let TraceParent { trace, flags, .. } = http.parent.unwrap_or(own);
+        Span {
+            name: if http.method == Method::Other { "HTTP" } else { http::method(http.method) },
+            role,
+            trace,
+            id: ids.span,
+            parent: http.parent.map(|parent| parent.span),
+            flags,
+            started: exchange.started,
+            ended: exchange.ended,
+            attributes: attributes(role, connection, http, error),
+            // That a response was not captured says nothing of the application.
+            error: error.is_some() && exchange.outcome != Outcome::NotObserved,
+        }
+    }
+
+    /// Whether the sender of the request samples its trace; true where the trace begins here.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.flags & 1 == 1
+    }
+}
+
+fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<ErrorType>) -> Attributes {
+    let (host, port) = http::server(connection, http);
+    let address = match host {
+        Host::Name(name) => name.to_owned(),
+        Host::Ip(ip) => ip.to_string(),
+    };
+    let peer = connection.remote.ip().to_canonical().to_string();
+    let path = http.path.as_deref();
+
+    let mut out: Attributes =
+        vec![(key::METHOD, http::method(http.method).into()), (key::URL_SCHEME, http::SCHEME.into())];
+    out.extend(path.map(|path| (key::URL_PATH, path.to_owned().into())));
+    match role {
+        // Required of clients; the query is never kept.
+        Role::Client => {
+            out.extend(path.map(|path| (key::URL_FULL, url(&host, port, path).into())));
+        }
+        Role::Server => out.push((key::CLIENT_ADDRESS, peer.clone().into())),
+    }
+    out.extend(http::status(http).map(|status| (key::STATUS, status.into())));
+    out.extend(error.map(|error| (key::ERROR_TYPE, error.text().into())));
+    out.push((key::PROTOCOL_VERSION, http::version(http.version).into()));
+    out.push((key::SERVER_ADDRESS, address.into()));
+    out.push((key::SERVER_PORT, port.into()));
+    out.push((key::PEER_ADDRESS, peer.into()));
+    out.push((key::PEER_PORT, connection.remote.port().into()));
+    out
+}
+
+fn url(host: &Host<'_>, port: u16, path: &str) -> String {
+    let authority = match host {
+        Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => (*name).to_owned(),
+    };
+    // A path that is none (`*` of OPTIONS) still wants its slash in a URL.
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let scheme = http::SCHEME;
+    match port {
+        80 => format!("{scheme}://{authority}{slash}{path}"),
+        port => format!("{scheme}://{authority}:{port}{slash}{path}"),
+    }
+}

@@ -1,0 +1,180 @@
+//! The one owner of all series. Cumulative: nothing is forgotten, so each metric has a cap.
+
+use super::catalogue;
+use super::requests::Requests;
+use super::series::{Series, overflow};
+use super::snapshot::{Attributes, Family, Point, PointValue, Snapshot, UnixNanos};
+use crate::model::{Connection, Exchange, Kind, MetricDef};
+
+/// What a store is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Series that a metric may have; one more takes what comes after.
+    pub series_cap: usize,
+}
+
+impl Default for Options {
+    /// The metrics SDK specification's default cardinality limit.
+    fn default() -> Self {
+        Options { series_cap: 2000 }
+    }
+}
+
+/// A counter's or gauge's value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// A whole number.
+    U64(u64),
+    /// Any number.
+    F64(f64),
+}
+
+impl From<u64> for Number {
+    fn from(value: u64) -> Self {
+        Number::U64(value)
+    }
+}
+
+impl From<f64> for Number {
+    fn from(value: f64) -> Self {
+        Number::F64(value)
+    }
+}
+
+impl Number {
+    fn as_f64(self) -> f64 {
+        match self {
+            Number::U64(value) => value as f64,
+            Number::F64(value) => value,
+        }
+    }
+
+    fn plus(self, other: Number) -> Number {
+        match (self, other) {
+            (Number::U64(a), Number::U64(b)) => Number::U64(a.wrapping_add(b)),
+            (a, b) => Number::F64(a.as_f64() + b.as_f64()),
+        }
+    }
+
+    fn max(self, other: Number) -> Number {
+        if other.as_f64() > self.as_f64() { other } else { self }
+    }
+}
+
+/// Most attributes that a counter or gauge may have.
+pub(super) const MAX_ATTRIBUTES: usize = 3;
+/// Attribute values in the order of the definition; the rest empty.
+type Labels = [&'static str; MAX_ATTRIBUTES];
+
+/// All series.
+#[derive(Debug)]
+pub struct Store {
+    options: Options,
+    requests: Requests,
+    numbers: Vec<(&'static MetricDef, Series<Labels, Number>)>,
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Store { options, requests: Requests::new(options.series_cap), numbers: Vec::new() }
+    }
+
+    /// Records a finished exchange under the role of the end that was observed. Allocates only for a new series.
+    pub fn exchange(&mut self, connection: &Connection, exchange: &Exchange) {
+        self.requests.record(connection, exchange);
+    }
+
+    /// Sets a counter, gauge or info to what its owner says. `attributes` are values in the order of the definition.
+    /// A counter never goes down: a reading below the last is kept out.
+    pub fn set(&mut self, def: &'static MetricDef, attributes: &[&'static str], value: impl Into<Number>) {
+        let value = value.into();
+        let slot = self.number(def, attributes, value);
+        *slot = match def.kind {
+            Kind::Counter | Kind::CounterF64 => slot.max(value),
+            Kind::Gauge | Kind::Info | Kind::Histogram(_) => value,
+        };
+    }
+
+    /// Adds to a counter. `attributes` are values in the order of the definition.
+    pub fn add(&mut self, def: &'static MetricDef, attributes: &[&'static str], n: impl Into<Number>) {
+        let n = n.into();
+        let zero = match n {
+            Number::U64(_) => Number::U64(0),
+            Number::F64(_) => Number::F64(0.0),
+        };
+        let slot = self.number(def, attributes, zero);
+        *slot = slot.plus(n);
+    }
+
+    /// Takes a gauge's series away: there is nothing to say at present.
+    pub fn clear(&mut self, def: &'static MetricDef) {
+        self.numbers_of(def).clear();
+    }
+
+    /// All series as they stand. `at` is now; `started` is when the store was made.
+    #[must_use]
+    pub fn snapshot(&self, at: UnixNanos, started: UnixNanos) -> Snapshot {
+        let mut families: Vec<Family> = catalogue::ALL
+            .iter()
+            .map(|def| Family { def, points: self.points(def) })
+            .filter(|family| !family.points.is_empty())
+            .collect();
+        for family in &mut families {
+            family.points.sort_by(|a, b| a.attributes.cmp(&b.attributes));
+        }
+        Snapshot { at, started, families }
+    }
+
+    fn number(&mut self, def: &'static MetricDef, attributes: &[&'static str], new: Number) -> &mut Number {
+        debug_assert_eq!(attributes.len(), def.attributes.len(), "attributes of {}", def.name);
+        let mut labels = Labels::default();
+        for (label, value) in labels.iter_mut().zip(attributes) {
+            *label = value;
+        }
+        self.numbers_of(def).entry(labels, || new)
+    }
+
+    fn numbers_of(&mut self, def: &'static MetricDef) -> &mut Series<Labels, Number> {
+        let found = self.numbers.iter().position(|(known, _)| std::ptr::eq(*known, def));
+        let index = found.unwrap_or_else(|| {
+            self.numbers.push((def, Series::new(self.options.series_cap)));
+            self.numbers.len() - 1
+        });
+        &mut self.numbers[index].1
+    }
+
+    fn points(&self, def: &'static MetricDef) -> Vec<Point> {
+        if let Some(points) = self.requests.points(def) {
+            points
+        } else if std::ptr::eq(def, &catalogue::SERIES) {
+            let numbers: u64 = self.numbers.iter().map(|(_, series)| series.len()).sum();
+            vec![lone(self.requests.n_series() + numbers)]
+        } else if std::ptr::eq(def, &catalogue::SERIES_OVERFLOWED) {
+            let numbers: u64 = self.numbers.iter().map(|(_, series)| series.overflowed()).sum();
+            vec![lone(self.requests.overflowed() + numbers)]
+        } else {
+            let series = self.numbers.iter().find(|(known, _)| std::ptr::eq(*known, def));
+            series.map(|(_, series)| number_points(def, series)).unwrap_or_default()
+        }
+    }
+}
+
+fn number_points(def: &'static MetricDef, series: &Series<Labels, Number>) -> Vec<Point> {
+    let attributes = |labels: &Labels| -> Attributes {
+        def.attributes.iter().zip(labels).map(|(key, value)| (*key, (*value).into())).collect()
+    };
+    let point = |(labels, value): (Option<&Labels>, &Number)| Point {
+        attributes: labels.map_or_else(overflow, attributes),
+        value: match *value {
+            Number::U64(value) => PointValue::U64(value),
+            Number::F64(value) => PointValue::F64(value),
+        },
+    };
+    series.iter().map(point).collect()
+}
+
+fn lone(value: u64) -> Point {
+    Point { attributes: Vec::new(), value: PointValue::U64(value) }
+}

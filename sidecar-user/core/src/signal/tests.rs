@@ -1,0 +1,267 @@
+//! Exchanges to series and spans, case by case.
+
+use super::*;
+use crate::model::{
+    Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, MetricDef, Outcome, Role,
+    TraceParent,
+};
+
+fn connection(role: Option<Role>) -> Connection {
+    Connection {
+        id: ConnectionId(1),
+        role,
+        local: ([10, 0, 0, 1], 5000).into(),
+        remote: ([10, 0, 0, 2], 8080).into(),
+        tgid: 0,
+        cgroup: 0,
+        joined: false,
+    }
+}
+
+fn exchange(method: Method, status: Option<u16>, outcome: Outcome) -> Exchange {
+    let http = Http {
+        method,
+        version: HttpVersion::Http11,
+        status,
+        host: Some("api.test".into()),
+        port: None,
+        path: Some("/a".into()),
+        parent: None,
+        request_body: 0,
+        response_body: 0,
+    };
+    Exchange {
+        started: Ktime(1_000_000_000),
+        requested: None,
+        answered: None,
+        ended: Ktime(1_030_000_000),
+        outcome,
+        detail: Detail::Http(http),
+    }
+}
+
+fn to_host(host: &str) -> Exchange {
+    let mut exchange = exchange(Method::Get, Some(200), Outcome::Complete);
+    let Detail::Http(http) = &mut exchange.detail;
+    http.host = (!host.is_empty()).then(|| host.into());
+    exchange
+}
+
+fn told(attributes: &Attributes) -> String {
+    let pairs: Vec<String> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(" ")
+}
+
+fn taken(store: &Store) -> Snapshot {
+    store.snapshot(UnixNanos(2), UnixNanos(1))
+}
+
+fn points(store: &Store, def: &MetricDef) -> Vec<(String, PointValue)> {
+    let snapshot = taken(store);
+    let family = snapshot.family(def);
+    family
+        .map(|family| {
+            family.points.iter().map(|point| (told(&point.attributes), point.value.clone())).collect()
+        })
+        .unwrap_or_default()
+}
+
+#[test]
+fn attributes_of_durations() {
+    let server = &catalogue::HTTP_SERVER_DURATION;
+    let client = &catalogue::HTTP_CLIENT_DURATION;
+    let cases = [
+        (
+            Some(Role::Server),
+            exchange(Method::Get, Some(200), Outcome::Complete),
+            server,
+            "http.request.method=GET url.scheme=http http.response.status_code=200 network.protocol.version=1.1",
+        ),
+        (
+            Some(Role::Server),
+            exchange(Method::Other, Some(500), Outcome::Complete),
+            server,
+            "http.request.method=_OTHER url.scheme=http http.response.status_code=500 error.type=500 \
+             network.protocol.version=1.1",
+        ),
+        (
+            Some(Role::Server),
+            exchange(Method::Post, Some(999), Outcome::Complete),
+            server,
+            "http.request.method=POST url.scheme=http error.type=invalid_status network.protocol.version=1.1",
+        ),
+        (
+            Some(Role::Client),
+            exchange(Method::Get, None, Outcome::Unanswered),
+            client,
+            "http.request.method=GET url.scheme=http error.type=connection_closed network.protocol.version=1.1 \
+             server.address=api.test server.port=8080",
+        ),
+        (
+            None,
+            to_host(""),
+            client,
+            "http.request.method=GET url.scheme=http http.response.status_code=200 network.protocol.version=1.1 \
+             server.address=10.0.0.2 server.port=8080",
+        ),
+    ];
+    for (role, exchange, def, expected) in cases {
+        let mut store = Store::new(Options::default());
+        store.exchange(&connection(role), &exchange);
+        let made = points(&store, def);
+        assert_eq!(made.len(), 1, "{expected}");
+        assert_eq!(made[0].0, expected);
+        let PointValue::Histogram(histogram) = &made[0].1 else { panic!("{expected}: not a histogram") };
+        assert_eq!(histogram.count, 1);
+        assert_eq!(histogram.counts[3], 1, "0.03 s is in (0.025, 0.05]");
+        assert!((histogram.sum - 0.03).abs() < 1e-12);
+    }
+}
+
+/// The same attributes must not come out of two keys: an exposition with a series twice is refused whole.
+#[test]
+fn one_spelling_for_each_address() {
+    let mut store = Store::new(Options::default());
+    for host in ["", "10.0.0.2", "::ffff:10.0.0.2", "[::ffff:10.0.0.2]"] {
+        store.exchange(&connection(Some(Role::Client)), &to_host(host));
+    }
+    assert_eq!(points(&store, &catalogue::HTTP_CLIENT_DURATION).len(), 1);
+}
+
+#[test]
+fn every_request_is_counted_once() {
+    let outcomes = [
+        Outcome::Complete,
+        Outcome::Truncated,
+        Outcome::Unanswered,
+        Outcome::Reset,
+        Outcome::NotObserved,
+        Outcome::Aborted,
+    ];
+    let mut store = Store::new(Options::default());
+    for outcome in outcomes {
+        store.exchange(&connection(Some(Role::Server)), &exchange(Method::Get, None, outcome));
+    }
+    let durations = points(&store, &catalogue::HTTP_SERVER_DURATION);
+    let counted: u64 = durations
+        .iter()
+        .map(|(_, value)| match value {
+            PointValue::Histogram(histogram) => histogram.count,
+            PointValue::U64(_) | PointValue::F64(_) => 0,
+        })
+        .sum();
+    assert_eq!(counted, outcomes.len() as u64);
+    let ended: Vec<String> =
+        points(&store, &catalogue::PARSER_OUTCOMES).into_iter().map(|(k, _)| k).collect();
+    let expected = ["aborted", "complete", "not_observed", "reset", "truncated", "unanswered"]
+        .map(|outcome| format!("sidecar.outcome={outcome} network.protocol.name=http"));
+    assert_eq!(ended, expected);
+}
+
+#[test]
+fn cap_overflows_into_one_series() {
+    let mut store = Store::new(Options { series_cap: 3 });
+    for host in ["a", "b", "c", "d", "e", "a"] {
+        store.exchange(&connection(Some(Role::Client)), &to_host(host));
+    }
+    let made = points(&store, &catalogue::HTTP_CLIENT_DURATION);
+    assert_eq!(made.len(), 4);
+    let counts: Vec<(bool, u64)> = made
+        .iter()
+        .map(|(attributes, value)| match value {
+            PointValue::Histogram(histogram) => (attributes == "otel.metric.overflow=true", histogram.count),
+            PointValue::U64(_) | PointValue::F64(_) => (false, 0),
+        })
+        .collect();
+    assert_eq!(counts, [(false, 2), (false, 1), (false, 1), (true, 2)]);
+    assert_eq!(points(&store, &catalogue::SERIES_OVERFLOWED)[0].1, PointValue::U64(2));
+    assert_eq!(points(&store, &catalogue::SERIES)[0].1, PointValue::U64(4));
+}
+
+#[test]
+fn numbers() {
+    let mut store = Store::new(Options::default());
+    store.add(&catalogue::CAPTURE_DROPS, &["flow_full"], 2u64);
+    store.add(&catalogue::CAPTURE_DROPS, &["flow_full"], 3u64);
+    store.set(&catalogue::CPU_TIME, &["user"], 1.5);
+    store.set(&catalogue::CPU_TIME, &["user"], 1.25);
+    store.set(&catalogue::CONNECTIONS_TRACKED, &[], 9u64);
+    store.set(&catalogue::CONNECTIONS_TRACKED, &[], 4u64);
+    store.set(&catalogue::BUILD, &["1.2.3"], 1u64);
+    let cases: [(&MetricDef, &str, PointValue); 4] = [
+        (&catalogue::CAPTURE_DROPS, "sidecar.reason=flow_full", PointValue::U64(5)),
+        (&catalogue::CPU_TIME, "cpu.mode=user", PointValue::F64(1.5)),
+        (&catalogue::CONNECTIONS_TRACKED, "", PointValue::U64(4)),
+        (&catalogue::BUILD, "sidecar.version=1.2.3", PointValue::U64(1)),
+    ];
+    for (def, attributes, value) in cases {
+        assert_eq!(points(&store, def), [(attributes.to_owned(), value)], "{}", def.name);
+    }
+    store.clear(&catalogue::CONNECTIONS_TRACKED);
+    assert!(points(&store, &catalogue::CONNECTIONS_TRACKED).is_empty());
+}
+
+#[test]
+fn snapshots_are_ordered() {
+    let hosts = ["c", "a", "b"];
+    let make = |turn: usize| {
+        let mut store = Store::new(Options::default());
+        for i in 0..hosts.len() {
+            let host = hosts[(i + turn) % hosts.len()];
+            store.exchange(&connection(Some(Role::Client)), &to_host(host));
+            store.add(&catalogue::CAPTURE_DROPS, &[["x", "y", "z"][(i + turn) % 3]], 1u64);
+        }
+        taken(&store)
+    };
+    assert_eq!(make(0), make(1));
+    assert_eq!(make(0), make(2));
+    let order: Vec<&str> = make(0).families.iter().map(|family| family.def.name).collect();
+    let catalogue: Vec<&str> =
+        catalogue::ALL.iter().map(|def| def.name).filter(|name| order.contains(name)).collect();
+    assert_eq!(order, catalogue);
+}
+
+#[test]
+fn counters_and_gauges_have_few_attributes() {
+    for def in catalogue::ALL {
+        let fits = def.attributes.len() <= store::MAX_ATTRIBUTES;
+        assert!(fits || matches!(def.kind, crate::model::Kind::Histogram(_)), "{}", def.name);
+    }
+}
+
+#[test]
+fn spans() {
+    let ids = SpanIds { trace: [1; 16], span: [2; 8] };
+    let mut traced = exchange(Method::Get, Some(404), Outcome::Complete);
+    let Detail::Http(http) = &mut traced.detail;
+    http.parent = Some(TraceParent { trace: [7; 16], span: [8; 8], flags: 0 });
+
+    let server = Span::new(&connection(Some(Role::Server)), &traced, ids);
+    assert_eq!((server.name, server.role, server.error), ("GET", Role::Server, false));
+    assert_eq!((server.trace, server.parent, server.id), ([7; 16], Some([8; 8]), [2; 8]));
+    assert!(!server.is_sampled());
+    assert_eq!(
+        told(&server.attributes),
+        "http.request.method=GET url.scheme=http url.path=/a client.address=10.0.0.2 \
+         http.response.status_code=404 network.protocol.version=1.1 server.address=api.test server.port=5000 \
+         network.peer.address=10.0.0.2 network.peer.port=8080"
+    );
+
+    let client = Span::new(&connection(Some(Role::Client)), &traced, ids);
+    assert_eq!((client.role, client.error), (Role::Client, true));
+    assert_eq!(
+        told(&client.attributes),
+        "http.request.method=GET url.scheme=http url.path=/a url.full=http://api.test:8080/a \
+         http.response.status_code=404 error.type=404 network.protocol.version=1.1 server.address=api.test \
+         server.port=8080 network.peer.address=10.0.0.2 network.peer.port=8080"
+    );
+
+    let own = exchange(Method::Other, None, Outcome::Reset);
+    let root = Span::new(&connection(Some(Role::Server)), &own, ids);
+    assert_eq!((root.name, root.trace, root.parent), ("HTTP", [1; 16], None));
+    assert!(root.is_sampled() && root.error);
+    assert_eq!(root.ended.since(root.started).as_millis(), 30);
+
+    let unseen = exchange(Method::Get, None, Outcome::NotObserved);
+    assert!(!Span::new(&connection(Some(Role::Server)), &unseen, ids).error);
+}
