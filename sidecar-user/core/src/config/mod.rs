@@ -1,1 +1,211 @@
-//! config: stub
+//! What the user asked for: the tree of settings and, from it, everything said about them.
+//!
+//! A key is one field here: its doc comment is its documentation, its type refuses what cannot be meant, a
+//! `range` holds its bounds, `check` what no single field can know. Names, variables, defaults and
+//! `docs/config.md` are derived from the schema ([`keys()`], [`reference()`]).
+//!
+//! Not for reading: files and the environment are `sidecar-user`'s `config::load`.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+mod check;
+mod environment;
+mod keys;
+mod layer;
+mod otel;
+mod print;
+mod reference;
+mod resolve;
+mod secret;
+mod text;
+mod value;
+
+pub use environment::FILE_VARIABLE;
+pub use keys::{Key, Keys, Kind, Place, keys};
+pub use layer::{Layers, Notice, Origin, Problem, Setting};
+pub use reference::reference;
+pub use resolve::{Resolved, resolve};
+pub use secret::{Headers, Secret};
+pub use value::{AdminListen, Duration, Endpoint, Level, Listen, LogFormat, Refused, RingBytes};
+
+/// All settings, each with its default.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The public listener: `/metrics`, `/livez`, `/readyz`.
+    pub metrics: Metrics,
+    /// The listener for the operator: connections, settings, log level.
+    pub admin: Admin,
+    /// Who the observed application is, as OpenTelemetry names it.
+    pub service: Service,
+    /// Further resource attributes, by name. In a variable: `name=value,name=value` with `%XX` for what a value may
+    /// not hold. What several layers give is merged name by name.
+    pub resource: BTreeMap<String, String>,
+    /// What is copied from the kernel, and how much of it is kept.
+    pub capture: Capture,
+    /// Pushing metrics and spans to an OpenTelemetry collector. Off until an endpoint is given.
+    pub otlp: Otlp,
+    /// How the daemon stops.
+    pub shutdown: Shutdown,
+    /// The daemon's own log, on standard error.
+    pub log: Log,
+    /// Debug lines of the programs in the kernel, up to this level, in the daemon's log. For developers: each line
+    /// costs time on the application's path.
+    pub kernel_log: Level,
+}
+
+/// Section `metrics`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Address of the public listener, `IP:PORT` or `:PORT`. `[::]` takes IPv4 too; where IPv6 is off, `0.0.0.0` is
+    /// taken in its place.
+    pub listen: Listen,
+    /// Series that one metric may have. Those beyond it are summed into one marked `otel.metric.overflow`.
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub series: u32,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: Listen(SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 9464))), series: 2000 }
+    }
+}
+
+/// Section `admin`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Address of the admin listener: `IP:PORT`, or `unix:PATH` for a socket of mode 0600. It asks for no password:
+    /// keep it on loopback.
+    pub listen: AdminListen,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: AdminListen::Tcp(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 9465))) }
+    }
+}
+
+/// Section `service`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// Name of the application, `service.name`. Unset: the name of the command or unit that is observed.
+    pub name: Option<String>,
+    /// What tells applications of one name apart, `service.namespace`.
+    pub namespace: Option<String>,
+    /// Version of the application, `service.version`.
+    pub version: Option<String>,
+}
+
+/// Section `capture`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capture {
+    /// Bytes of the ring between kernel and daemon, a power of two from 65536. It is charged to the daemon twice.
+    pub ring_bytes: RingBytes,
+    /// Connections followed at once. Those beyond it are counted, not parsed.
+    #[schemars(range(min = 16, max = 4_194_304))]
+    pub connections: u32,
+    /// Bytes copied from one side in one turn of a connection before the daemon has judged it.
+    #[schemars(range(min = 1024, max = 16_777_216))]
+    pub turn_bytes: u32,
+    /// Bytes copied of each turn where only its head is wanted.
+    #[schemars(range(min = 1024, max = 1_048_576))]
+    pub head_bytes: u32,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { ring_bytes: RingBytes::DEFAULT, connections: 65_536, turn_bytes: 4_194_304, head_bytes: 4096 }
+    }
+}
+
+/// Section `otlp`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    /// Collector for metrics and spans, by gRPC: `http://HOST:PORT`.
+    pub endpoint: Option<Endpoint>,
+    /// Collector for metrics, in place of `otlp.endpoint`.
+    pub metrics_endpoint: Option<Endpoint>,
+    /// Collector for spans, in place of `otlp.endpoint`.
+    pub traces_endpoint: Option<Endpoint>,
+    /// Whether metrics are pushed where an endpoint is given.
+    pub metrics: bool,
+    /// Whether spans are pushed where an endpoint is given.
+    pub traces: bool,
+    /// Metadata sent with each request, by name, such as `authorization`. Values are secret: shown as `***`. In a
+    /// variable: `name=value,name=value` with `%XX` for what a value may not hold.
+    pub headers: Headers,
+    /// Time between two pushes of metrics.
+    pub interval: Duration,
+    /// Time that one push may take, its answer included.
+    pub timeout: Duration,
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            metrics_endpoint: None,
+            traces_endpoint: None,
+            metrics: true,
+            traces: true,
+            headers: Headers::default(),
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Otlp {
+    /// Where metrics are pushed; `None` is off.
+    #[must_use]
+    pub fn to_metrics(&self) -> Option<&Endpoint> {
+        self.metrics_endpoint.as_ref().or(self.endpoint.as_ref()).filter(|_| self.metrics)
+    }
+
+    /// Where spans are pushed; `None` is off.
+    #[must_use]
+    pub fn to_traces(&self) -> Option<&Endpoint> {
+        self.traces_endpoint.as_ref().or(self.endpoint.as_ref()).filter(|_| self.traces)
+    }
+}
+
+/// Section `shutdown`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// Time for the last exports after SIGTERM, or after the command has ended. `0s` drops them.
+    pub deadline: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(5) }
+    }
+}
+
+/// Section `log`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Least important level that is written. Can be changed while running: `PUT /log` on the admin listener.
+    pub level: Level,
+    /// `text` for people, `json` for machines: one object a line.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info, format: LogFormat::Text }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Layers in, settings or problems out.
+
+use super::*;
+
+const OTEL_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
+
+fn flag(key: &str, value: &str) -> Setting {
+    Setting { key: key.to_owned(), value: value.to_owned(), origin: Origin::Flag("--set".into()) }
+}
+
+fn line(line: u64, key: &str, value: &str) -> Setting {
+    Setting { origin: Origin::File { line, column: 1 }, ..flag(key, value) }
+}
+
+fn layers(file: &[(&str, &str)], variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Layers {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Layers {
+        file: file.iter().zip(1..).map(|((key, value), n)| line(n, key, value)).collect(),
+        environment: variables.iter().map(owned).collect(),
+        flags: flags.iter().map(|(key, value)| flag(key, value)).collect(),
+    }
+}
+
+fn problems(layers: &Layers) -> Vec<String> {
+    resolve(layers).map_or_else(|problems| problems.iter().map(Problem::to_string).collect(), |_| Vec::new())
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    let resolved = resolve(&Layers::default()).expect("the defaults hold");
+    assert_eq!(resolved.config, Config::default());
+    assert!(resolved.notices.is_empty() && resolved.origins.is_empty());
+    assert_eq!((resolved.config.otlp.to_metrics(), resolved.config.otlp.to_traces()), (None, None));
+}
+
+#[test]
+fn each_layer_wins_over_those_below() {
+    let file = [("otlp.interval", "10s")];
+    let otel = [(OTEL_INTERVAL, "20000")];
+    let own = [(OTEL_INTERVAL, "20000"), ("SIDECAR_OTLP_INTERVAL", "30s")];
+    let flags = [("otlp.interval", "39s"), ("otlp.interval", "40s")];
+    for (layers, seconds, origin) in [
+        (layers(&[], &[], &[]), 60, "default"),
+        (layers(&file, &[], &[]), 10, "file, line 1"),
+        (layers(&file, &otel, &[]), 20, OTEL_INTERVAL),
+        (layers(&file, &own, &[]), 30, "SIDECAR_OTLP_INTERVAL"),
+        (layers(&file, &own, &flags), 40, "--set"),
+        (layers(&file, &[("SIDECAR_OTLP_INTERVAL", "")], &[("otlp.interval", "")]), 10, "file, line 1"),
+        (layers(&file, &[(OTEL_INTERVAL, "soon")], &[]), 10, "file, line 1"),
+    ] {
+        let resolved = resolve(&layers).expect("valid");
+        assert_eq!(resolved.config.otlp.interval, Duration::from_secs(seconds), "{origin}");
+        assert_eq!(resolved.origin("otlp.interval").to_string(), origin);
+    }
+}
+
+#[test]
+fn maps_are_merged_name_by_name() {
+    let layers = layers(
+        &[("resource.a", "file"), ("resource.b.c", "1, 2=3"), ("otlp.headers.Authorization", "file")],
+        &[("OTEL_RESOURCE_ATTRIBUTES", "a=otel"), ("SIDECAR_OTLP_HEADERS", "authorization=own,x=y%20z")],
+        &[("resource.d", "flag")],
+    );
+    let resolved = resolve(&layers).expect("valid");
+    let resource: Vec<_> = resolved.config.resource.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(resource, [("a", "otel"), ("b.c", "1, 2=3"), ("d", "flag")]);
+    let headers: Vec<_> = resolved.config.otlp.headers.iter().map(|(k, v)| (k, v.expose())).collect();
+    assert_eq!(headers, [("authorization", "own"), ("x", "y z")]);
+    assert_eq!(resolved.origin("resource.a").to_string(), "OTEL_RESOURCE_ATTRIBUTES");
+}
+
+#[test]
+fn endpoints_turn_the_push_on() {
+    let on =
+        layers(&[("otlp.endpoint", "http://all:4317"), ("otlp.traces_endpoint", "http://t:4317")], &[], &[]);
+    let config = resolve(&on).expect("valid").config;
+    assert_eq!(config.otlp.to_metrics().map(Endpoint::as_str), Some("http://all:4317"));
+    assert_eq!(config.otlp.to_traces().map(Endpoint::as_str), Some("http://t:4317"));
+    let off = layers(&[("otlp.endpoint", "http://all:4317")], &[("OTEL_SDK_DISABLED", "true")], &[]);
+    let config = resolve(&off).expect("valid").config;
+    assert_eq!((config.otlp.to_metrics(), config.otlp.to_traces()), (None, None));
+}
+
+#[test]
+fn all_problems_are_reported_each_with_who_said_it() {
+    let layers = layers(
+        &[("otlp.intervall", "1s"), ("capture.ring_bytes", "100000"), ("otlp", "x")],
+        &[("SIDECAR_LOG_LEVEL", "inf"), ("SIDECAR_SHUTDOWN_DEADLINE", "5"), ("SIDECAR_NO", "1")],
+        &[("otlp.traces", "on"), ("metrics.series", "1"), ("otlp.timeout", "0s")],
+    );
+    assert_eq!(
+        problems(&layers),
+        [
+            "SIDECAR_NO: no key has this variable",
+            "file, line 1: unknown key `otlp.intervall`, did you mean `otlp.interval`?",
+            "file, line 2: capture.ring_bytes: 100000 is not a power of two from 65536 to 1073741824",
+            "file, line 3: `otlp` is a section, not a key",
+            "SIDECAR_LOG_LEVEL: log.level: `inf` is not one of off, error, warn, info, debug, trace, \
+             did you mean `info`?",
+            "SIDECAR_SHUTDOWN_DEADLINE: shutdown.deadline: `5` is not a length of time: write 500ms, 10s, 2m or 1h",
+            "--set: otlp.traces: `on` is neither true nor false",
+            "--set: metrics.series: 1 is not from 10 to 1000000",
+            "--set: otlp.timeout: 0s is less than 1s",
+        ]
+    );
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    for (flags, part) in [
+        (vec![("admin.listen", "127.0.0.1:9464")], "port 9464 is the one of metrics.listen"),
+        (vec![("resource.service.name", "x")], "set the key service.name instead"),
+        (vec![("otlp.interval", "2m"), ("otlp.timeout", "11m")], "is more than"),
+        (vec![("admin.listen", "unix:relative")], "absolute path"),
+        (vec![("metrics.listen", "localhost:1")], "is not an address"),
+        (vec![("otlp.endpoint", "https://h:4317")], "TLS is not yet honoured"),
+    ] {
+        let problems = problems(&layers(&[], &[], &flags));
+        assert!(problems.len() == 1 && problems[0].contains(part), "{part}: {problems:?}");
+    }
+}
+
+#[test]
+fn an_admin_listener_that_others_reach_is_pointed_out() {
+    let notices = |listen| resolve(&layers(&[], &[], &[("admin.listen", listen)])).expect("valid").notices;
+    assert!(notices("[::1]:1").is_empty() && notices("unix:/run/s").is_empty());
+    assert!(matches!(notices("0.0.0.0:9000")[..], [Notice::Risky { key: "admin.listen", .. }]));
+}
+
+#[test]
+fn otel_values_that_a_type_refuses_are_ignored() {
+    let layers = layers(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://h:4317")], &[]);
+    let resolved = resolve(&layers).expect("valid");
+    assert_eq!(resolved.config, Config::default());
+    assert!(matches!(&resolved.notices[..], [Notice::Ignored { why, .. }] if why.contains("TLS")));
+}
+
+#[test]
+fn what_is_printed_holds_no_secret_and_names_who_said_it() {
+    let layers = layers(
+        &[("otlp.headers.authorization", "hunter2"), ("resource.a b", "c: \"d\" # e")],
+        &[("OTEL_SERVICE_NAME", "shop")],
+        &[],
+    );
+    let resolved = resolve(&layers).expect("valid");
+    let (printed, json) = (resolved.print(), resolved.to_json());
+    assert!(!format!("{printed}{json}{resolved:?}{layers:?}").contains("hunter2"));
+    for part in [
+        "\nservice:\n  name: \"shop\" # OTEL_SERVICE_NAME\n",
+        "    \"authorization\": \"***\" # file, line 1\n",
+        "resource:\n  \"a b\": \"c: \\\"d\\\" # e\" # file, line 2\n",
+        "  listen: \"[::]:9464\" # default\n",
+        "  endpoint: null # default\n",
+    ] {
+        assert!(format!("\n{printed}").contains(part), "{part}\nin\n{printed}");
+    }
+    assert_eq!(json["config"]["otlp"]["headers"]["authorization"], "***");
+    assert_eq!(json["origins"]["service.name"], "OTEL_SERVICE_NAME");
+}

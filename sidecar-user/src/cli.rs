@@ -1,0 +1,289 @@
+//! The command line, as plain data. What it asks for is done in `app`.
+//!
+//! Exit statuses: 0, done; 1, failed; 2, the command line or the settings are wrong; 3, works with losses (`doctor`);
+//! 125, `--strict` and observation could not start. `run -- COMMAND` ends with the command's own.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use sidecar_core::config::{Origin, Setting};
+
+/// Failed.
+pub(crate) const EXIT_FAILURE: u8 = 1;
+/// The command line or the settings are wrong.
+pub(crate) const EXIT_USAGE: u8 = 2;
+/// Works, with losses.
+pub(crate) const EXIT_DEGRADED: u8 = 3;
+/// `--strict`, and observation could not start.
+pub(crate) const EXIT_UNOBSERVED: u8 = 125;
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Invocation {
+    /// `sidecar run`.
+    Run(Run),
+    /// `sidecar check FILE`.
+    Check {
+        /// A file of settings.
+        file: PathBuf,
+    },
+    /// `sidecar doctor`.
+    Doctor {
+        /// How the report is written.
+        output: Output,
+    },
+    /// `sidecar version`.
+    Version,
+}
+
+/// `sidecar run`.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Run {
+    /// `None` only together with `print_config`.
+    pub(crate) target: Option<Target>,
+    /// The hierarchy's root may be observed.
+    pub(crate) whole_node: bool,
+    /// Do not run unobserved.
+    pub(crate) strict: bool,
+    /// File of settings.
+    pub(crate) config: Option<PathBuf>,
+    /// The top layer of settings, in the order in which they apply.
+    pub(crate) settings: Vec<Setting>,
+    /// Show the settings and end.
+    pub(crate) print_config: bool,
+}
+
+/// What is observed.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Target {
+    /// This cgroup's folder.
+    Cgroup(PathBuf),
+    /// The cgroup of this process.
+    Pid(u32),
+    /// This command, program first, in a cgroup made for it.
+    Command(Vec<OsString>),
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON value.
+    Json,
+}
+
+/// Reads the command line; on a wrong one, and for `--help`, writes what there is to say and ends the process.
+pub(crate) fn parse() -> Invocation {
+    parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+fn parse_from(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    Ok(match Cli::try_parse_from(words)?.verb {
+        Verb::Run(args) => Invocation::Run((*args).try_into()?),
+        Verb::Check { file } => Invocation::Check { file },
+        Verb::Doctor { output } => Invocation::Doctor { output },
+        Verb::Version => Invocation::Version,
+    })
+}
+
+/// Observes an application from beside it: metrics and traces without a change to its code.
+#[derive(Debug, Parser)]
+#[command(name = "sidecar", version, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Observe a cgroup, a process or a command
+    Run(Box<RunArgs>),
+    /// Try a file of settings
+    Check {
+        /// YAML
+        file: PathBuf,
+    },
+    /// Say what this machine lets the sidecar do
+    Doctor {
+        /// Form of the report
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Observe this cgroup: a folder of the cgroup2 hierarchy
+    #[arg(long, value_name = "PATH", group = "target")]
+    cgroup: Option<PathBuf>,
+    /// Observe the cgroup of this process
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), group = "target")]
+    pid: Option<u32>,
+    /// Run this command in a cgroup of its own and observe it
+    #[arg(last = true, value_name = "COMMAND", group = "target")]
+    command: Vec<OsString>,
+    /// Allow the hierarchy's root: every process of the machine
+    #[arg(long)]
+    whole_node: bool,
+    /// Exit with status 125 where observation cannot start, before the command is started
+    #[arg(long)]
+    strict: bool,
+    /// File of settings, YAML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets metrics.listen: IP:PORT or :PORT
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Sets admin.listen: IP:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Sets otlp.endpoint: http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// Sets service.name
+    #[arg(long, value_name = "NAME")]
+    service_name: Option<String>,
+    /// Sets log.level: off, error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Sets any key; may be repeated, the last of two wins
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+    /// Show the settings that hold and who said so, and exit
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl TryFrom<RunArgs> for Run {
+    type Error = clap::Error;
+
+    fn try_from(args: RunArgs) -> Result<Self, clap::Error> {
+        let target = (args.cgroup.map(Target::Cgroup))
+            .or(args.pid.map(Target::Pid))
+            .or(Some(args.command).filter(|command| !command.is_empty()).map(Target::Command));
+        if target.is_none() && !args.print_config {
+            let message = "nothing to observe: give --cgroup PATH, --pid PID or -- COMMAND\n";
+            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
+        }
+        let named = [
+            ("--listen", "metrics.listen", args.listen),
+            ("--admin", "admin.listen", args.admin),
+            ("--otlp-endpoint", "otlp.endpoint", args.otlp_endpoint),
+            ("--service-name", "service.name", args.service_name),
+            ("--log-level", "log.level", args.log_level),
+        ];
+        let named = named.into_iter().filter_map(|(flag, key, value)| {
+            Some(Setting { key: key.to_owned(), value: value?, origin: Origin::Flag(flag.into()) })
+        });
+        let any = args.set.into_iter().map(|(key, value)| Setting {
+            origin: Origin::Flag(format!("--set {key}").into()),
+            key,
+            value,
+        });
+        Ok(Self {
+            target,
+            whole_node: args.whole_node,
+            strict: args.strict,
+            config: args.config,
+            settings: any.chain(named).collect(),
+            print_config: args.print_config,
+        })
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Invocation, clap::Error> {
+        parse_from(line.split(' ').map(OsString::from))
+    }
+
+    fn run(line: &str) -> Run {
+        match parse(line) {
+            Ok(Invocation::Run(run)) => run,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn targets() {
+        let command = |words: &[&str]| Some(Target::Command(words.iter().map(OsString::from).collect()));
+        for (line, target) in [
+            ("sidecar run --cgroup /a", Some(Target::Cgroup("/a".into()))),
+            ("sidecar run --pid 7", Some(Target::Pid(7))),
+            ("sidecar run -- nginx -g x --config y", command(&["nginx", "-g", "x", "--config", "y"])),
+            ("sidecar run -- sh -- -c", command(&["sh", "--", "-c"])),
+            ("sidecar run --print-config", None),
+        ] {
+            assert_eq!(run(line).target, target, "{line}");
+        }
+        let run = run("sidecar run --strict --whole-node --config f --pid 1");
+        assert!(run.strict && run.whole_node && run.config == Some("f".into()) && !run.print_config);
+    }
+
+    #[test]
+    fn arguments_need_not_be_text() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let odd = OsString::from_vec(vec![0xff]);
+        let words = ["sidecar", "run", "--", "cat"].map(OsString::from).into_iter().chain([odd.clone()]);
+        let Ok(Invocation::Run(run)) = parse_from(words) else { panic!("refused") };
+        assert_eq!(run.target, Some(Target::Command(vec!["cat".into(), odd])));
+    }
+
+    #[test]
+    fn wrong_lines_are_usage_errors() {
+        for line in [
+            "sidecar run",
+            "sidecar run --cgroup /a --pid 7",
+            "sidecar run --pid 7 -- true",
+            "sidecar run --pid 0",
+            "sidecar run true",
+            "sidecar run --stric -- true",
+            "sidecar run --set nothing -- true",
+            "sidecar doctor -o xml",
+            "sidecar walk",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), i32::from(EXIT_USAGE), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_are_settings_and_a_named_one_wins_over_set() {
+        let run = run("sidecar run --listen :1 --set metrics.listen=:2 --set otlp.headers=a=b --pid 1");
+        let settings: Vec<_> =
+            run.settings.iter().map(|s| (s.key.as_str(), s.value.as_str(), s.origin.to_string())).collect();
+        assert_eq!(
+            settings,
+            [
+                ("metrics.listen", ":2", "--set metrics.listen".to_owned()),
+                ("otlp.headers", "a=b", "--set otlp.headers".to_owned()),
+                ("metrics.listen", ":1", "--listen".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_other_verbs() {
+        assert!(
+            matches!(parse("sidecar check f"), Ok(Invocation::Check { file }) if file.as_os_str() == "f")
+        );
+        assert!(matches!(parse("sidecar doctor -o json"), Ok(Invocation::Doctor { output: Output::Json })));
+        assert!(matches!(parse("sidecar version"), Ok(Invocation::Version)));
+    }
+}

@@ -1,0 +1,236 @@
+//! The file and the environment, read once at start and handed to `resolve`. Besides `cli` this is the one place
+//! that reads variables.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use sidecar_core::config::{FILE_VARIABLE, Layers, Origin, Problem, Resolved, Setting, resolve};
+
+use super::yaml::{self, Document};
+
+/// Bytes that a file of settings may have.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Why there are no settings. All of it is the user's to mend: exit status 2.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The file cannot be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// As it was given.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is too big to be meant.
+    #[error("{} has more than {FILE_MAX} bytes", path.display())]
+    TooBig {
+        /// As it was given.
+        path: PathBuf,
+    },
+    /// What was given is not valid. The text has a paragraph for each problem, with the line where there is one.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Settings of everything that applies to a run: `file` (else the one that `SIDECAR_CONFIG` names), the environment,
+/// and the flags.
+///
+/// # Errors
+/// [`LoadError`], with all problems of all layers.
+pub(crate) fn load(file: Option<&Path>, flags: Vec<Setting>) -> Result<Resolved, LoadError> {
+    let named = std::env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
+    let (environment, problems) = environment(std::env::vars_os());
+    gather(file.or(named.as_deref()), environment, flags, problems)
+}
+
+/// Settings of a file alone, for `sidecar check`.
+///
+/// # Errors
+/// [`LoadError`], with all problems of the file.
+pub(crate) fn check(file: &Path) -> Result<Resolved, LoadError> {
+    gather(Some(file), Vec::new(), Vec::new(), Vec::new())
+}
+
+fn gather(
+    file: Option<&Path>,
+    environment: Vec<(String, String)>,
+    flags: Vec<Setting>,
+    mut problems: Vec<Problem>,
+) -> Result<Resolved, LoadError> {
+    let text = file.map(read).transpose()?.unwrap_or_default();
+    let mut document = Document::default();
+    match yaml::parse(&text) {
+        Ok(parsed) => document = parsed,
+        Err(problem) => problems.push(problem),
+    }
+    let layers = Layers { file: document.settings, environment, flags };
+    match resolve(&layers) {
+        Ok(resolved) if problems.is_empty() => return Ok(resolved),
+        Ok(_) => {}
+        Err(more) => problems.extend(more),
+    }
+    let path = file.unwrap_or(Path::new(""));
+    let paragraphs: Vec<_> =
+        problems.iter().map(|problem| paragraph(problem, path, &text, &document.secret_lines)).collect();
+    Err(LoadError::Invalid(paragraphs.join("\n")))
+}
+
+fn read(path: &Path) -> Result<String, LoadError> {
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let n = File::open(path)
+        .and_then(|file| file.take(FILE_MAX + 1).read_to_string(&mut text))
+        .map_err(failed)?;
+    if n as u64 > FILE_MAX { Err(LoadError::TooBig { path: path.to_owned() }) } else { Ok(text) }
+}
+
+/// The variables that may concern us; those of ours that are no text are problems, those of others are nobody's.
+fn environment(
+    all: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> (Vec<(String, String)>, Vec<Problem>) {
+    let (mut environment, mut problems) = (Vec::new(), Vec::new());
+    for (name, value) in all {
+        let Ok(name) = name.into_string() else { continue };
+        let is_ours = name.starts_with("SIDECAR_");
+        if !is_ours && !name.starts_with("OTEL_") {
+            continue;
+        }
+        match value.into_string() {
+            Ok(value) => environment.push((name, value)),
+            Err(_) if is_ours && name != FILE_VARIABLE => {
+                let message = "the value is not UTF-8".to_owned();
+                problems.push(Problem { origin: Origin::Variable(name.into()), message });
+            }
+            Err(_) => {}
+        }
+    }
+    (environment, problems)
+}
+
+/// `path:line:column: message`, and the line with a caret, unless it holds a secret.
+fn paragraph(problem: &Problem, path: &Path, text: &str, secret_lines: &[u64]) -> String {
+    let Origin::File { line, column } = problem.origin else { return problem.to_string() };
+    let head = format!("{}:{line}:{column}: {}", path.display(), problem.message);
+    let source = usize::try_from(line).ok().and_then(|n| text.lines().nth(n.checked_sub(1)?));
+    match source.filter(|_| !secret_lines.contains(&line)) {
+        Some(source) => {
+            let number = line.to_string();
+            let (gutter, indent) = (" ".repeat(number.len()), " ".repeat(column.saturating_sub(1) as usize));
+            format!("{head}\n {gutter} |\n {number} | {source}\n {gutter} | {indent}^")
+        }
+        None => head,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _};
+
+    use super::*;
+
+    fn report(text: &str) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s.yaml");
+        fs::write(&path, text).expect("written");
+        let prefix = format!("{}/", folder.path().display());
+        check(&path).map_or_else(|error| error.to_string().replace(&prefix, ""), |_| String::new())
+    }
+
+    #[test]
+    fn a_file_becomes_settings() {
+        let text = "\
+# comment
+log: { level: debug }
+service:
+  name: shop
+  version: 1.10
+otlp:
+  endpoint: http://collector:4317
+  headers:
+    Authorization: Bearer x
+metrics:
+resource: {deployment.environment.name: test, n: 007}
+capture: {ring_bytes: 65536}
+";
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s.yaml");
+        fs::write(&path, text).expect("written");
+        let resolved = check(&path).expect("valid");
+        assert_eq!(resolved.config.service.version.as_deref(), Some("1.10"));
+        assert_eq!(resolved.config.resource["n"], "007");
+        assert_eq!(resolved.config.resource["deployment.environment.name"], "test");
+        assert_eq!(resolved.config.capture.ring_bytes.get(), 65536);
+        assert_eq!(*resolved.origin("service.version"), Origin::File { line: 5, column: 12 });
+        // What is printed is a file of settings again, secrets aside.
+        fs::write(&path, resolved.print()).expect("written");
+        let again = check(&path).expect("valid");
+        assert_eq!(again.config.service, resolved.config.service);
+        assert_eq!(again.config.resource, resolved.config.resource);
+    }
+
+    #[test]
+    fn problems_name_the_place_and_show_the_line() {
+        for (text, expected) in [
+            (
+                "otlp:\n  intervall: 10s\n",
+                "s.yaml:2:3: unknown key `otlp.intervall`, did you mean `otlp.interval`?\n   |\n 2 |   intervall: 10s\n   |   ^",
+            ),
+            (
+                "log:\n  level: loud\nshutdown: {deadline: 5}",
+                "s.yaml:2:10: log.level: `loud` is not one of off, error, warn, info, debug, trace\n   |\n 2 |   level: loud\n   |          ^\n\
+                 s.yaml:3:22: shutdown.deadline: `5` is not a length of time: write 500ms, 10s, 2m or 1h\n   |\n 3 | shutdown: {deadline: 5}\n   |                      ^",
+            ),
+            // A value that may be secret is not shown.
+            (
+                "otlp:\n  headers:\n    a: \"caf\u{e9}\"\n",
+                "s.yaml:3:8: otlp.headers: the value of header `a` has bytes that are not visible ASCII",
+            ),
+        ] {
+            assert_eq!(report(text), expected);
+        }
+        for (text, place) in [
+            ("a: [1\n", "s.yaml:"),
+            ("log: 3\n", "s.yaml:1:1: "),
+            ("- log\n", "s.yaml:1:1: "),
+            ("log:\n  level: [a]\n", "s.yaml:2:10: "),
+            ("log: {level: info}\nlog: {level: info}\n", "s.yaml:2:1: "),
+            ("log: {level: info}\n---\nlog: {}\n", "s.yaml:"),
+        ] {
+            let report = report(text);
+            assert!(report.starts_with(place) && report.contains('^'), "{text}: {report}");
+        }
+        assert_eq!((report(""), report("# nothing\n")), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let missing = folder.path().join("no.yaml");
+        assert!(matches!(check(&missing), Err(LoadError::Read { path, .. }) if path == missing));
+        let big = folder.path().join("big.yaml");
+        fs::write(&big, "#".repeat((1 << 20) + 1)).expect("written");
+        assert!(matches!(check(&big), Err(LoadError::TooBig { .. })));
+    }
+
+    #[test]
+    fn only_variables_that_concern_us_are_taken() {
+        let broken = OsString::from_vec(vec![0xff]);
+        let (taken, problems) = environment(
+            [
+                ("PATH".into(), "x".into()),
+                ("OTEL_SERVICE_NAME".into(), "shop".into()),
+                ("OTEL_LOG_LEVEL".into(), broken.clone()),
+                ("SIDECAR_LOG_LEVEL".into(), broken),
+            ]
+            .into_iter(),
+        );
+        assert_eq!(taken, [("OTEL_SERVICE_NAME".to_owned(), "shop".to_owned())]);
+        let problems: Vec<_> = problems.iter().map(Problem::to_string).collect();
+        assert_eq!(problems, ["SIDECAR_LOG_LEVEL: the value is not UTF-8"]);
+    }
+}
