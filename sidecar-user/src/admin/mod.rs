@@ -1,0 +1,55 @@
+//! The two HTTP listeners: a public one for scrapers and probes, an admin one for the operator.
+//!
+//! Order of calls: [`bind::public`] and [`bind::admin`] while the process still may, then [`serve::serve`] inside
+//! the runtime, one task each. What the answers say comes from [`Facts`]; nothing here knows where it is kept.
+
+use std::{pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::Value;
+use sidecar_core::config::Level;
+
+pub(crate) mod bind;
+mod encoding;
+mod guard;
+mod operator;
+mod public;
+mod reply;
+pub(crate) mod serve;
+#[cfg(test)]
+mod tests;
+
+/// What the listeners tell. Implementations answer from memory: no handler does I/O of its own.
+pub(crate) trait Facts: Send + Sync + 'static {
+    /// The exposition that an `Accept` header asks for (empty: none was sent): content type and body.
+    fn metrics<'a>(&'a self, accept: &'a str) -> Answer<'a, (String, Bytes)>;
+    /// The connections that are followed.
+    fn connections(&self) -> Answer<'_, Value>;
+    /// The settings and their origins, secrets hidden: `Resolved::to_json`.
+    fn config(&self) -> Value;
+    /// Whether the process works at all: a failed check gets it restarted.
+    fn live(&self) -> Vec<Check>;
+    /// Whether it does what it was asked for.
+    fn ready(&self) -> Vec<Check>;
+    /// Level of the daemon's log.
+    fn log_level(&self) -> Level;
+    /// Changes it, or says why not.
+    fn set_log_level(&self, level: Level) -> Result<(), String>;
+}
+
+/// Facts as the listeners share them.
+pub(crate) type SharedFacts = Arc<dyn Facts>;
+
+/// What an implementation works out, perhaps by asking the task that owns it.
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One line of `/livez?verbose` and `/readyz`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Check {
+    /// One word.
+    pub(crate) name: &'static str,
+    /// It holds.
+    pub(crate) ok: bool,
+    /// What is missing, or what to know; may be empty.
+    pub(crate) detail: String,
+}

@@ -1,0 +1,104 @@
+//! `/connections`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which no web form
+//! can send; `guard` has looked at the request before.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Body, Bytes},
+    header::{CONTENT_TYPE, HeaderMap},
+};
+use serde::Deserialize;
+use serde_json::json;
+use sidecar_core::config::Level;
+
+use super::{
+    Facts,
+    reply::{self, Methods, Reply},
+};
+
+/// Bytes that a request's body may have.
+const BODY_MAX: usize = 64 << 10;
+
+/// Time that a request's body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Body of `PUT /log`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    level: Level,
+}
+
+/// Answers one request.
+pub(super) async fn answer<B>(facts: &dyn Facts, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let methods = match request.uri().path() {
+        "/connections" | "/config" => Methods::Read,
+        "/log" => Methods::ReadAndPut,
+        _ => return reply::refusal(StatusCode::NOT_FOUND, "here are /connections, /config and /log"),
+    };
+    if let Some(refusal) = methods.refuse(request.method()) {
+        return refusal;
+    }
+    match request.uri().path() {
+        "/connections" => reply::json(StatusCode::OK, &facts.connections().await),
+        "/config" => reply::json(StatusCode::OK, &facts.config()),
+        _ if request.method() == Method::PUT => set_log(facts, request).await,
+        _ => log(facts),
+    }
+}
+
+fn log(facts: &dyn Facts) -> Reply {
+    reply::json(StatusCode::OK, &json!({ "level": facts.log_level().as_str() }))
+}
+
+async fn set_log<B>(facts: &dyn Facts, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = match json_body(request).await {
+        Ok(body) => body,
+        Err((status, error)) => return reply::refusal(status, error),
+    };
+    let wanted: Log = match serde_json::from_slice(&body) {
+        Ok(wanted) => wanted,
+        Err(error) => return reply::refusal(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match facts.set_log_level(wanted.level) {
+        Ok(()) => log(facts),
+        Err(why) => reply::refusal(StatusCode::CONFLICT, &why),
+    }
+}
+
+/// The body of a change: JSON by its own word, bounded in bytes and time.
+async fn json_body<B>(request: Request<B>) -> Result<Bytes, (StatusCode, &'static str)>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if !is_json(request.headers()) {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"));
+    }
+    if request.body().size_hint().lower() > BODY_MAX as u64 {
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 64 KiB"));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), BODY_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err((StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 64 KiB"))
+        }
+        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body ended early")),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 s")),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    given.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+}

@@ -1,0 +1,75 @@
+//! `/metrics`, `/livez`, `/readyz`: what a scraper and a kubelet ask, under any Host.
+
+use std::fmt::Write as _;
+
+use hyper::{
+    HeaderMap, Request, StatusCode,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue, VARY},
+};
+
+use super::{
+    Check, Facts, encoding,
+    reply::{self, Methods, Reply},
+};
+
+/// Answers one request; its body is not looked at.
+pub(super) async fn answer<B>(facts: &dyn Facts, request: &Request<B>) -> Reply {
+    let path = request.uri().path();
+    if !["/metrics", "/livez", "/readyz"].contains(&path) {
+        return reply::text(StatusCode::NOT_FOUND, "here are /metrics, /livez and /readyz\n");
+    }
+    if let Some(refusal) = Methods::Read.refuse(request.method()) {
+        return refusal;
+    }
+    match path {
+        "/metrics" => metrics(facts, request.headers()).await,
+        "/livez" => {
+            let is_verbose = request.uri().query().is_some_and(|query| query.split('&').any(is_verbose));
+            let checks = facts.live();
+            let all_hold = checks.iter().all(|check| check.ok);
+            if all_hold && !is_verbose { reply::text(StatusCode::OK, "ok\n") } else { report(&checks) }
+        }
+        _ => report(&facts.ready()),
+    }
+}
+
+fn is_verbose(parameter: &str) -> bool {
+    parameter.split('=').next() == Some("verbose")
+}
+
+/// One line a check, then the verdict.
+fn report(checks: &[Check]) -> Reply {
+    let mut body = String::new();
+    for Check { name, ok, detail } in checks {
+        let verdict = if *ok { "ok" } else { "failed" };
+        let separator = if detail.is_empty() { "" } else { ": " };
+        let _ = writeln!(body, "{name} {verdict}{separator}{detail}");
+    }
+    let all_hold = checks.iter().all(|check| check.ok);
+    body.push_str(if all_hold { "ok\n" } else { "failed\n" });
+    reply::text(if all_hold { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+}
+
+async fn metrics(facts: &dyn Facts, headers: &HeaderMap) -> Reply {
+    let (content_type, body) = facts.metrics(&all(headers, ACCEPT)).await;
+    let Ok(content_type) = HeaderValue::try_from(content_type) else {
+        return reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the exposition has no content type\n");
+    };
+    let gzip = encoding::takes_gzip(&all(headers, ACCEPT_ENCODING)).then(|| encoding::gzip(&body));
+    let mut reply = match gzip {
+        Some(Ok(compressed)) => {
+            let mut reply = reply::of(StatusCode::OK, content_type, compressed);
+            reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            reply
+        }
+        Some(Err(_)) | None => reply::of(StatusCode::OK, content_type, body),
+    };
+    reply.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    reply
+}
+
+/// A list header as one text (RFC 9110 section 5.3); what is not ASCII asks for nothing.
+fn all(headers: &HeaderMap, name: HeaderName) -> String {
+    let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(", ")
+}

@@ -1,0 +1,196 @@
+//! From a bound listener to answered requests, within bounds: so many connections, so long a header, so much time.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, StatusCode,
+    body::Incoming,
+    server::conn::http1,
+    service::{HttpService, service_fn},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
+use tracing::{debug, warn};
+
+use super::{
+    SharedFacts,
+    bind::{Bound, Listener},
+    guard, operator, public,
+    reply::{self, Reply},
+};
+
+/// Connections served at once on one listener; further ones wait in the backlog.
+const CONNECTIONS_MAX: usize = 64;
+/// Time that a request's header may take, idle time before it included.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that an answer may take to be made, the request body (10 s) included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time after which a connection is closed between two requests: no client holds a place for ever.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
+/// Time that requests under way have when the listener closes.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of a request's header, and of what is buffered for a connection.
+const BUFFER_MAX: usize = 16 << 10;
+
+/// Which of the two listeners.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Face {
+    /// Scrapers and probes.
+    Public,
+    /// The operator.
+    Admin,
+}
+
+/// Serves until `drain` turns true or its sender is gone, then lets what is under way end, for at most 2 s.
+///
+/// # Errors
+/// The runtime cannot register the listener.
+pub(crate) async fn serve(
+    bound: Bound,
+    face: Face,
+    facts: SharedFacts,
+    drain: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    serve_within(HEADER_TIMEOUT, bound, face, facts, drain).await
+}
+
+pub(super) async fn serve_within(
+    header_timeout: Duration,
+    bound: Bound,
+    face: Face,
+    facts: SharedFacts,
+    mut drain: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let (listener, _file) = match bound.listener {
+        Listener::Tcp(listener) => (Acceptor::Tcp(TcpListener::from_std(listener)?), None),
+        Listener::Unix(listener, file) => (Acceptor::Unix(UnixListener::from_std(listener)?), Some(file)),
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = drained(&mut drain) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(&places) => {
+                let Some((stream, place)) = accepted else { continue };
+                let (facts, drain) = (Arc::clone(&facts), drain.clone());
+                connections.spawn(async move {
+                    match stream {
+                        Stream::Tcp(stream, local) => {
+                            let service = service_fn(|request| answer(face, &facts, local, request));
+                            connection(stream, header_timeout, service, drain).await;
+                        }
+                        Stream::Unix(stream) => {
+                            let service = service_fn(|request| answer(face, &facts, None, request));
+                            connection(stream, header_timeout, service, drain).await;
+                        }
+                    }
+                    drop(place);
+                });
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream, Option<IpAddr>),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Acceptor {
+    /// The next connection and its place; `None` when this one failed and the next may not.
+    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(Stream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        let stream = match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                let local = stream.local_addr().map(|local| local.ip()).ok();
+                Stream::Tcp(stream, local)
+            }),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        };
+        match stream {
+            Ok(stream) => Some((stream, place)),
+            Err(error) => {
+                // Out of descriptors, mostly (accept(2)): without a pause this would spin.
+                warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                None
+            }
+        }
+    }
+}
+
+async fn connection<S>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    header_timeout: Duration,
+    service: S,
+    mut drain: watch::Receiver<bool>,
+) where
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
+{
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(BUFFER_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Some(ended),
+        () = drained(&mut drain) => None,
+        () = tokio::time::sleep(CONNECTION_LIFETIME) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            serving.as_mut().graceful_shutdown();
+            tokio::time::timeout(DRAIN_TIMEOUT, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        // What a client did to its own connection.
+        debug!(%error, "connection ended");
+    }
+}
+
+async fn answer(
+    face: Face,
+    facts: &SharedFacts,
+    local: Option<IpAddr>,
+    request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
+    if face == Face::Admin
+        && let Some((status, why)) = guard::refuse(request.headers(), request.uri(), local)
+    {
+        return Ok(reply::refusal(status, why));
+    }
+    let answer = async {
+        match face {
+            Face::Public => public::answer(facts.as_ref(), &request).await,
+            Face::Admin => operator::answer(facts.as_ref(), request).await,
+        }
+    };
+    Ok(match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(reply) => reply,
+        Err(_) => reply::text(StatusCode::SERVICE_UNAVAILABLE, "no answer within 15 s\n"),
+    })
+}
+
+/// Waits for the order to stop; a sender that is gone gives it too.
+async fn drained(drain: &mut watch::Receiver<bool>) {
+    let _ = drain.wait_for(|is_draining| *is_draining).await;
+}

@@ -1,0 +1,5 @@
+//! What the machine tells of itself: the only module that knows /proc and the cgroup file system.
+
+pub(crate) mod cgroup;
+pub(crate) mod host;
+pub(crate) mod usage;
