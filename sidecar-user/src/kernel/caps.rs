@@ -1,0 +1,90 @@
+//! Capabilities of this thread, and of the threads it starts.
+
+use std::io;
+
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+/// A capability by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Capability {
+    /// `bpf()`: maps and programs.
+    Bpf,
+    /// Attaching to cgroups.
+    NetAdmin,
+}
+
+impl Capability {
+    /// What observing needs: these two and no other.
+    pub(crate) const NEEDED: [Capability; 2] = [Capability::Bpf, Capability::NetAdmin];
+
+    /// As capabilities(7) spells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Capability::Bpf => "CAP_BPF",
+            Capability::NetAdmin => "CAP_NET_ADMIN",
+        }
+    }
+
+    fn set(self) -> CapabilitySet {
+        match self {
+            Capability::Bpf => CapabilitySet::BPF,
+            Capability::NetAdmin => CapabilitySet::NET_ADMIN,
+        }
+    }
+}
+
+/// Those of [`Capability::NEEDED`] that this thread has not in effect.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub(crate) fn missing() -> io::Result<Vec<Capability>> {
+    let sets = capabilities(None)?;
+    Ok(Capability::NEEDED.into_iter().filter(|one| !sets.effective.contains(one.set())).collect())
+}
+
+/// What a command of ours may need after the capabilities were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// Signals for a command that changed its user.
+    Signal,
+    /// Removing the cgroup that was made for it, where its parent is writable for nobody (as the root is).
+    RemoveCgroup,
+}
+
+impl Later {
+    fn set(self) -> CapabilitySet {
+        match self {
+            Later::Signal => CapabilitySet::KILL,
+            Later::RemoveCgroup => CapabilitySet::DAC_OVERRIDE,
+        }
+    }
+}
+
+/// Empties the effective and inheritable sets. Of the permitted one stay the two that later attachments need, and what
+/// `later` names, as far as it was there.
+///
+/// # Errors
+/// If the kernel refuses, which it does not for a set that shrinks.
+pub(crate) fn drop_effective(later: &[Later]) -> io::Result<()> {
+    let now = capabilities(None)?;
+    let needed = Capability::NEEDED.into_iter().map(Capability::set);
+    let keep: CapabilitySet = needed.chain(later.iter().map(|later| later.set())).collect();
+    let sets = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: now.permitted & keep,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets)?;
+    Ok(())
+}
+
+/// Runs `action` with a capability in effect, where it is permitted.
+pub(crate) fn raised<T>(later: Later, action: impl FnOnce() -> T) -> T {
+    let Ok(before) = capabilities(None) else { return action() };
+    let effective = before.effective | (before.permitted & later.set());
+    // Where raising fails, the action is done as who we are.
+    let _ = set_capabilities(None, CapabilitySets { effective, ..before });
+    let result = action();
+    let _ = set_capabilities(None, before);
+    result
+}

@@ -1,0 +1,283 @@
+//! Loading the object and attaching it to a cgroup.
+
+use std::{
+    io,
+    net::UdpSocket,
+    os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapError, SkStorage},
+    programs::ProgramError,
+};
+use sidecar_ebpf::abi::{control::Control, who::Who};
+use tokio::{task::JoinHandle, time::sleep};
+use tracing::debug;
+
+use super::{
+    maps::{Abi, Counts, Verdicts},
+    programs::{self, Program},
+    ring::Ring,
+};
+
+/// The BPF object, built by `cargo xtask build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SIDECAR_BPF_OBJECT"));
+
+/// Between two looks for the programs' own lines.
+const LOG_PACE: Duration = Duration::from_millis(100);
+
+/// What loading depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Size of the `EVENTS` ring, bytes: a power of two, at least a page.
+    pub(crate) ring_bytes: u32,
+    /// Bytes copied of each turn on a connection that nobody judged yet.
+    pub(crate) turn_bytes: u32,
+    /// How many connections can have a verdict.
+    pub(crate) connections: u32,
+    /// Highest level of the programs' own log lines that is compiled in: 0 none, 4 debug.
+    pub(crate) log_level: u8,
+}
+
+/// Why there is no object in the kernel.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Maps or relocation.
+    #[error("load the BPF object")]
+    Load(#[source] aya::EbpfError),
+    /// A program without which there is nothing to see.
+    #[error("a program that is needed was refused")]
+    Needed {
+        /// Which, and why.
+        source: Box<Refusal>,
+    },
+    /// A map is not there or not what it should be: object and daemon are of different builds.
+    #[error("open map {name}")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
+    /// The set-up of the ring's reader.
+    #[error("set up the ring's reader")]
+    Reader(#[source] io::Error),
+}
+
+/// A program that the kernel did not take.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} {program}: {reason}")]
+pub(crate) struct Refusal {
+    /// `load` or `attach`.
+    pub(crate) step: &'static str,
+    /// Its name.
+    pub(crate) program: &'static str,
+    /// Its hook.
+    pub(crate) hook: &'static str,
+    /// What is lost.
+    pub(crate) loses: &'static str,
+    /// In plain words.
+    pub(crate) reason: String,
+    /// Without it there is nothing to see.
+    pub(crate) needed: bool,
+    /// The kernel's error number, 0 if it was not the kernel that refused.
+    pub(crate) errno: i32,
+}
+
+/// Loaded programs and maps.
+pub(crate) struct Kernel {
+    ebpf: Ebpf,
+    options: Options,
+    refused: Vec<Refusal>,
+}
+
+/// Programs at work. Dropping it detaches them.
+pub(crate) struct Attached {
+    /// Keeps programs and links alive.
+    _ebpf: Ebpf,
+    /// Those that are attached.
+    pub(crate) programs: Vec<&'static Program>,
+    /// Those that are not.
+    pub(crate) refused: Vec<Refusal>,
+    logger: Option<Logger>,
+}
+
+/// Reads the programs' own lines; aya gives them to the `log` crate, which hands them to `tracing`.
+type Logger = aya_log::EbpfLogger<&'static dyn log::Log>;
+
+impl Attached {
+    /// What holds, in one line: `Err` where something is lost.
+    pub(crate) fn summary(&self) -> Result<String, String> {
+        let all = format!("{} of {} programs", self.programs.len(), programs::ALL.len());
+        if self.refused.is_empty() {
+            return Ok(all);
+        }
+        let lost: Vec<_> = self.refused.iter().map(|refusal| refusal.loses).collect();
+        Err(format!("{all}; lost: {}", lost.join(", ")))
+    }
+
+    /// Starts to read the programs' own lines, if they were asked for.
+    pub(crate) fn start_logger(&mut self) -> Option<JoinHandle<()>> {
+        let mut logger = self.logger.take()?;
+        Some(tokio::spawn(async move {
+            loop {
+                logger.flush();
+                sleep(LOG_PACE).await;
+            }
+        }))
+    }
+}
+
+impl Kernel {
+    /// Loads everything that the kernel takes.
+    ///
+    /// # Errors
+    /// If maps cannot be made. What programs were refused shows when it is attached.
+    pub(crate) fn load(options: Options) -> Result<Kernel, Error> {
+        // Kernel BTF is not needed (16 MiB of it would stay); the maps' own comes with the object.
+        let mut loader = EbpfLoader::new();
+        loader.btf(None).map_max_entries("EVENTS", options.ring_bytes);
+        loader.map_max_entries("VERDICTS", options.connections);
+        loader.override_global("AYA_LOG_LEVEL", &options.log_level, true);
+        if options.log_level == 0 {
+            loader.map_max_entries("AYA_LOGS", 4096);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
+        let mut refused = Vec::new();
+        for row in programs::ALL {
+            let result = match ebpf.program_mut(row.name) {
+                Some(program) => row.load(program),
+                None => Err(ProgramError::NotLoaded),
+            };
+            if let Err(error) = result {
+                refused.push(refusal(row, "load", &error));
+            }
+        }
+        Ok(Kernel { ebpf, options, refused })
+    }
+
+    /// Attaches to one cgroup, and opens the maps.
+    ///
+    /// # Errors
+    /// If a program that is needed cannot be attached, or a map is missing.
+    pub(crate) fn attach(
+        mut self,
+        cgroup: BorrowedFd<'_>,
+    ) -> Result<(Attached, Ring, Verdicts, Counts), Error> {
+        let mut control = Control {
+            generation: 1,
+            own_tgid: 0,
+            budget: self.options.turn_bytes,
+            wake_above: self.options.ring_bytes / 8,
+            shed_above: self.options.ring_bytes / 4 * 3,
+            pad: 0,
+        };
+        self.set_control(control)?;
+        let attached = self.attach_all(cgroup, &mut control)?;
+        if let Some(refusal) = take_needed(&mut self.refused) {
+            return Err(Error::Needed { source: Box::new(refusal) });
+        }
+        let logger =
+            (self.options.log_level > 0).then(|| aya_log::EbpfLogger::init(&mut self.ebpf).ok()).flatten();
+        let ring = Ring::open(&mut self.ebpf, self.options.ring_bytes as usize)?;
+        let verdicts = Verdicts::open(&mut self.ebpf, control)?;
+        let counts = Counts::open(&mut self.ebpf)?;
+        let attached = Attached { _ebpf: self.ebpf, programs: attached, refused: self.refused, logger };
+        Ok((attached, ring, verdicts, counts))
+    }
+
+    /// Tries every program, and says what became of each: for `sidecar doctor`.
+    pub(crate) fn try_out(mut self, cgroup: BorrowedFd<'_>) -> Result<Vec<Refusal>, Error> {
+        let mut control = Control {
+            generation: 1,
+            own_tgid: 0,
+            budget: 0,
+            wake_above: u32::MAX,
+            shed_above: u32::MAX,
+            pad: 0,
+        };
+        self.attach_all(cgroup, &mut control)?;
+        Ok(self.refused)
+    }
+
+    fn attach_all(
+        &mut self,
+        cgroup: BorrowedFd<'_>,
+        control: &mut Control,
+    ) -> Result<Vec<&'static Program>, Error> {
+        self.set_control(*control)?;
+        let mut attached = Vec::new();
+        for row in programs::ALL {
+            if self.refused.iter().any(|refusal| refusal.program == row.name) {
+                continue;
+            }
+            let Some(program) = self.ebpf.program_mut(row.name) else { continue };
+            match row.attach(program, cgroup) {
+                Ok(()) => attached.push(row),
+                Err(error) => self.refused.push(refusal(row, "attach", &error)),
+            }
+            // Before any program that could see a socket of ours. In a cgroup of its own the daemon stays unknown,
+            // and has nothing there to exclude.
+            if row.name == "sk_create"
+                && let Some(own_tgid) = self.own_tgid()
+            {
+                debug!(own_tgid, "sharing the application's cgroup");
+                control.own_tgid = own_tgid;
+                self.set_control(*control)?;
+            }
+        }
+        Ok(attached)
+    }
+
+    /// BPF's thread group id is the initial namespace's, which neither getpid() nor /proc shows inside a container: a
+    /// socket made now carries it.
+    fn own_tgid(&mut self) -> Option<u32> {
+        let probe = UdpSocket::bind(("127.0.0.1", 0)).or_else(|_| UdpSocket::bind(("::1", 0))).ok()?;
+        let who: SkStorage<_, Abi<Who>> = SkStorage::try_from(self.ebpf.map_mut("WHO")?).ok()?;
+        let who = who.get(&probe.as_fd(), 0).ok()?;
+        (who.0.tgid != 0).then_some(who.0.tgid)
+    }
+
+    fn set_control(&mut self, control: Control) -> Result<(), Error> {
+        let wrap = |source| Error::Map { name: "CONTROL", source };
+        let map =
+            self.ebpf.map_mut("CONTROL").ok_or(wrap(MapError::InvalidName { name: "CONTROL".into() }))?;
+        let mut map: Array<_, Abi<Control>> = Array::try_from(map).map_err(wrap)?;
+        map.set(0, Abi(control), 0).map_err(wrap)
+    }
+}
+
+fn refusal(row: &'static Program, step: &'static str, error: &ProgramError) -> Refusal {
+    let (errno, reason) = explain(error);
+    Refusal { step, program: row.name, hook: row.hook, loses: row.loses, reason, errno, needed: row.needed }
+}
+
+fn take_needed(refused: &mut Vec<Refusal>) -> Option<Refusal> {
+    let at = refused.iter().position(|refusal| refusal.needed)?;
+    Some(refused.swap_remove(at))
+}
+
+/// The kernel's error number and what it means here.
+fn explain(error: &ProgramError) -> (i32, String) {
+    let (io, log) = match error {
+        ProgramError::LoadError { io_error, verifier_log } => (Some(io_error), verifier_log.to_string()),
+        ProgramError::SyscallError(call) => (Some(&call.io_error), String::new()),
+        _ => (None, String::new()),
+    };
+    let Some(io) = io else { return (0, error.to_string()) };
+    let errno = io.raw_os_error().unwrap_or(0);
+    let meaning = match errno {
+        1 => "not permitted: CAP_BPF and CAP_NET_ADMIN are needed, in the initial user namespace",
+        13 => "the verifier refused the program",
+        22 => "this kernel does not know the hook or a helper",
+        9 | 95 => "not a cgroup v2 directory",
+        12 => "out of memory",
+        _ => "the kernel refused",
+    };
+    let last = log.trim().lines().rev().take(2).collect::<Vec<_>>();
+    let last = if last.is_empty() { String::new() } else { format!(" ({})", last.join(" / ")) };
+    (errno, format!("{meaning}: {io}{last}"))
+}

@@ -1,0 +1,136 @@
+//! What there is to attach: one row a program.
+
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, ProgramError, SockOps,
+};
+
+use std::os::fd::BorrowedFd;
+
+/// A program of the BPF object and the hook it goes to.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Name in the object, as `bpftool prog` shows it.
+    pub(crate) name: &'static str,
+    /// The kernel's name of the hook.
+    pub(crate) hook: &'static str,
+    /// Without it there is nothing to see.
+    pub(crate) needed: bool,
+    /// What is lost without it.
+    pub(crate) loses: &'static str,
+    /// How to load and attach it.
+    pub(super) kind: Kind,
+}
+
+/// aya's type for the program.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Skb(CgroupSkbAttachType),
+    Sock,
+    SockAddr,
+    SockOps,
+}
+
+/// In the order of attaching: who makes a socket is known before its first packet is seen, and `sk_create` comes
+/// first because the daemon learns its own identity through it.
+pub(crate) const ALL: &[Program] = &[
+    Program {
+        name: "sk_create",
+        hook: "cgroup/sock_create",
+        needed: false,
+        loses: "the process of a socket",
+        kind: Kind::Sock,
+    },
+    Program {
+        name: "sk_bind4",
+        hook: "cgroup/post_bind4",
+        needed: false,
+        loses: "the process of sockets older than the start",
+        kind: Kind::Sock,
+    },
+    Program {
+        name: "sk_bind6",
+        hook: "cgroup/post_bind6",
+        needed: false,
+        loses: "the process of IPv6 sockets older than the start",
+        kind: Kind::Sock,
+    },
+    Program {
+        name: "sk_release",
+        hook: "cgroup/sock_release",
+        needed: false,
+        loses: "telling cancelled connection attempts from unreachable peers",
+        kind: Kind::Sock,
+    },
+    Program {
+        name: "sk_connect4",
+        hook: "cgroup/connect4",
+        needed: false,
+        loses: "the process of IPv4 clients older than the start",
+        kind: Kind::SockAddr,
+    },
+    Program {
+        name: "sk_connect6",
+        hook: "cgroup/connect6",
+        needed: false,
+        loses: "the process of IPv6 clients older than the start",
+        kind: Kind::SockAddr,
+    },
+    Program {
+        name: "tcp_ops",
+        hook: "sock_ops",
+        needed: false,
+        loses: "connections opened, closed and failed; requests on deferred-accept listeners",
+        kind: Kind::SockOps,
+    },
+    Program {
+        name: "skb_in",
+        hook: "cgroup_skb/ingress",
+        needed: true,
+        loses: "everything that comes in",
+        kind: Kind::Skb(CgroupSkbAttachType::Ingress),
+    },
+    Program {
+        name: "skb_out",
+        hook: "cgroup_skb/egress",
+        needed: true,
+        loses: "everything that goes out",
+        kind: Kind::Skb(CgroupSkbAttachType::Egress),
+    },
+];
+
+impl Program {
+    /// Runs the verifier.
+    pub(super) fn load(&self, program: &mut aya::programs::Program) -> Result<(), ProgramError> {
+        match self.kind {
+            Kind::Skb(_) => <&mut CgroupSkb>::try_from(program)?.load(),
+            Kind::Sock => <&mut CgroupSock>::try_from(program)?.load(),
+            Kind::SockAddr => <&mut CgroupSockAddr>::try_from(program)?.load(),
+            Kind::SockOps => <&mut SockOps>::try_from(program)?.load(),
+        }
+    }
+
+    /// Makes a link from the cgroup to the program. It lives as long as the `Ebpf` that owns the program, and no
+    /// longer than this process. (`Single` is what `bpf_link_create` calls having no flags: links always add up.)
+    pub(super) fn attach(
+        &self,
+        program: &mut aya::programs::Program,
+        cgroup: BorrowedFd<'_>,
+    ) -> Result<(), ProgramError> {
+        let mode = CgroupAttachMode::Single;
+        match self.kind {
+            Kind::Skb(way) => {
+                <&mut CgroupSkb>::try_from(program)?.attach(cgroup, way, mode)?;
+            }
+            Kind::Sock => {
+                <&mut CgroupSock>::try_from(program)?.attach(cgroup, mode)?;
+            }
+            Kind::SockAddr => {
+                <&mut CgroupSockAddr>::try_from(program)?.attach(cgroup, mode)?;
+            }
+            Kind::SockOps => {
+                <&mut SockOps>::try_from(program)?.attach(cgroup, mode)?;
+            }
+        }
+        Ok(())
+    }
+}
