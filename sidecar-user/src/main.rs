@@ -1,3 +1,15 @@
-//! The sidecar daemon.
+//! The sidecar daemon. Everything begins in [`app`].
 
-fn main() {}
+mod admin;
+mod app;
+mod cli;
+mod config;
+mod discovery;
+mod export;
+mod kernel;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app::main()
+}

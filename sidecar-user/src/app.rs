@@ -1,0 +1,329 @@
+//! The wiring, to be read from top to bottom: what is started, in which order, and how it ends.
+//!
+//! Until the command is started everything happens on the main thread, because capabilities and the cgroup of a new
+//! process belong to the thread; only then come the runtime and the other threads, which inherit what is left.
+
+mod attach;
+mod child;
+mod doctor;
+mod facts;
+mod health;
+mod identity;
+mod logging;
+mod pipeline;
+
+use std::{
+    process::{ExitCode, ExitStatus},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rustix::process::Pid;
+use sidecar_core::config::{Config, Endpoint, Resolved};
+use tokio::{runtime, sync::watch, task::JoinSet, time::timeout};
+use tracing::{error, info, warn};
+
+use self::{
+    attach::{Cgroup, Watch},
+    child::{Notice, Signals},
+    facts::Facts,
+    pipeline::Handle,
+};
+use crate::{
+    admin::{
+        bind::{self, Bound},
+        serve::{Face, serve},
+    },
+    cli::{self, EXIT_FAILURE, EXIT_UNOBSERVED, EXIT_USAGE, Invocation, Run, Target},
+    config::load,
+    export::{
+        ExportStats, Resource,
+        otlp::{self, Exporter},
+    },
+    kernel,
+};
+
+/// Spans that wait to be pushed.
+const SPANS: usize = 2048;
+/// How long the last records may take to be read.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
+
+/// Does what the command line says.
+pub(crate) fn main() -> ExitCode {
+    let code = match cli::parse() {
+        Invocation::Run(run) => start(run),
+        Invocation::Check { file } => Ok(check(&file)),
+        Invocation::Doctor { output } => Ok(doctor::report(output)),
+        Invocation::Version => {
+            println!("sidecar {}", env!("CARGO_PKG_VERSION"));
+            Ok(0)
+        }
+    };
+    let code = code.unwrap_or_else(|error| {
+        eprintln!("sidecar: {error:#}");
+        EXIT_FAILURE
+    });
+    ExitCode::from(code)
+}
+
+fn check(file: &std::path::Path) -> u8 {
+    match load::check(file) {
+        Ok(resolved) => {
+            for notice in &resolved.notices {
+                println!("{notice}");
+            }
+            println!("{}: valid", file.display());
+            0
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+fn usage(error: &dyn std::error::Error) -> u8 {
+    eprintln!("sidecar: {error}");
+    if let Some(source) = error.source() {
+        eprintln!("  because: {source}");
+    }
+    EXIT_USAGE
+}
+
+/// `sidecar run`: the exit code.
+fn start(args: Run) -> anyhow::Result<u8> {
+    let resolved = match load::load(args.config.as_deref(), args.settings.clone()) {
+        Ok(resolved) => resolved,
+        Err(error) => return Ok(usage(&error)),
+    };
+    let Some(target) = args.target.filter(|_| !args.print_config) else {
+        print!("{}", resolved.print());
+        return Ok(0);
+    };
+    let log = logging::init(&resolved.config.log);
+    for notice in &resolved.notices {
+        warn!("{notice}");
+    }
+    let signals = Signals::install().context("install signal handlers")?;
+    let config = &resolved.config;
+    // Everything that a command of ours needs to be seen from its first socket on comes before it.
+    let begun = Cgroup::of(&target, args.whole_node).and_then(|cgroup| {
+        let watch = Watch::begin(&cgroup, config)?;
+        Ok((cgroup, watch))
+    });
+    let (cgroup, watch) = match (begun, &target) {
+        (Ok(begun), _) => begun,
+        (Err(error), Target::Command(_)) if args.strict => {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "observation cannot start, and --strict was given"
+            );
+            return Ok(EXIT_UNOBSERVED);
+        }
+        (Err(error), Target::Command(command)) => {
+            error!(error = &error as &dyn std::error::Error, "observation cannot start: running unobserved");
+            return unobserved(command, signals);
+        }
+        (Err(error), _) => return Err(error).context("observation cannot start"),
+    };
+    // After attaching, so that these sockets, should they share the application's cgroup, are known as ours.
+    let listeners = Listeners::open(config);
+    let child = match &target {
+        Target::Command(command) => {
+            let procs = cgroup.procs().context("open cgroup.procs")?;
+            match child::spawn(command, Some(&procs)) {
+                Ok(child) => Some(child),
+                Err(error) => {
+                    eprintln!("sidecar: start {}: {error}", command[0].display());
+                    cgroup.remove();
+                    return Ok(child::exit_code(&error));
+                }
+            }
+        }
+        Target::Cgroup(_) | Target::Pid(_) => None,
+    };
+    if let Err(error) = kernel::drop_effective(cgroup.later()) {
+        warn!(%error, "capabilities not dropped");
+    }
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let code = runtime.block_on(observe(resolved, log, target, &cgroup, watch, listeners, signals, child));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    cgroup.remove();
+    code
+}
+
+/// The command, without anybody looking.
+fn unobserved(command: &[std::ffi::OsString], signals: Signals) -> anyhow::Result<u8> {
+    let child = match child::spawn(command, None) {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("sidecar: start {}: {error}", command[0].display());
+            return Ok(child::exit_code(&error));
+        }
+    };
+    let mut notices = signals.start(Some(child)).context("start the signals' thread")?;
+    loop {
+        match notices.blocking_recv() {
+            Some(Notice::Ended(status)) => return Ok(child::code_of(status)),
+            Some(Notice::Stop) => {}
+            None => anyhow::bail!("the signals' thread is gone"),
+        }
+    }
+}
+
+/// The two listeners, as far as they could be opened.
+struct Listeners {
+    public: Option<Bound>,
+    admin: Option<Bound>,
+}
+
+impl Listeners {
+    fn open(config: &Config) -> Self {
+        let tell = |error: bind::BindError| {
+            error!(error = &error as &dyn std::error::Error, "listener not opened: going on without");
+        };
+        Listeners {
+            public: bind::public(config.metrics.listen).map_err(tell).ok(),
+            admin: bind::admin(&config.admin.listen).map_err(tell).ok(),
+        }
+    }
+}
+
+/// From here on everything runs; returns when the command ended or we were told to stop.
+#[expect(clippy::too_many_arguments, reason = "the wiring's one meeting point")]
+async fn observe(
+    resolved: Resolved,
+    log: logging::Reload,
+    target: Target,
+    cgroup: &Cgroup,
+    watch: Watch,
+    listeners: Listeners,
+    signals: Signals,
+    child: Option<Pid>,
+) -> anyhow::Result<u8> {
+    let config = resolved.config.clone();
+    let mut notices = signals.start(child).context("start the signals' thread")?;
+    let (drain, draining) = watch::channel(false);
+    let (drain_servers, servers_draining) = watch::channel(false);
+
+    // The path of the data: ring, flows, store; then whoever wants to see it.
+    let stats = Arc::new(ExportStats::default());
+    let (spans, span_queue) = otlp::queue(SPANS, Arc::clone(&stats));
+    let wants_spans = config.otlp.to_traces().is_some();
+    let Watch { mut attached, ring, verdicts, counts } = watch;
+    let parts = pipeline::Parts { ring, verdicts, counts, spans: wants_spans.then_some(spans) };
+    let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
+
+    let resource = Arc::new(Resource::new(identity::attributes(&config, &target, cgroup)));
+    let facts =
+        Arc::new(Facts::new(handle.clone(), Arc::clone(&resource), resolved, log, attached.summary()));
+
+    let mut servers = JoinSet::new();
+    let mut addresses = Vec::new();
+    for (bound, face) in [(listeners.public, Face::Public), (listeners.admin, Face::Admin)] {
+        let Some(bound) = bound else { continue };
+        if let Some(note) = &bound.note {
+            warn!("{note}");
+        }
+        addresses.push(bound.address.to_string());
+        let serving = serve(bound, face, facts.clone(), servers_draining.clone());
+        servers.spawn(async {
+            if let Err(error) = serving.await {
+                error!(%error, "a listener cannot serve");
+            }
+        });
+    }
+    let mut exporters = JoinSet::new();
+    start_exporters(&config, &resource, &stats, &facts, span_queue, &draining, &mut exporters)?;
+    let logger = attached.start_logger();
+
+    info!(
+        cgroup = %cgroup.path().display(),
+        cgroup_id = cgroup.id(),
+        n_programs = attached.programs.len(),
+        listening = addresses.join(", "),
+        "attached"
+    );
+    for refusal in &attached.refused {
+        warn!(program = refusal.program, hook = refusal.hook, lost = refusal.loses, "{refusal}");
+    }
+
+    let ended = wait(&mut notices, child).await?;
+    info!(ended = ended.map(tracing::field::debug), "stopping");
+
+    // In this order: what is in the ring, then what was made of it, then whoever may ask.
+    stop_capture(&handle, &facts).await;
+    let deadline = config.shutdown.deadline.get();
+    let _ = drain.send(true);
+    let flushed = timeout(deadline, async { while exporters.join_next().await.is_some() {} }).await;
+    if flushed.is_err() {
+        warn!(?deadline, "not everything was exported in time");
+    }
+    let _ = drain_servers.send(true);
+    let _ = timeout(Duration::from_secs(1), async { while servers.join_next().await.is_some() {} }).await;
+    if let Some(logger) = logger {
+        logger.abort();
+    }
+    if thread.join().is_err() {
+        error!("the capture thread panicked");
+    }
+    Ok(ended.map_or(0, child::code_of))
+}
+
+async fn wait(
+    notices: &mut tokio::sync::mpsc::Receiver<Notice>,
+    child: Option<Pid>,
+) -> anyhow::Result<Option<ExitStatus>> {
+    loop {
+        match (notices.recv().await, child) {
+            (Some(Notice::Ended(status)), _) => return Ok(Some(status)),
+            (Some(Notice::Stop), None) => return Ok(None),
+            (Some(Notice::Stop), Some(_)) => {}
+            (None, _) => anyhow::bail!("the signals' thread is gone"),
+        }
+    }
+}
+
+async fn stop_capture(handle: &Handle, facts: &Facts) {
+    match timeout(LAST_RECORDS, handle.stop()).await {
+        Ok(Some(last)) => facts.set_last(last),
+        Ok(None) | Err(_) => {
+            warn!("the capture thread did not answer in time: the last records are not exported")
+        }
+    }
+}
+
+/// One exporter where both signals go to one place, else one each.
+fn start_exporters(
+    config: &Config,
+    resource: &Resource,
+    stats: &Arc<ExportStats>,
+    facts: &Arc<Facts>,
+    spans: tokio::sync::mpsc::Receiver<sidecar_core::signal::Span>,
+    draining: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let headers =
+        config.otlp.headers.iter().map(|(name, value)| (name.to_owned(), value.expose().to_owned()));
+    let headers: Vec<_> = headers.collect();
+    let options = |endpoint: &Endpoint| otlp::Options {
+        headers: headers.clone(),
+        interval: config.otlp.interval.get(),
+        timeout: config.otlp.timeout.get(),
+        drain: config.shutdown.deadline.get(),
+        ..otlp::Options::new(endpoint.as_str())
+    };
+    let (metrics, traces) = (config.otlp.to_metrics(), config.otlp.to_traces());
+    let mut spans = Some(spans);
+    let shares = metrics == traces;
+    let wanted = [(metrics, true, shares), (traces.filter(|_| !shares), false, true)];
+    for (endpoint, has_metrics, has_traces) in wanted {
+        let Some(endpoint) = endpoint else { continue };
+        let exporter =
+            Exporter::new(options(endpoint), resource, Arc::clone(stats)).context("set up OTLP")?;
+        let spans = if has_traces { spans.take() } else { None };
+        let spans = spans.unwrap_or_else(|| tokio::sync::mpsc::channel(1).1);
+        let source = facts::Source { facts: Arc::clone(facts), has_metrics };
+        let draining = draining.clone();
+        tasks.spawn(async move { exporter.run(&source, spans, draining).await });
+    }
+    Ok(())
+}

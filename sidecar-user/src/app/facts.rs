@@ -1,0 +1,142 @@
+//! What the listeners and the exporters are told.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sidecar_core::{
+    config::{Level, Resolved},
+    flow::Line,
+    model::{Ktime, Role},
+    signal::{Snapshot, UnixNanos},
+};
+
+use super::{logging, pipeline::Handle};
+use crate::{
+    admin::{self, Answer, Check},
+    export::{Format, Resource, otlp},
+    kernel::clock,
+};
+
+/// Connections that `/connections` lists.
+const LINES: usize = 1000;
+
+/// Everything that can be asked.
+pub(crate) struct Facts {
+    handle: Handle,
+    resource: Arc<Resource>,
+    resolved: Resolved,
+    log: logging::Reload,
+    level: Mutex<Level>,
+    /// What was attached, and what was not.
+    attached: Result<String, String>,
+    /// The state at the end, once there is no one left to ask.
+    last: Mutex<Option<Arc<Snapshot>>>,
+}
+
+impl Facts {
+    pub(super) fn new(
+        handle: Handle,
+        resource: Arc<Resource>,
+        resolved: Resolved,
+        log: logging::Reload,
+        attached: Result<String, String>,
+    ) -> Self {
+        let level = Mutex::new(resolved.config.log.level);
+        Facts { handle, resource, resolved, log, level, attached, last: Mutex::new(None) }
+    }
+
+    /// From now on this is the answer.
+    pub(super) fn set_last(&self, last: Snapshot) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(last));
+    }
+
+    async fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match last {
+            Some(last) => Some(last),
+            None => self.handle.snapshot().await.map(Arc::new),
+        }
+    }
+}
+
+impl admin::Facts for Facts {
+    fn metrics<'a>(&'a self, accept: &'a str) -> Answer<'a, (String, Bytes)> {
+        Box::pin(async move {
+            let format = Format::negotiate(Some(accept));
+            let text = match self.snapshot().await {
+                Some(snapshot) => format.encode(&snapshot, &self.resource).unwrap_or_default(),
+                None => String::new(),
+            };
+            (format.content_type().to_owned(), Bytes::from(text))
+        })
+    }
+
+    fn connections(&self) -> Answer<'_, Value> {
+        Box::pin(async {
+            let lines = self.handle.connections(LINES).await.unwrap_or_default();
+            lines.iter().map(connection).collect()
+        })
+    }
+
+    fn config(&self) -> Value {
+        self.resolved.to_json()
+    }
+
+    fn live(&self) -> Vec<Check> {
+        vec![Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() }]
+    }
+
+    fn ready(&self) -> Vec<Check> {
+        let (ok, detail) = match &self.attached {
+            Ok(detail) => (true, detail.clone()),
+            // Something is lost, and what there is works.
+            Err(detail) => (true, detail.clone()),
+        };
+        let capture = Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() };
+        vec![Check { name: "attached", ok, detail }, capture]
+    }
+
+    fn log_level(&self) -> Level {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_log_level(&self, level: Level) -> Result<(), String> {
+        self.log.reload(logging::filter(level)).map_err(|error| error.to_string())?;
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        Ok(())
+    }
+}
+
+fn connection(line: &Line) -> Value {
+    let connection = &line.connection;
+    json!({
+        "cookie": connection.id.0,
+        "role": connection.role.map(|role| match role { Role::Client => "client", Role::Server => "server" }),
+        "local": connection.local.to_string(),
+        "remote": connection.remote.to_string(),
+        "pid": (connection.tgid != 0).then_some(connection.tgid),
+        "cgroup_id": (connection.cgroup != 0).then_some(connection.cgroup),
+        "joined": connection.joined,
+        "protocol": line.protocol,
+        "bytes_received": line.bytes[0],
+        "bytes_transmitted": line.bytes[1],
+        "exchanges": line.n_exchanges,
+    })
+}
+
+/// What an exporter pushes.
+pub(super) struct Source {
+    pub(super) facts: Arc<Facts>,
+    pub(super) has_metrics: bool,
+}
+
+impl otlp::Source for Source {
+    async fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        if self.has_metrics { self.facts.snapshot().await } else { None }
+    }
+
+    fn unix(&self, at: Ktime) -> UnixNanos {
+        UnixNanos(at.0.saturating_add(clock::unix_offset()))
+    }
+}

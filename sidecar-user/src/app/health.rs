@@ -1,0 +1,68 @@
+//! The daemon's account of itself, into the store: what the kernel counted, what was dropped and why, what it costs.
+
+use std::sync::Arc;
+
+use sidecar_core::{
+    flow::Flows,
+    signal::{
+        catalogue,
+        kernel::{self, Counted, Understood},
+    },
+};
+
+use super::pipeline::Out;
+use crate::{discovery::usage, export::ExportStats};
+
+/// What the pipeline counts besides its flows.
+pub(crate) struct Health {
+    /// When the store was made, Unix ns.
+    pub(crate) started: u64,
+    /// Records that could not be read.
+    pub(crate) n_malformed: u64,
+    /// The exporters' counters.
+    pub(crate) export: Arc<ExportStats>,
+}
+
+/// Brings the store up to date.
+pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Counted) {
+    let tally = flows.tally();
+    let understood = Understood {
+        explained: tally.explained,
+        before_join: tally.oddities.before_join,
+        lost: tally.lost,
+        records: tally.records,
+        copied: tally.copied,
+    };
+    let store = &mut out.store;
+    kernel::record(store, counted, understood);
+    let drops = [
+        ("malformed_record", health.n_malformed),
+        ("unknown_connection", tally.unknown),
+        ("table_full", tally.table_full),
+        ("reorder_full", tally.reorder_full),
+        ("listen_lost", tally.listen_lost),
+        ("verdict_full", out.verdicts.n_refused()),
+        ("idled_out", tally.idled_out),
+    ];
+    for (reason, n) in drops {
+        store.set(&catalogue::CAPTURE_DROPS, &[reason], n);
+    }
+    let odd = tally.oddities;
+    let oddities = [
+        ("orphan_response", odd.orphan_responses),
+        ("malformed", odd.malformed),
+        ("oversized", odd.oversized),
+        ("outstanding_full", odd.overflow),
+        ("resync", odd.resyncs),
+    ];
+    for (reason, n) in oddities {
+        store.set(&catalogue::PARSER_ODDITIES, &[reason], u64::from(n));
+    }
+    store.set(&catalogue::CONNECTIONS_TRACKED, &[], flows.len() as u64);
+    let usage = usage::own();
+    store.set(&catalogue::CPU_TIME, &["user"], usage.user_s);
+    store.set(&catalogue::CPU_TIME, &["system"], usage.system_s);
+    store.set(&catalogue::MEMORY_USAGE, &[], usage.rss_bytes);
+    store.set(&catalogue::BUILD, &[env!("CARGO_PKG_VERSION")], 1u64);
+    health.export.record(store);
+}

@@ -1,0 +1,241 @@
+//! From the ring to the store, on a thread of its own: one owner for connections, series and verdicts.
+//!
+//! Everything else asks it by [`Command`] and gets an answer between two drains.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    },
+    thread,
+};
+
+use sidecar_core::{
+    config::Config,
+    event,
+    flow::{self, Flows, Line, Sink},
+    model::{Connection, ConnectionId, Exchange, Start},
+    protocol::{Limits, Protocol},
+    signal::{self, IdSource, Snapshot, Span, SpanIds, Store, UnixNanos},
+};
+use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use super::health::{self, Health};
+use crate::{
+    export::{ExportStats, otlp::SpanSender},
+    kernel::{Counts, Ring, Verdicts, Waker, clock},
+};
+
+/// Records taken in one go before commands get their turn.
+const BATCH: usize = 4096;
+/// Without a round for so long the thread counts as stuck, ns. It sleeps for one second at most.
+const ALIVE_NS: u64 = 5_000_000_000;
+/// Commands that wait.
+const COMMANDS: usize = 64;
+
+/// The thread's state.
+struct Pipeline {
+    ring: Ring,
+    counts: Counts,
+    flows: Flows,
+    health: Health,
+    out: Out,
+    beat: Arc<AtomicU64>,
+}
+
+/// Where what was understood goes.
+pub(super) struct Out {
+    pub(super) verdicts: Verdicts,
+    pub(super) store: Store,
+    /// To the exporter, where spans are wanted.
+    spans: Option<Spans>,
+}
+
+/// The way to the spans' exporter, which counts what finds its queue full.
+pub(crate) struct Spans {
+    queue: SpanSender,
+    ids: IdSource,
+}
+
+/// What the pipeline is made of.
+pub(crate) struct Parts {
+    pub(crate) ring: Ring,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) counts: Counts,
+    pub(crate) spans: Option<SpanSender>,
+}
+
+/// What others ask of it.
+pub(crate) enum Command {
+    /// All series, now.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// The connections, at most so many.
+    Connections(usize, oneshot::Sender<Vec<Line>>),
+    /// Take what is left, finish what is open, answer with the last state.
+    Stop(oneshot::Sender<Snapshot>),
+}
+
+/// How others reach it.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    commands: SyncSender<Command>,
+    waker: Waker,
+    beat: Arc<AtomicU64>,
+}
+
+impl Handle {
+    /// All series; `None` if the thread is gone or too busy to be asked.
+    pub(crate) async fn snapshot(&self) -> Option<Snapshot> {
+        self.ask(Command::Snapshot).await
+    }
+
+    /// The connections, at most `limit`.
+    pub(crate) async fn connections(&self, limit: usize) -> Option<Vec<Line>> {
+        self.ask(|reply| Command::Connections(limit, reply)).await
+    }
+
+    /// The thread went round within the last seconds.
+    pub(crate) fn is_alive(&self) -> bool {
+        clock::now().0.saturating_sub(self.beat.load(Ordering::Relaxed)) < ALIVE_NS
+    }
+
+    /// Ends the thread.
+    pub(crate) async fn stop(&self) -> Option<Snapshot> {
+        self.ask(Command::Stop).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(command(reply)).ok()?;
+        self.waker.wake();
+        answer.await.ok()
+    }
+}
+
+impl Parts {
+    /// Starts the thread. It inherits this thread's (empty) capabilities.
+    ///
+    /// # Errors
+    /// If there are no more threads to be had.
+    pub(crate) fn start(
+        self,
+        config: &Config,
+        export: &Arc<ExportStats>,
+    ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
+        let Parts { ring, verdicts, counts, spans } = self;
+        let spans = spans.map(|queue| Spans { queue, ids: IdSource::new(clock::seed()) });
+        let limits = Limits { paths: spans.is_some(), ..Limits::default() };
+        let flows = Flows::new(flow::Options {
+            connections: config.capture.connections as usize,
+            turn_bytes: config.capture.turn_bytes,
+            head_bytes: config.capture.head_bytes,
+            limits,
+        });
+        let store = Store::new(signal::Options { series_cap: config.metrics.series as usize });
+        let health = Health { started: clock::unix_now(), n_malformed: 0, export: Arc::clone(export) };
+        let beat = Arc::new(AtomicU64::new(clock::now().0));
+        let (commands, inbox) = sync_channel(COMMANDS);
+        let handle = Handle { commands, waker: ring.waker(), beat: Arc::clone(&beat) };
+        let out = Out { verdicts, store, spans };
+        let pipeline = Pipeline { ring, counts, flows, health, out, beat };
+        let thread = thread::Builder::new().name("capture".into()).spawn(move || pipeline.run(&inbox))?;
+        Ok((handle, thread))
+    }
+}
+
+impl Pipeline {
+    fn run(mut self, inbox: &Receiver<Command>) {
+        loop {
+            let n = self.drain();
+            let now = clock::now();
+            self.beat.store(now.0, Ordering::Relaxed);
+            match inbox.try_recv() {
+                Ok(Command::Snapshot(reply)) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.snapshot());
+                    continue;
+                }
+                Ok(Command::Connections(limit, reply)) => {
+                    let _ = reply.send(self.flows.lines(limit));
+                    continue;
+                }
+                Ok(Command::Stop(reply)) => {
+                    self.drain_all();
+                    self.flows.finish(clock::now(), &mut self.out);
+                    let _ = reply.send(self.snapshot());
+                    return;
+                }
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {}
+            }
+            self.flows.sweep(now, &mut self.out);
+            if n < BATCH
+                && let Err(error) = self.ring.wait()
+            {
+                warn!(error = &error as &dyn std::error::Error, "waiting for records failed");
+                thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
+    }
+
+    /// A bound, in case records come as fast as they are read.
+    fn drain_all(&mut self) {
+        for _ in 0..256 {
+            if self.drain() == 0 {
+                return;
+            }
+        }
+    }
+
+    fn drain(&mut self) -> usize {
+        let Pipeline { ring, flows, health, out, .. } = self;
+        let n = ring.drain(BATCH, |record| match event::decode(record) {
+            Ok(event) => flows.apply(&event, out),
+            Err(error) => {
+                health.n_malformed += 1;
+                debug!(error = &error as &dyn std::error::Error, "record not understood");
+            }
+        });
+        out.verdicts.publish();
+        n
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        // What passed before the question was asked is in the answer.
+        self.drain_all();
+        let counted = self.counts.read();
+        health::record(&mut self.out, &self.health, &self.flows, &counted);
+        self.out.store.snapshot(UnixNanos(clock::unix_now()), UnixNanos(self.health.started))
+    }
+}
+
+impl Sink for Out {
+    fn started(&mut self, _connection: &Connection, _start: &Start) {}
+
+    fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, exchange: Exchange) {
+        self.store.exchange(connection, &exchange);
+        if let Some(spans) = &mut self.spans {
+            let ids = SpanIds { trace: spans.ids.trace(), span: spans.ids.span() };
+            let span = Span::new(connection, &exchange, ids);
+            if span.is_sampled() {
+                spans.queue.send(span);
+            }
+        }
+    }
+
+    fn judge(&mut self, id: ConnectionId, verdict: Verdict) {
+        self.verdicts.set(id, verdict);
+    }
+
+    fn judge_endpoint(&mut self, endpoint: Endpoint, verdict: Verdict) {
+        self.verdicts.set_endpoint(endpoint, verdict);
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        self.verdicts.remove(id);
+    }
+}
