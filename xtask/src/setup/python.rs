@@ -1,0 +1,39 @@
+//! Receivers that come as Python packages, in a virtual environment of their own.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use super::testing::{answers, link_as};
+use crate::{
+    process::{output, run},
+    workspace::Workspace,
+};
+
+const REQUIREMENTS: &str = "tests/requirements.txt";
+
+/// Debian's python3 comes without the part that makes one.
+pub(super) fn can_make_venv() -> bool {
+    output(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_ok()
+}
+
+/// Installs `tests/requirements.txt`, exact versions, unless that same text was installed before.
+pub(super) fn install(workspace: &Workspace, bin: &Path) -> Result<()> {
+    let venv = workspace.parts().join("venv");
+    let stamp = venv.join("requirements.txt");
+    let wanted =
+        fs::read_to_string(workspace.path(REQUIREMENTS)).with_context(|| format!("read {REQUIREMENTS}"))?;
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && answers(bin, "rotel") {
+        return Ok(());
+    }
+    println!("setup: installing {REQUIREMENTS} by pip: real receivers of what is exported");
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let python = venv.join("bin/python");
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
+    run(pip.arg("--requirement").arg(workspace.path(REQUIREMENTS)))?;
+    let packages =
+        output(Command::new(&python).args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]))?;
+    link_as(&Path::new(packages.trim()).join("rotel/rotel-agent"), bin, "rotel".as_ref())?;
+    fs::write(&stamp, wanted).context("remember what was installed")
+}
