@@ -1,1 +1,56 @@
-//! The harness.
+//! The harness: real programs in real cgroups and network namespaces, each behind a guard that leaves nothing behind,
+//! also while panicking. Expected values come from the other programs' own accounts, never from ours.
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    reason = "a harness panics where a test fails"
+)]
+
+pub mod cgroup;
+pub mod nginx;
+pub mod process;
+pub mod scrape;
+pub mod sidecar;
+
+use std::{
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// The workspace's root.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is inside the workspace")
+}
+
+/// The daemon under test: `SIDECAR_BIN`, else the release build.
+#[must_use]
+pub fn binary() -> PathBuf {
+    std::env::var_os("SIDECAR_BIN").map_or_else(|| root().join("target/release/sidecar"), PathBuf::from)
+}
+
+/// Programs that `cargo xtask setup` brought and that no package installs: `SIDECAR_PARTS`, else `target/parts`.
+#[must_use]
+pub fn parts() -> PathBuf {
+    std::env::var_os("SIDECAR_PARTS").map_or_else(|| root().join("target/parts"), PathBuf::from)
+}
+
+/// Waits until `probe` has an answer, and says `what` was waited for if it never has.
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port that nobody listens on, on 127.0.0.1, just now.
+#[must_use]
+pub fn free_port() -> u16 {
+    let probe = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    probe.local_addr().expect("its address").port()
+}

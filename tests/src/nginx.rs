@@ -1,0 +1,76 @@
+//! nginx, with an access log that says what it answered.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{eventually, process, scrape::Kind};
+
+/// A configuration on disk, and where its log goes.
+#[derive(Debug)]
+pub struct Nginx {
+    dir: PathBuf,
+    /// Where it listens, 127.0.0.1.
+    pub port: u16,
+}
+
+/// Sizes, in bytes, of the files that it serves as `/N.bin`.
+pub const SIZES: [usize; 5] = [0, 100, 1_000, 10_000, 60_000];
+
+impl Nginx {
+    /// Writes configuration and content below `dir`. `listen` is what follows the address (`deferred`, …). The server
+    /// answers `/N.bin` with 200, `/status/CODE` with these codes, `/made` to POST and PUT with 201, the rest with 404.
+    #[must_use]
+    pub fn prepare(dir: &Path, address: &str, port: u16, listen: &str) -> Nginx {
+        let dir = dir.to_path_buf();
+        let html = dir.join("html");
+        fs::create_dir_all(&html).expect("a folder for content");
+        for size in SIZES {
+            fs::write(html.join(format!("{size}.bin")), vec![b'x'; size]).expect("content");
+        }
+        let codes = [204, 301, 304, 400, 403, 410, 500, 503]
+            .map(|code| format!("location = /status/{code} {{ return {code}; }}"))
+            .join("\n    ");
+        let dir_text = dir.display();
+        let config = format!(
+            "daemon off; worker_processes 1; pid {dir_text}/nginx.pid; error_log {dir_text}/error.log;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{\n  log_format counts '$request_method $status $body_bytes_sent';\n\
+             access_log {dir_text}/access.log counts;\n  keepalive_requests 100000000;\n\
+             client_body_temp_path {dir_text}/body;\n  proxy_temp_path {dir_text}/proxy;\n\
+             fastcgi_temp_path {dir_text}/fastcgi;\n  uwsgi_temp_path {dir_text}/uwsgi;\n\
+             scgi_temp_path {dir_text}/scgi;\n\
+             server {{\n    listen {address}:{port} {listen};\n    root {dir_text}/html;\n    {codes}\n\
+             location = /made {{ return 201 \"made\"; }}\n  }}\n}}\n"
+        );
+        fs::write(dir.join("nginx.conf"), config).expect("the configuration");
+        Nginx { dir, port }
+    }
+
+    /// The command that runs it in the foreground.
+    #[must_use]
+    pub fn command(&self) -> Vec<String> {
+        let config = self.dir.join("nginx.conf").display().to_string();
+        vec!["nginx".into(), "-c".into(), config, "-p".into(), self.dir.display().to_string()]
+    }
+
+    /// Waits until it answers.
+    pub fn await_listening(&self) {
+        eventually("nginx to listen", || std::net::TcpStream::connect(("127.0.0.1", self.port)).ok());
+    }
+
+    /// What it answered so far, by method and status.
+    #[must_use]
+    pub fn answered(&self) -> BTreeMap<Kind, u64> {
+        let mut kinds = BTreeMap::new();
+        for line in process::read(&self.dir.join("access.log")).lines() {
+            let mut fields = line.split(' ').map(str::to_owned);
+            if let (Some(method), Some(status)) = (fields.next(), fields.next()) {
+                *kinds.entry((method, status)).or_default() += 1;
+            }
+        }
+        kinds
+    }
+}

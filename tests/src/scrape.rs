@@ -1,0 +1,105 @@
+//! What the daemon exposes, as a scraper sees it.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+/// Labels of a sample.
+pub type Labels = BTreeMap<String, String>;
+
+/// All samples of one scrape, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Scrape(Vec<(String, Labels, f64)>);
+
+/// A method and a status (or the `error.type` where there was none).
+pub type Kind = (String, String);
+
+impl Scrape {
+    /// Scrapes `/metrics` of this port in the text format.
+    #[must_use]
+    pub fn of(port: u16) -> Scrape {
+        Scrape::parse(&get(port, "/metrics", ""))
+    }
+
+    /// Reads the text format.
+    #[must_use]
+    pub fn parse(text: &str) -> Scrape {
+        Scrape(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
+    }
+
+    /// The sum of all samples of this name that have these labels; `None` if there is no such sample.
+    #[must_use]
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let has = |of: &Labels| labels.iter().all(|(key, value)| of.get(*key).is_some_and(|v| v == value));
+        let values: Vec<f64> =
+            self.0.iter().filter(|(n, l, _)| n == name && has(l)).map(|(_, _, value)| *value).collect();
+        if values.is_empty() { None } else { Some(values.iter().sum()) }
+    }
+
+    /// The same as a count, 0 where there is none.
+    #[must_use]
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        self.sum(name, labels).unwrap_or(0.0) as u64
+    }
+
+    /// Every sample of this name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Labels, f64)> {
+        self.0.iter().filter(move |(n, _, _)| n == name).map(|(_, labels, value)| (labels, *value))
+    }
+
+    /// Requests of a role (`server`, `client`) by method and status.
+    #[must_use]
+    pub fn requests(&self, role: &str) -> BTreeMap<Kind, u64> {
+        let mut kinds = BTreeMap::new();
+        for (labels, value) in self.all(&format!("http_{role}_request_duration_seconds_count")) {
+            let method = labels.get("http_request_method").cloned().unwrap_or_default();
+            let status = labels.get("http_response_status_code").or_else(|| labels.get("error_type"));
+            *kinds.entry((method, status.cloned().unwrap_or_default())).or_default() += value as u64;
+        }
+        kinds
+    }
+
+    /// Payload bytes of a class (`seen`, `explained`, …).
+    #[must_use]
+    pub fn bytes(&self, class: &str) -> u64 {
+        self.count("sidecar_capture_bytes_total", &[("sidecar_class", class)])
+    }
+
+    /// Everything that was dropped on the way, by reason, where it is not 0.
+    #[must_use]
+    pub fn drops(&self) -> BTreeMap<String, u64> {
+        let drops = self.all("sidecar_capture_drops_total").filter(|(_, value)| *value > 0.0);
+        drops.map(|(labels, value)| (labels["sidecar_reason"].clone(), value as u64)).collect()
+    }
+}
+
+/// `GET` over HTTP/1.0 from 127.0.0.1: the body. `headers` are whole lines, each ended by CRLF.
+#[must_use]
+pub fn get(port: u16, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect to the daemon");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).expect("send the request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read the answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    assert!(head.contains(" 200 "), "GET {path}: {head}");
+    body.to_owned()
+}
+
+fn sample(line: &str) -> Option<(String, Labels, f64)> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let mut rest = labels.strip_suffix('}')?;
+    let mut labels = Labels::new();
+    while let Some((key, after)) = rest.split_once("=\"") {
+        // The values here have no escaped quotes.
+        let (value, after) = after.split_once('"')?;
+        labels.insert(key.trim_start_matches(',').to_owned(), value.to_owned());
+        rest = after;
+    }
+    Some((name.to_owned(), labels, value.parse().ok()?))
+}

@@ -1,0 +1,136 @@
+//! The daemon.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    eventually, free_port,
+    process::{self, Process},
+    scrape::Scrape,
+};
+
+/// A running daemon. Dropped, it is told to stop, and its command with it. A test that kills it sees to the command.
+#[derive(Debug)]
+pub struct Sidecar {
+    process: Process,
+    log: PathBuf,
+    /// Port of `/metrics`.
+    pub port: u16,
+    /// Port of the admin listener.
+    pub admin_port: u16,
+}
+
+impl Sidecar {
+    /// `sidecar run ARGS… [-- COMMAND…]`, on ports of its own, logging JSON to `DIR/sidecar.log`. Returns once it has
+    /// attached.
+    #[must_use]
+    pub fn run(dir: &Path, args: &[&str], command: &[&str]) -> Sidecar {
+        let mut sidecar = Sidecar::spawn(dir, &[], args, command);
+        sidecar.await_attached();
+        sidecar
+    }
+
+    /// The same behind a wrapper (`setpriv …`, `sh -c …`), without waiting for anything.
+    #[must_use]
+    pub fn spawn(dir: &Path, wrapper: &[&str], args: &[&str], command: &[&str]) -> Sidecar {
+        let (port, admin_port) = (free_port(), free_port());
+        let binary = crate::binary();
+        let mut words: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        words.extend([binary.display().to_string(), "run".into()]);
+        words.extend(["--listen".into(), format!("127.0.0.1:{port}")]);
+        words.extend(["--admin".into(), format!("127.0.0.1:{admin_port}")]);
+        words.extend(["--set".into(), "log.format=json".into()]);
+        words.extend(args.iter().map(|arg| (*arg).to_owned()));
+        if !command.is_empty() {
+            words.push("--".into());
+            words.extend(command.iter().map(|word| (*word).to_owned()));
+        }
+        let log = dir.join("sidecar.log");
+        let process = Process::start(Command::new(&words[0]).args(&words[1..]), &log);
+        Sidecar { process, log, port, admin_port }
+    }
+
+    /// Waits for the line that says so.
+    pub fn await_attached(&mut self) {
+        let log = self.log.clone();
+        eventually("the daemon to attach", || {
+            let lines = process::read(&log);
+            assert!(
+                self.process.is_running() || lines.contains("\"attached\""),
+                "the daemon ended:\n{lines}"
+            );
+            lines.contains("\"message\":\"attached\"").then_some(())
+        });
+    }
+
+    /// Scrapes it.
+    #[must_use]
+    pub fn scrape(&self) -> Scrape {
+        Scrape::of(self.port)
+    }
+
+    /// Scrapes until nothing moves between two looks, and gives the last.
+    #[must_use]
+    pub fn scrape_at_rest(&self) -> Scrape {
+        let state = |scrape: &Scrape| {
+            (
+                scrape.requests("server"),
+                scrape.requests("client"),
+                scrape.bytes("seen"),
+                scrape.bytes("explained"),
+            )
+        };
+        let mut last = self.scrape();
+        eventually("the counts to rest", || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let now = self.scrape();
+            let rests = state(&now) == state(&last);
+            last = now;
+            rests.then(|| last.clone())
+        })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+
+    /// Tells it to stop, and waits.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What it logged so far, and what a command of its own wrote.
+    #[must_use]
+    pub fn log(&self) -> String {
+        process::read(&self.log)
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        self.signal(Signal::TERM);
+        for _ in 0..500 {
+            if !self.process.is_running() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // The process's own guard kills it.
+    }
+}
