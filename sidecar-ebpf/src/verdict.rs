@@ -30,7 +30,7 @@ pub(crate) fn changed<const DIR: usize>(conn: *mut Conn, len: u32) -> Option<Ver
     }
     conn.generation = generation;
     // SAFETY: the value is copied at once; a racing update at worst gives this packet the old one.
-    unsafe { VERDICTS.get(&conn.cookie) }.copied()
+    unsafe { VERDICTS.get(conn.cookie) }.copied()
 }
 
 /// Where a new connection starts.
@@ -42,7 +42,7 @@ pub(crate) fn start(peers: &Peers, role: u8) -> Verdict {
         Endpoint { addr: [0; 16], port: peers.local_port, role: record::ROLE_SERVER, pad: 0 }
     };
     // SAFETY: copied at once.
-    if let Some(verdict) = unsafe { ENDPOINTS.get(&endpoint) } {
+    if let Some(verdict) = unsafe { ENDPOINTS.get(endpoint) } {
         return *verdict;
     }
     let budget = who::control().map_or(0, |control| control.budget);

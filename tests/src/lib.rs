@@ -1,10 +1,5 @@
 //! The harness: real programs in real cgroups and network namespaces, each behind a guard that leaves nothing behind,
 //! also while panicking. Expected values come from the other programs' own accounts, never from ours.
-#![expect(
-    clippy::missing_panics_doc,
-    clippy::missing_errors_doc,
-    reason = "a harness panics where a test fails"
-)]
 
 pub mod cgroup;
 pub mod nginx;

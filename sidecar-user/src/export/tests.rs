@@ -7,6 +7,7 @@ use sidecar_core::model::{
     Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, Outcome, Role,
 };
 use sidecar_core::signal::{Options, Snapshot, Span, Store, UnixNanos, catalogue, kernel};
+use sidecar_ebpf::abi::count::Traffic;
 
 use super::{ExportStats, Format, Resource};
 
@@ -46,8 +47,13 @@ pub(super) fn snapshot() -> Snapshot {
             },
         );
     }
-    let slots: kernel::Slots = std::array::from_fn(|slot| slot as u64 + 1);
-    kernel::record(&mut store, &slots, kernel::Understood { explained: 7, before_join: 3, lost: 1 });
+    let traffic = |entry| Traffic { bytes: [entry as u64, 2 * entry as u64], retransmits: 1 };
+    let counted = kernel::Counted {
+        slots: std::array::from_fn(|slot| slot as u64 + 1),
+        traffic: std::array::from_fn(traffic),
+    };
+    let understood = kernel::Understood { explained: 7, before_join: 3, lost: 1, records: 5, copied: 6 };
+    kernel::record(&mut store, &counted, understood);
     store.add(&catalogue::PARSER_ODDITIES, &["malformed"], 1u64);
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], 3u64);
     store.set(&catalogue::CPU_TIME, &["user"], 0.25);
