@@ -204,7 +204,7 @@ mod tests {
         for (path, kind, default) in [
             ("metrics.listen", Kind::Text("address".into()), Some("[::]:9464")),
             ("admin.listen", Kind::Text("address or unix:PATH".into()), Some("127.0.0.1:9465")),
-            ("capture.ring_bytes", Kind::Number { min: 65536, max: 1 << 30 }, Some("2097152")),
+            ("capture.ring_bytes", Kind::Number { min: 65536, max: 1 << 30 }, Some("4194304")),
             ("otlp.endpoint", Kind::Text("URL".into()), None),
             ("service.name", Kind::Text("text".into()), None),
             ("otlp.traces", Kind::Switch, Some("true")),
