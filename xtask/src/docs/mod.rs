@@ -13,7 +13,11 @@ struct Page {
     make: fn(&Workspace) -> Result<String>,
 }
 
-const PAGES: &[Page] = &[Page { path: "docs/abi.txt", make: abi::page }];
+const PAGES: &[Page] = &[
+    Page { path: "docs/abi.txt", make: abi::page },
+    Page { path: "docs/config.md", make: |_| Ok(sidecar_core::config::reference()) },
+    Page { path: "docs/metrics.md", make: |_| Ok(sidecar_core::signal::reference()) },
+];
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let is_check = only_flag(arguments, "--check")?;
