@@ -6,6 +6,8 @@ mod connection;
 mod judge;
 mod lane;
 mod listening;
+#[cfg(test)]
+mod tests;
 
 use rustc_hash::FxHashMap;
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};

@@ -1,0 +1,255 @@
+//! Connections from events, with what comes of them written down.
+
+use sidecar_ebpf::abi::verdict::{
+    BUDGET_ALL, CLASS_ENCRYPTED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS, Verdict,
+};
+
+use super::{Flows, Options, Sink};
+use crate::{
+    event::{Ends, Event, Segment},
+    model::{Connection, ConnectionId, Detail, Dir, Exchange, Ktime, Outcome, Role, Start},
+    protocol::{Limits, Protocol},
+};
+
+const TURN: u32 = 1 << 20;
+const HEAD: u32 = 4096;
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// What a sink was told.
+#[derive(Default)]
+struct Told {
+    /// `server 200` and the like.
+    exchanges: Vec<String>,
+    verdicts: Vec<(ConnectionId, Verdict)>,
+    endpoints: Vec<(Endpoint, Verdict)>,
+    forgotten: Vec<ConnectionId>,
+    started: u64,
+}
+
+impl Sink for Told {
+    fn started(&mut self, _: &Connection, _: &Start) {
+        self.started += 1;
+    }
+
+    fn finished(&mut self, connection: &Connection, _: &'static Protocol, exchange: Exchange) {
+        let Detail::Http(http) = exchange.detail;
+        let role = match connection.role {
+            Some(Role::Client) => "client",
+            Some(Role::Server) => "server",
+            None => "?",
+        };
+        let what = match (exchange.outcome, http.status) {
+            (Outcome::Complete, Some(status)) => status.to_string(),
+            (outcome, _) => format!("{outcome:?}"),
+        };
+        self.exchanges.push(format!("{role} {what}"));
+    }
+
+    fn judge(&mut self, id: ConnectionId, verdict: Verdict) {
+        self.verdicts.push((id, verdict));
+    }
+
+    fn judge_endpoint(&mut self, endpoint: Endpoint, verdict: Verdict) {
+        self.endpoints.push((endpoint, verdict));
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        self.forgotten.push(id);
+    }
+}
+
+/// A table, and one connection's sequence numbers.
+struct Play {
+    flows: Flows,
+    told: Told,
+    next: [u32; 2],
+    clock: u64,
+}
+
+const ID: ConnectionId = ConnectionId(7);
+
+impl Play {
+    fn new() -> Play {
+        let options =
+            Options { connections: 4, turn_bytes: TURN, head_bytes: HEAD, limits: Limits::default() };
+        Play { flows: Flows::new(options), told: Told::default(), next: [1000, 5000], clock: 0 }
+    }
+
+    fn ends(&self) -> Ends {
+        Ends {
+            local: ([127, 0, 0, 1], 80).into(),
+            remote: ([127, 0, 0, 1], 40000).into(),
+            netns: 1,
+            tgid: 1,
+            cgroup: 1,
+            next: self.next,
+        }
+    }
+
+    fn open(&mut self, role: Option<Role>, joined: bool) -> &mut Self {
+        let event = Event::Open { id: ID, at: Ktime(self.clock), role, joined, ends: self.ends() };
+        self.flows.apply(&event, &mut self.told);
+        self
+    }
+
+    /// The next bytes of a direction, of which the first `copied` came along.
+    fn part(&mut self, dir: Dir, bytes: &[u8], copied: usize) -> &mut Self {
+        self.clock += 1;
+        let seq = self.next[dir.index()];
+        self.next[dir.index()] = seq.wrapping_add(bytes.len() as u32);
+        let segment = segment(dir, self.clock, seq, bytes.len() as u32, &bytes[..copied]);
+        self.flows.apply(&Event::Data { id: ID, segment }, &mut self.told);
+        self
+    }
+
+    fn data(&mut self, dir: Dir, bytes: &[u8]) -> &mut Self {
+        self.part(dir, bytes, bytes.len())
+    }
+
+    fn close(&mut self) -> &mut Self {
+        let event = Event::Closed { id: ID, at: Ktime(self.clock), reset: false, srtt_us: 0 };
+        self.flows.apply(&event, &mut self.told);
+        self
+    }
+}
+
+fn segment(dir: Dir, at: u64, seq: u32, len: u32, bytes: &[u8]) -> Segment<'_> {
+    Segment { dir, at: Ktime(at), seq, len, bytes, edge: seq, skipped: 0, fin: false, rst: false }
+}
+
+#[test]
+fn a_server_and_a_client() {
+    for (role, request, response) in
+        [(Role::Server, Dir::Ingress, Dir::Egress), (Role::Client, Dir::Egress, Dir::Ingress)]
+    {
+        let mut play = Play::new();
+        play.open(Some(role), false).data(request, GET).data(response, OK).close();
+        let name = if role == Role::Server { "server 200" } else { "client 200" };
+        assert_eq!(play.told.exchanges, [name]);
+        assert_eq!(play.told.started, 1);
+        assert_eq!(play.flows.tally().explained, (GET.len() + OK.len()) as u64);
+        assert!(play.flows.is_empty());
+        assert_eq!(play.told.forgotten, [ID]);
+    }
+}
+
+#[test]
+fn the_bytes_show_an_unknown_role() {
+    let mut play = Play::new();
+    play.open(None, true).data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    assert_eq!(play.told.exchanges, ["server 200"]);
+    let (_, verdict) = play.told.verdicts[0];
+    assert_eq!(verdict.role, 2, "the kernel is told the role");
+}
+
+#[test]
+fn data_on_the_listening_socket_waits_for_its_connection() {
+    let mut play = Play::new();
+    let ends = play.ends();
+    let early = segment(Dir::Ingress, 1, 1000, GET.len() as u32, GET);
+    // It came twice, as a client sends it again while accept is deferred.
+    for _ in 0..2 {
+        play.flows.apply(&Event::Listen { ends, segment: early }, &mut play.told);
+    }
+    play.open(Some(Role::Server), false);
+    play.next[0] = 1000 + GET.len() as u32;
+    play.data(Dir::Egress, OK).close();
+    assert_eq!(play.told.exchanges, ["server 200"]);
+
+    // Nobody comes for it.
+    play.flows.apply(&Event::Listen { ends, segment: early }, &mut play.told);
+    play.flows.sweep(Ktime(60_000_000_000), &mut play.told);
+    assert_eq!(play.flows.tally().listen_lost, 1);
+}
+
+#[test]
+fn a_server_that_alternates_needs_heads_only() {
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET);
+    assert!(play.told.verdicts.is_empty(), "nothing is known yet");
+    play.data(Dir::Egress, OK);
+    let (endpoint, verdict) = play.told.endpoints[0];
+    assert_eq!((endpoint.port, endpoint.addr), (80, [0; 16]));
+    assert_eq!((verdict.budget, verdict.class), ([HEAD; 2], CLASS_PARSED));
+    assert_eq!(play.told.verdicts.len(), 1);
+
+    // The next connection starts so: nothing is to be told.
+    play.close().open(Some(Role::Server), false);
+    play.data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    assert_eq!((play.told.verdicts.len(), play.told.endpoints.len()), (1, 1));
+}
+
+#[test]
+fn pipelining_is_told_at_once_and_kept() {
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false).data(Dir::Ingress, &[GET, GET].concat());
+    let (_, verdict) = play.told.verdicts[0];
+    assert_eq!(verdict.budget, [BUDGET_ALL; 2]);
+    play.data(Dir::Egress, &[OK, OK].concat()).close();
+    assert_eq!(play.told.exchanges, ["server 200", "server 200"]);
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    assert_eq!(play.told.verdicts.len(), 1, "alternating afterwards changes nothing");
+}
+
+#[test]
+fn a_long_body_is_skipped() {
+    let mut play = Play::new();
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, head);
+    let (_, verdict) = play.told.verdicts[0];
+    let end = 5000 + head.len() as u32 + 1_000_000;
+    assert_eq!((verdict.skips, verdict.skip_until[1]), (SKIP_EGRESS, end));
+    // The kernel reports the end of the body, and nothing of what lies before.
+    let mut last = segment(Dir::Egress, 9, end, 0, b"");
+    last.skipped = 65_000;
+    play.flows.apply(&Event::Data { id: ID, segment: last }, &mut play.told);
+    assert_eq!(play.told.exchanges, ["server 200"]);
+    assert_eq!((play.flows.tally().lost, play.flows.tally().skipped), (0, 1_000_000));
+    assert_eq!(play.flows.tally().explained, (GET.len() + head.len()) as u64 + 1_000_000);
+}
+
+#[test]
+fn what_is_not_read_is_left_alone() {
+    let hello = [0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0];
+    for (bytes, class) in [(&hello[..], CLASS_ENCRYPTED), (b"\x00\x01\x02 nothing known", CLASS_UNCLASSIFIED)]
+    {
+        let mut play = Play::new();
+        play.open(Some(Role::Client), false).data(Dir::Egress, bytes).data(Dir::Ingress, b"\x00\x01");
+        let (_, verdict) = play.told.verdicts[0];
+        assert_eq!((verdict.class, verdict.budget), (class, [0; 2]));
+        assert_eq!(play.flows.tally().explained, 0);
+    }
+}
+
+#[test]
+fn bounds_are_counted() {
+    let mut play = Play::new();
+    for id in 0..6 {
+        let event =
+            Event::Open { id: ConnectionId(id), at: Ktime(0), role: None, joined: false, ends: play.ends() };
+        play.flows.apply(&event, &mut play.told);
+    }
+    assert_eq!((play.flows.len(), play.flows.tally().table_full), (4, 2));
+    let stray = segment(Dir::Ingress, 1, 0, 1, b"x");
+    play.flows.apply(&Event::Data { id: ConnectionId(5), segment: stray }, &mut play.told);
+    assert_eq!(play.flows.tally().unknown, 1);
+}
+
+#[test]
+fn a_joined_connection_ends_by_its_bytes_or_by_idling() {
+    let mut play = Play::new();
+    play.open(None, true).data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    for dir in [Dir::Ingress, Dir::Egress] {
+        let mut fin = segment(dir, 9, play.next[dir.index()], 0, b"");
+        fin.fin = true;
+        assert_eq!(play.flows.len(), 1);
+        play.flows.apply(&Event::Data { id: ID, segment: fin }, &mut play.told);
+    }
+    assert!(play.flows.is_empty());
+
+    play.open(None, true).data(Dir::Ingress, GET);
+    play.flows.sweep(Ktime(3600 * 1_000_000_000), &mut play.told);
+    assert!(play.flows.is_empty());
+    assert_eq!((play.flows.tally().idled_out, play.told.exchanges.len()), (1, 2));
+}
