@@ -217,13 +217,14 @@ async fn observe(
         Arc::new(Facts::new(handle.clone(), Arc::clone(&resource), resolved, log, attached.summary()));
 
     let mut servers = JoinSet::new();
-    let mut addresses = Vec::new();
-    for (bound, face) in [(listeners.public, Face::Public), (listeners.admin, Face::Admin)] {
+    let mut addresses = [const { String::new() }; 2];
+    let listeners = [(listeners.public, Face::Public), (listeners.admin, Face::Admin)];
+    for ((bound, face), address) in listeners.into_iter().zip(&mut addresses) {
         let Some(bound) = bound else { continue };
         if let Some(note) = &bound.note {
             warn!("{note}");
         }
-        addresses.push(bound.address.to_string());
+        *address = bound.address.to_string();
         let serving = serve(bound, face, facts.clone(), servers_draining.clone());
         servers.spawn(async {
             if let Err(error) = serving.await {
@@ -238,8 +239,9 @@ async fn observe(
     info!(
         cgroup = %cgroup.path().display(),
         cgroup_id = cgroup.id(),
-        n_programs = attached.programs.len(),
-        listening = addresses.join(", "),
+        programs = attached.summary().unwrap_or_else(|lossy| lossy),
+        metrics = addresses[0],
+        admin = addresses[1],
         "attached"
     );
     for refusal in &attached.refused {

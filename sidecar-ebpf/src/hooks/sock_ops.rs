@@ -11,6 +11,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
+use aya_log_ebpf::debug;
 use sidecar_ebpf::abi::{
     count as slot,
     record::{
@@ -96,6 +97,9 @@ fn established(ctx: &SockOpsContext, role: u8) -> Option<()> {
         announce
     });
     count::add(slot::OPENED + u32::from(role), 1);
+    // SAFETY: the context's fields may be read.
+    let port = unsafe { (*ctx.ops).local_port };
+    debug!(ctx, "established, role {}, local port {}", role, port);
     if announce {
         let mut peers = peers(sk, &who);
         (peers.in_seq, peers.out_seq) = (counters.rcv_nxt, counters.snd_nxt);
