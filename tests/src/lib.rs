@@ -1,6 +1,7 @@
 //! The harness: real programs in real cgroups and network namespaces, each behind a guard that leaves nothing behind,
 //! also while panicking. Expected values come from the other programs' own accounts, never from ours.
 
+pub mod bpf;
 pub mod cgroup;
 pub mod nginx;
 pub mod process;
