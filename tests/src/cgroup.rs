@@ -3,14 +3,15 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::eventually;
+use crate::{eventually, process};
 
-/// A cgroup that is removed, with what is in it killed, when dropped.
+/// A cgroup that is removed, with what is in it and below it killed, when dropped.
 #[derive(Debug)]
 pub struct Cgroup(PathBuf);
 
@@ -45,11 +46,16 @@ impl Cgroup {
         ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
     }
 
-    /// The processes in it.
+    /// The processes in it, and in those below.
     #[must_use]
     pub fn processes(&self) -> Vec<Pid> {
-        let procs = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
-        procs.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+        processes(&self.0)
+    }
+
+    /// Those below it.
+    #[must_use]
+    pub fn children(&self) -> Vec<PathBuf> {
+        children(&self.0)
     }
 }
 
@@ -65,7 +71,7 @@ impl Drop for Cgroup {
             for pid in self.processes() {
                 let _ = kill_process(pid, Signal::KILL);
             }
-            fs::remove_dir(&self.0).ok()
+            remove(&self.0).ok()
         };
         if std::thread::panicking() {
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -75,6 +81,36 @@ impl Drop for Cgroup {
             eventually("the cgroup to empty", gone);
         }
     }
+}
+
+fn children(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+/// The processes in this folder's cgroup, and in those below.
+#[must_use]
+pub fn processes(path: &Path) -> Vec<Pid> {
+    let procs = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    let here = procs.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?));
+    here.chain(children(path).iter().flat_map(|below| processes(below))).collect()
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    children(path).iter().try_for_each(|below| remove(below))?;
+    fs::remove_dir(path)
+}
+
+/// Names of the programs attached to a cgroup, as `bpftool` sees them.
+#[must_use]
+pub fn attached(path: &Path) -> Vec<String> {
+    let listed = process::run(Command::new("bpftool").args(["-j", "cgroup", "show"]).arg(path));
+    // It prints nothing at all where there is nothing.
+    let rows: Vec<serde_json::Value> = match listed.trim() {
+        "" => Vec::new(),
+        listed => serde_json::from_str(listed).expect("JSON"),
+    };
+    rows.iter().map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 /// Where cgroup2 is mounted, found by its type.

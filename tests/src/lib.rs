@@ -32,6 +32,12 @@ pub fn parts() -> PathBuf {
     std::env::var_os("SIDECAR_PARTS").map_or_else(|| root().join("target/parts"), PathBuf::from)
 }
 
+/// The Python that has the receivers' packages.
+#[must_use]
+pub fn python() -> String {
+    parts().join("venv/bin/python3").display().to_string()
+}
+
 /// Waits until `probe` has an answer, and says `what` was waited for if it never has.
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
