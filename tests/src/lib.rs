@@ -4,6 +4,7 @@
 pub mod bpf;
 pub mod cgroup;
 pub mod nginx;
+pub mod otlp;
 pub mod process;
 pub mod scrape;
 pub mod sidecar;
