@@ -277,7 +277,27 @@ fn explain(error: &ProgramError) -> (i32, String) {
         12 => "out of memory",
         _ => "the kernel refused",
     };
-    let last = log.trim().lines().rev().take(2).collect::<Vec<_>>();
-    let last = if last.is_empty() { String::new() } else { format!(" ({})", last.join(" / ")) };
-    (errno, format!("{meaning}: {io}{last}"))
+    let objection = objection(&log).map(|line| format!(" ({line})")).unwrap_or_default();
+    (errno, format!("{meaning}: {io}{objection}"))
+}
+
+/// What the verifier minds: its last line before the statistics (`print_verification_stats` in kernel/bpf/verifier.c).
+fn objection(log: &str) -> Option<&str> {
+    let is_statistics =
+        |line: &str| ["processed ", "stack depth ", "verification time "].iter().any(|s| line.starts_with(s));
+    log.lines().map(str::trim).rfind(|line| !line.is_empty() && !is_statistics(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::objection;
+
+    #[test]
+    fn the_verifiers_objection_is_found_above_its_statistics() {
+        let statistics = "stack depth 200+0+0\nprocessed 23 insns (limit 1000000) max_states_per_insn 0\n";
+        let log = format!("22: (61) r1 = *(u32 *)(r7 +36)\nR7 invalid mem access 'scalar'\n{statistics}");
+        assert_eq!(objection(&log), Some("R7 invalid mem access 'scalar'"));
+        assert_eq!(objection(statistics), None);
+        assert_eq!(objection(""), None);
+    }
 }
