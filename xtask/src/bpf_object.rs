@@ -54,7 +54,12 @@ fn compile(workspace: &Workspace, compiler: &Compiler) -> Result<()> {
 
 /// Flags for rustc, separated as cargo wants them (0x1f), with the machine's own paths taken out of the object.
 fn flags(workspace: &Workspace, compiler: &Compiler) -> OsString {
-    let mut flags = OsString::from("-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f--cfg=bpf_target_arch=\"");
+    // Memory is set by stores and never by a call of `memset`, into which "in order" would turn the smallest one: its
+    // loop adds a register to a pointer, and without CAP_PERFMON the verifier lets each such addition have one bound
+    // only ("tried to add from different maps, paths or scalars", `sanitize_err` in kernel/bpf/verifier.c).
+    let mut flags = OsString::from(
+        "-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clink-arg=--disable-expand-memcpy-in-order\x1f--cfg=bpf_target_arch=\"",
+    );
     flags.push(std::env::consts::ARCH);
     flags.push("\"");
     let home = std::env::var_os("CARGO_HOME").map(Into::into);
