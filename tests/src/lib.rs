@@ -3,6 +3,7 @@
 
 pub mod bpf;
 pub mod cgroup;
+pub mod load;
 pub mod nginx;
 pub mod otlp;
 pub mod process;

@@ -6,18 +6,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{eventually, process, scrape::Kind};
+use crate::{
+    eventually, process,
+    scrape::{Kind, known_method},
+};
 
 /// A configuration on disk, and where its log goes.
 #[derive(Debug)]
 pub struct Nginx {
     dir: PathBuf,
-    /// Where it listens, 127.0.0.1.
+    address: String,
+    /// Where it listens.
     pub port: u16,
 }
 
 /// Sizes, in bytes, of the files that it serves as `/N.bin`.
-pub const SIZES: [usize; 5] = [0, 100, 1_000, 10_000, 60_000];
+pub const SIZES: [usize; 6] = [0, 100, 1_000, 10_000, 60_000, 5_000_000];
 
 impl Nginx {
     /// Writes configuration and content below `dir`. `listen` is what follows the address (`deferred`, …). The server
@@ -35,10 +39,10 @@ impl Nginx {
             .join("\n    ");
         let dir_text = dir.display();
         let config = format!(
-            "daemon off; worker_processes 1; pid {dir_text}/nginx.pid; error_log {dir_text}/error.log;\n\
+            "user root; daemon off; worker_processes 1; pid {dir_text}/nginx.pid; error_log {dir_text}/error.log;\n\
              events {{ worker_connections 1024; }}\n\
              http {{\n  log_format counts '$request_method $status $body_bytes_sent';\n\
-             access_log {dir_text}/access.log counts;\n  keepalive_requests 100000000;\n\
+             access_log {dir_text}/access.log counts;\n  keepalive_requests 100000000;\n  client_max_body_size 0;\n\
              client_body_temp_path {dir_text}/body;\n  proxy_temp_path {dir_text}/proxy;\n\
              fastcgi_temp_path {dir_text}/fastcgi;\n  uwsgi_temp_path {dir_text}/uwsgi;\n\
              scgi_temp_path {dir_text}/scgi;\n\
@@ -46,7 +50,7 @@ impl Nginx {
              location = /made {{ return 201 \"made\"; }}\n  }}\n}}\n"
         );
         fs::write(dir.join("nginx.conf"), config).expect("the configuration");
-        Nginx { dir, port }
+        Nginx { dir, address: address.to_owned(), port }
     }
 
     /// The command that runs it in the foreground.
@@ -58,17 +62,24 @@ impl Nginx {
 
     /// Waits until it answers.
     pub fn await_listening(&self) {
-        eventually("nginx to listen", || std::net::TcpStream::connect(("127.0.0.1", self.port)).ok());
+        let to = format!("{}:{}", self.address, self.port);
+        eventually("nginx to listen", || std::net::TcpStream::connect(&to).ok());
     }
 
-    /// What it answered so far, by method and status.
+    /// The address of something that it serves.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}:{}/{path}", self.address, self.port)
+    }
+
+    /// What it answered so far, by method (as it is exposed) and status.
     #[must_use]
     pub fn answered(&self) -> BTreeMap<Kind, u64> {
         let mut kinds = BTreeMap::new();
         for line in process::read(&self.dir.join("access.log")).lines() {
-            let mut fields = line.split(' ').map(str::to_owned);
+            let mut fields = line.split(' ');
             if let (Some(method), Some(status)) = (fields.next(), fields.next()) {
-                *kinds.entry((method, status)).or_default() += 1;
+                *kinds.entry((known_method(method).to_owned(), status.to_owned())).or_default() += 1;
             }
         }
         kinds

@@ -76,6 +76,13 @@ impl Scrape {
     }
 }
 
+/// A method as it is exposed: `_OTHER` where it is none of RFC 9110's or RFC 5789's.
+#[must_use]
+pub fn known_method(method: &str) -> &str {
+    const KNOWN: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+    if KNOWN.contains(&method) { method } else { "_OTHER" }
+}
+
 /// `GET` over HTTP/1.0 from 127.0.0.1: the body. `headers` are whole lines, each ended by CRLF.
 #[must_use]
 pub fn get(port: u16, path: &str, headers: &str) -> String {
