@@ -20,10 +20,15 @@ use crate::{
 };
 
 const HEAD: usize = size_of::<Head>();
-/// Of a packet larger than this (BIG TCP) the rest counts as not copied.
-const LARGEST: u32 = ROOMS[4] as u32;
-/// What is still copied of a packet when the ring is crowded.
+/// A larger packet goes up in several records.
+const LARGEST: u32 = ROOMS[5] as u32;
+/// As many full ones at most: the largest packet of BIG TCP is half a megabyte. Loopback's default reaches 128 KiB, as
+/// TCP puts at least two segments into a packet (`tcp_tso_autosize`) and they are up to 64 KiB there.
+const FULL: u32 = 8;
+/// What is still copied of a packet when the ring is crowded…
 const SMALL: u32 = ROOMS[1] as u32;
+/// … if it is larger than this: a packet of pipelined requests, or with a large head, goes up whole.
+const MIDDLING: u32 = ROOMS[2] as u32;
 
 /// A head with the time and the socket filled in.
 #[inline(always)]
@@ -57,8 +62,27 @@ pub(crate) fn bare(head: &Head) {
 /// `KIND_DATA` with `copy` bytes from `offset` of the packet. `head.len` is the length of the whole.
 #[inline(always)]
 pub(crate) fn payload(skb: *mut c_void, head: &mut Head, offset: u32, copy: u32) {
+    let (mut offset, mut copy) = (offset, copy);
+    for _ in 0..FULL {
+        if copy <= LARGEST {
+            break;
+        }
+        let (flags, len) = (head.flags, head.len);
+        (head.flags, head.len, head.copied) = (0, LARGEST, LARGEST);
+        if is_crowded() {
+            count::add(slot::SHED, u64::from(LARGEST - SMALL));
+            head.copied = SMALL;
+            piece::<{ ROOMS[1] }>(skb, head, None, offset);
+        } else {
+            piece::<{ ROOMS[5] }>(skb, head, None, offset);
+        }
+        (head.flags, head.len, head.skipped) = (flags, len.wrapping_sub(LARGEST), 0);
+        head.seq = head.seq.wrapping_add(LARGEST);
+        offset += LARGEST;
+        copy -= LARGEST;
+    }
     head.copied = if copy > LARGEST { LARGEST } else { copy };
-    if head.copied > SMALL && is_crowded() {
+    if head.copied > MIDDLING && is_crowded() {
         count::add(slot::SHED, u64::from(head.copied - SMALL));
         head.copied = SMALL;
     }
@@ -80,7 +104,8 @@ fn by_room(skb: *mut c_void, head: &Head, peers: Option<&Peers>, offset: u32) {
         n if n <= ROOMS[1] => piece::<{ ROOMS[1] }>(skb, head, peers, offset),
         n if n <= ROOMS[2] => piece::<{ ROOMS[2] }>(skb, head, peers, offset),
         n if n <= ROOMS[3] => piece::<{ ROOMS[3] }>(skb, head, peers, offset),
-        _ => piece::<{ ROOMS[4] }>(skb, head, peers, offset),
+        n if n <= ROOMS[4] => piece::<{ ROOMS[4] }>(skb, head, peers, offset),
+        _ => piece::<{ ROOMS[5] }>(skb, head, peers, offset),
     }
 }
 
