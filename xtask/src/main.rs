@@ -1,5 +1,6 @@
 //! The project's own commands, `cargo xtask NAME`. Not for anything that the daemon does by itself.
 
+mod bench;
 mod bpf_hash;
 mod bpf_object;
 mod build;
@@ -40,6 +41,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[FILTER]",
         help: "set up, build, and run every test, privileged ones included",
         run: test::command,
+    },
+    Command {
+        name: "bench",
+        arguments: "observe …",
+        help: "measure what observing costs, by pairs of runs with and without",
+        run: bench::command,
     },
     Command {
         name: "tidy",
