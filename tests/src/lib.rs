@@ -22,16 +22,16 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is inside the workspace")
 }
 
-/// The daemon under test: `SIDECAR_BIN`, else the release build.
+/// The daemon under test: `TESTED_BINARY`, else the release build.
 #[must_use]
 pub fn binary() -> PathBuf {
-    std::env::var_os("SIDECAR_BIN").map_or_else(|| root().join("target/release/sidecar"), PathBuf::from)
+    std::env::var_os("TESTED_BINARY").map_or_else(|| root().join("target/release/sidecar"), PathBuf::from)
 }
 
-/// Programs that `cargo xtask setup` brought and that no package installs: `SIDECAR_PARTS`, else `target/parts`.
+/// Programs that `cargo xtask setup` brought and that no package installs: `TESTED_PARTS`, else `target/parts`.
 #[must_use]
 pub fn parts() -> PathBuf {
-    std::env::var_os("SIDECAR_PARTS").map_or_else(|| root().join("target/parts"), PathBuf::from)
+    std::env::var_os("TESTED_PARTS").map_or_else(|| root().join("target/parts"), PathBuf::from)
 }
 
 /// The Python that has the receivers' packages.

@@ -49,8 +49,7 @@ impl Load {
         let header = format!(":method: {method}");
         let n_text = n.to_string();
         // It would name an IPv6 host without its brackets, which nginx refuses.
-        let mut words =
-            vec!["h2load", "--h1", "-n", &n_text, "-H", &header, "-H", ":authority: localhost"];
+        let mut words = vec!["h2load", "--h1", "-n", &n_text, "-H", &header, "-H", ":authority: localhost"];
         words.extend(args.split_whitespace());
         let body = (body > 0).then(|| self.body(body));
         if let Some(body) = &body {

@@ -26,7 +26,7 @@ pub(crate) fn command(workspace: &Workspace, filter: &[String]) -> Result<()> {
         let mut command = cargo(workspace);
         command.arg("test").args(packages).args(["--no-fail-fast", "--", "--include-ignored"]);
         command.args(threads).args(filter);
-        command.env("SIDECAR_BIN", workspace.daemon()).env("SIDECAR_PARTS", workspace.parts());
+        command.env("TESTED_BINARY", workspace.daemon()).env("TESTED_PARTS", workspace.parts());
         if let Err(error) = run(&mut command) {
             eprintln!("xtask test: {error:#}");
             failed.push(name);
