@@ -1,6 +1,6 @@
 //! One connection: which protocol it speaks, its parser, and what the kernel was last told of it.
 
-use sidecar_ebpf::abi::verdict::Verdict;
+use sidecar_ebpf::abi::verdict::{BUDGET_ALL, Verdict};
 
 use super::{
     Context, Line, Sink,
@@ -219,8 +219,8 @@ impl Flow {
                 context.tally.classified[0] += 1;
                 self.stage = Stage::Parsing { protocol, parser, role };
                 // Where the kernel began with it: what was learned of the server, if it knew the role then.
-                let start = context.endpoints.start(&self.connection).filter(|_| !self.connection.joined);
-                let budget = start.map_or(context.options.turn_bytes, |need| context.endpoints.budget(need));
+                let is_whole = !self.connection.joined && context.endpoints.is_pipelined(&self.connection);
+                let budget = if is_whole { BUDGET_ALL } else { context.options.turn_bytes };
                 self.told.budget = [budget; 2];
             }
         }
@@ -272,8 +272,8 @@ impl Flow {
         let need = judge::need(wants);
         // That messages alternate is known once one has been answered.
         let need = need.filter(|need| *need == Need::Stream || self.n_exchanges > 0);
-        if let Some(need) = need
-            && let Some((endpoint, verdict)) = context.endpoints.learn(&self.connection, need)
+        if need == Some(Need::Stream)
+            && let Some((endpoint, verdict)) = context.endpoints.learn(&self.connection)
         {
             context.sink.judge_endpoint(endpoint, verdict);
         }

@@ -1,6 +1,6 @@
 //! From what a parser wants to what the kernel is told.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::FxHashSet;
 use sidecar_ebpf::abi::{
     record::{ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN},
     verdict::{
@@ -30,15 +30,18 @@ pub(super) enum Opaque {
     Unclassified,
 }
 
-/// What servers were seen to need.
+/// Servers whose connections were seen to pipeline. They are copied whole for good, from their first byte.
+///
+/// That messages alternate is never learned of a server, only of a connection, once it has done so: a client that
+/// pipelines from its first packet is answered before anybody could tell the kernel to copy more than heads.
 #[derive(Debug)]
 pub(super) struct Endpoints {
-    needs: FxHashMap<Endpoint, Need>,
+    pipelined: FxHashSet<Endpoint>,
     head_bytes: u32,
 }
 
-/// In rising order: a server that once pipelined is copied whole for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a connection needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     /// Messages alternate.
     Heads,
@@ -48,33 +51,21 @@ pub(super) enum Need {
 
 impl Endpoints {
     pub(super) fn new(head_bytes: u32) -> Self {
-        Endpoints { needs: FxHashMap::default(), head_bytes }
+        Endpoints { pipelined: FxHashSet::default(), head_bytes }
     }
 
-    /// Bytes of a turn that are copied.
-    pub(super) fn budget(&self, need: Need) -> u32 {
-        match need {
-            Need::Heads => self.head_bytes,
-            Need::Stream => BUDGET_ALL,
-        }
+    /// Connections to this server start copied whole.
+    pub(super) fn is_pipelined(&self, connection: &Connection) -> bool {
+        endpoint(connection).is_some_and(|key| self.pipelined.contains(&key))
     }
 
-    /// What connections to this server start with.
-    pub(super) fn start(&self, connection: &Connection) -> Option<Need> {
-        self.needs.get(&endpoint(connection)?).copied()
-    }
-
-    /// Learns; says what is to be published, if it is news.
-    pub(super) fn learn(&mut self, connection: &Connection, need: Need) -> Option<(Endpoint, Verdict)> {
+    /// Learns that they pipeline; says what is to be published, if it is news.
+    pub(super) fn learn(&mut self, connection: &Connection) -> Option<(Endpoint, Verdict)> {
         let key = endpoint(connection)?;
-        if self.needs.get(&key).is_some_and(|known| *known >= need) {
+        if self.pipelined.len() >= ENDPOINTS || !self.pipelined.insert(key) {
             return None;
         }
-        if self.needs.len() >= ENDPOINTS && !self.needs.contains_key(&key) {
-            return None;
-        }
-        self.needs.insert(key, need);
-        Some((key, parsed(None, [self.budget(need); 2])))
+        Some((key, parsed(None, [BUDGET_ALL; 2])))
     }
 
     /// The verdict on a connection whose parser wants this. `next` is each direction's next sequence number, `now` the
@@ -87,14 +78,14 @@ impl Endpoints {
         next: [Option<u32>; 2],
         now: [u32; 2],
     ) -> Verdict {
-        let floor = self.start(connection).unwrap_or(Need::Heads);
+        let heads = if self.is_pipelined(connection) { BUDGET_ALL } else { self.head_bytes };
         let mut verdict = parsed(Some(role), [0; 2]);
         for side in [Side::Client, Side::Server] {
             let dir = role.dir(side);
             verdict.budget[dir.index()] = match wants[side.index()] {
                 Want::Undecided => now[dir.index()],
                 Want::Stream => BUDGET_ALL,
-                Want::Heads | Want::Skip(_) => self.budget(floor),
+                Want::Heads | Want::Skip(_) => heads,
             };
             if let (Want::Skip(n @ WORTH..), Some(next)) = (wants[side.index()], next[dir.index()]) {
                 verdict.skip_until[dir.index()] = next.wrapping_add(n.min(FARTHEST) as u32);
@@ -117,7 +108,7 @@ pub(super) fn opaque(role: Option<Role>, why: Opaque) -> Verdict {
     Verdict { class, ..parsed(role, [0; 2]) }
 }
 
-/// What the parser asks of both sides, as a need of the server; `None` while it cannot tell.
+/// What the parser asks of both sides; `None` while it cannot tell.
 pub(super) fn need(wants: [Want; 2]) -> Option<Need> {
     if wants.contains(&Want::Stream) {
         Some(Need::Stream)
@@ -149,4 +140,33 @@ fn endpoint(connection: &Connection) -> Option<Endpoint> {
         (_, std::net::IpAddr::V6(v6)) => v6.octets(),
     };
     Some(Endpoint { addr, port: server.port(), role, pad: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ConnectionId;
+
+    #[test]
+    fn only_pipelining_is_learned_of_a_server() {
+        let connection = Connection {
+            id: ConnectionId(1),
+            role: Some(Role::Server),
+            local: ([127, 0, 0, 1], 80).into(),
+            remote: ([127, 0, 0, 1], 40_000).into(),
+            tgid: 1,
+            cgroup: 1,
+            joined: false,
+        };
+        let mut endpoints = Endpoints::new(4096);
+        let heads = |endpoints: &Endpoints| {
+            endpoints.want(&connection, Role::Server, [Want::Heads; 2], [None; 2], [7; 2]).budget
+        };
+        assert_eq!(heads(&endpoints), [4096; 2]);
+        assert!(!endpoints.is_pipelined(&connection), "an alternating connection says nothing of the next");
+        let (key, verdict) = endpoints.learn(&connection).expect("news");
+        assert_eq!((key.port, verdict.budget), (80, [BUDGET_ALL; 2]));
+        assert_eq!(endpoints.learn(&connection), None);
+        assert_eq!(heads(&endpoints), [BUDGET_ALL; 2]);
+    }
 }
