@@ -21,14 +21,14 @@ use crate::{
 
 const HEAD: usize = size_of::<Head>();
 /// A larger packet goes up in several records.
-const LARGEST: u32 = ROOMS[5] as u32;
+const LARGEST: u32 = ROOMS[7] as u32;
 /// As many full ones at most: the largest packet of BIG TCP is half a megabyte. Loopback's default reaches 128 KiB, as
 /// TCP puts at least two segments into a packet (`tcp_tso_autosize`) and they are up to 64 KiB there.
 const FULL: u32 = 8;
 /// What is still copied of a packet when the ring is crowded…
 const SMALL: u32 = ROOMS[1] as u32;
 /// … if it is larger than this: a packet of pipelined requests, or with a large head, goes up whole.
-const MIDDLING: u32 = ROOMS[2] as u32;
+const MIDDLING: u32 = ROOMS[3] as u32;
 
 /// A head with the time and the socket filled in.
 #[inline(always)]
@@ -74,7 +74,7 @@ pub(crate) fn payload(skb: *mut c_void, head: &mut Head, offset: u32, copy: u32)
             head.copied = SMALL;
             piece::<{ ROOMS[1] }>(skb, head, None, offset);
         } else {
-            piece::<{ ROOMS[5] }>(skb, head, None, offset);
+            piece::<{ ROOMS[7] }>(skb, head, None, offset);
         }
         (head.flags, head.len, head.skipped) = (flags, len.wrapping_sub(LARGEST), 0);
         head.seq = head.seq.wrapping_add(LARGEST);
@@ -105,7 +105,9 @@ fn by_room(skb: *mut c_void, head: &Head, peers: Option<&Peers>, offset: u32) {
         n if n <= ROOMS[2] => piece::<{ ROOMS[2] }>(skb, head, peers, offset),
         n if n <= ROOMS[3] => piece::<{ ROOMS[3] }>(skb, head, peers, offset),
         n if n <= ROOMS[4] => piece::<{ ROOMS[4] }>(skb, head, peers, offset),
-        _ => piece::<{ ROOMS[5] }>(skb, head, peers, offset),
+        n if n <= ROOMS[5] => piece::<{ ROOMS[5] }>(skb, head, peers, offset),
+        n if n <= ROOMS[6] => piece::<{ ROOMS[6] }>(skb, head, peers, offset),
+        _ => piece::<{ ROOMS[7] }>(skb, head, peers, offset),
     }
 }
 

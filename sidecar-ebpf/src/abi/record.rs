@@ -58,7 +58,7 @@ pub const FAILED_UNREACHABLE: u32 = 3;
 pub const FAILURES: u32 = 4;
 
 /// Room for payload, in bytes, that a data record is reserved with: `bpf_ringbuf_reserve` wants a constant.
-pub const ROOMS: [usize; 6] = [256, 1024, 4096, 16384, 32768, 65536];
+pub const ROOMS: [usize; 8] = [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
 /// The beginning of every record.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
