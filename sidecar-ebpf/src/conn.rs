@@ -113,14 +113,20 @@ pub(crate) struct Counters {
     pub(crate) rcv_nxt: u32,
     pub(crate) snd_nxt: u32,
     pub(crate) retransmits: u32,
+    /// The socket's state: it tells whether `rcv_nxt` has passed the peer's FIN.
+    pub(crate) state: u32,
 }
+
+const TCP_CLOSE_WAIT: u32 = 8;
+const TCP_LAST_ACK: u32 = 9;
+const TCP_CLOSING: u32 = 11;
 
 impl Counters {
     #[inline(always)]
-    pub(crate) fn of(tcp: *const bpf_tcp_sock) -> Self {
+    pub(crate) fn of(tcp: *const bpf_tcp_sock, state: u32) -> Self {
         // SAFETY: the verifier proved `tcp` to be a bpf_tcp_sock.
         let tcp = unsafe { &*tcp };
-        Self { rcv_nxt: tcp.rcv_nxt, snd_nxt: tcp.snd_nxt, retransmits: tcp.total_retrans }
+        Self { rcv_nxt: tcp.rcv_nxt, snd_nxt: tcp.snd_nxt, retransmits: tcp.total_retrans, state }
     }
 }
 
@@ -182,6 +188,12 @@ impl Conn {
     /// Brings the account up to the socket's counters.
     #[inline(always)]
     pub(crate) fn look(&mut self, counters: Counters) -> Seen {
+        let is_over = matches!(counters.state, TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING);
+        if is_over && self.lanes[0].flags & LANE_FIN == 0 {
+            // The FIN came while the connection had no socket of its own: with deferred accept it may be what makes one.
+            self.lanes[0].flags |= LANE_FIN;
+            self.lanes[0].fin = counters.rcv_nxt.wrapping_sub(1);
+        }
         let retransmits = counters.retransmits.wrapping_sub(self.retransmits);
         self.retransmits = counters.retransmits;
         Seen {

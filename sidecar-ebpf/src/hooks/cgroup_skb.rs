@@ -72,7 +72,7 @@ fn observe<const DIR: usize>(ctx: &SkBuffContext) -> Option<()> {
     if tcp.is_null() {
         return None;
     }
-    let counters = Counters::of(tcp);
+    let counters = Counters::of(tcp, state);
     let verdict = verdict::changed::<DIR>(conn, segment.len);
     let decision = Conn::locked(conn, |conn| conn.decide::<DIR>(&segment, counters, verdict.as_ref()));
     count::seen(&decision.seen);
@@ -108,7 +108,8 @@ fn acknowledged(sk: *mut bpf_sock) {
     if tcp.is_null() {
         return;
     }
-    let counters = Counters::of(tcp);
+    // SAFETY: the verifier proved `sk` a full socket.
+    let counters = Counters::of(tcp, unsafe { (*sk).state });
     // SAFETY: the verifier proved `conn`; a stale answer is put right at the next look.
     if unsafe { (*conn).lanes[INGRESS as usize].edge } == counters.rcv_nxt {
         return;
@@ -164,7 +165,7 @@ fn join(ctx: &SkBuffContext, sk: *mut bpf_sock, state: u32) -> Option<*mut Conn>
     if tcp.is_null() {
         return None;
     }
-    fresh.meet(Counters::of(tcp));
+    fresh.meet(Counters::of(tcp, state));
     let Some(conn) = CONN.get_or(sk, &mut fresh) else {
         count::add(slot::NO_STORAGE, 1);
         return None;

@@ -206,5 +206,5 @@ fn failed(sk: *mut bpf_sock, flags: u32, cookie: u64) -> Option<()> {
 fn counters(ctx: &SockOpsContext) -> Counters {
     // SAFETY: the context's fields may be read.
     let ops = unsafe { &*ctx.ops };
-    Counters { rcv_nxt: ops.rcv_nxt, snd_nxt: ops.snd_nxt, retransmits: ops.total_retrans }
+    Counters { rcv_nxt: ops.rcv_nxt, snd_nxt: ops.snd_nxt, retransmits: ops.total_retrans, state: ops.state }
 }
