@@ -28,6 +28,7 @@ use self::{
     attach::{Cgroup, Watch},
     child::{Notice, Signals},
     facts::Facts,
+    logging::chain,
     pipeline::Handle,
 };
 use crate::{
@@ -112,14 +113,11 @@ fn start(args: Run) -> anyhow::Result<u8> {
     let (cgroup, watch) = match (begun, &target) {
         (Ok(begun), _) => begun,
         (Err(error), Target::Command(_)) if args.strict => {
-            error!(
-                error = &error as &dyn std::error::Error,
-                "observation cannot start, and --strict was given"
-            );
+            error!(error = chain(&error), "observation cannot start, and --strict was given");
             return Ok(EXIT_UNOBSERVED);
         }
         (Err(error), Target::Command(command)) => {
-            error!(error = &error as &dyn std::error::Error, "observation cannot start: running unobserved");
+            error!(error = chain(&error), "observation cannot start: running unobserved");
             return unobserved(command, signals);
         }
         (Err(error), _) => return Err(error).context("observation cannot start"),
@@ -178,7 +176,7 @@ struct Listeners {
 impl Listeners {
     fn open(config: &Config) -> Self {
         let tell = |error: bind::BindError| {
-            error!(error = &error as &dyn std::error::Error, "listener not opened: going on without");
+            error!(error = chain(&error), "listener not opened: going on without");
         };
         Listeners {
             public: bind::public(config.metrics.listen).map_err(tell).ok(),

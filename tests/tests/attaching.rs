@@ -52,7 +52,10 @@ fn without_capabilities_the_command_runs_unobserved_or_with_strict_not_at_all() 
     let mut lenient = Sidecar::spawn(dir.path(), &wrapper, &[], &command);
     assert_eq!(lenient.wait().code(), Some(11));
     let log = lenient.log();
-    assert!(log.contains("running unobserved") && log.contains("missing CAP_BPF"), "{log}");
+    assert!(
+        log.contains("running unobserved") && log.contains("missing CAP_BPF: load the BPF object"),
+        "{log}"
+    );
     assert_eq!(process::read(&trace), "ran\n");
     assert_eq!(cgroup.children(), [] as [std::path::PathBuf; 0]);
 

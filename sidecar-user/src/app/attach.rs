@@ -12,6 +12,7 @@ use std::{
 use sidecar_core::config::{Config, Level};
 use tracing::{debug, warn};
 
+use super::logging::chain;
 use crate::{
     cli::Target,
     discovery::cgroup::{self, CgroupError, child},
@@ -100,7 +101,7 @@ impl Cgroup {
         if let Cgroup::Made(made) = self
             && let Err(error) = kernel::raised(Later::RemoveCgroup, || made.remove(PATIENCE))
         {
-            warn!(error = &error as &dyn std::error::Error, "the command left something behind");
+            warn!(error = chain(&error), "the command left something behind");
         }
     }
 

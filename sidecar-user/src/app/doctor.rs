@@ -5,7 +5,7 @@ use std::{fs::File, os::fd::AsFd as _, process};
 use serde_json::{Value, json};
 use sidecar_core::config::Config;
 
-use super::attach;
+use super::{attach, logging::chain};
 use crate::{
     cli::{EXIT_DEGRADED, EXIT_FAILURE, Output},
     discovery::{
@@ -147,10 +147,4 @@ fn lossy(name: impl Into<String>, detail: impl ToString) -> Finding {
 
 fn bad(name: impl Into<String>, detail: impl ToString) -> Finding {
     Finding { state: State::Bad, ..good(name, detail) }
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

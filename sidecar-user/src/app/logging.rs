@@ -39,3 +39,9 @@ pub(crate) fn filter(level: Level) -> Targets {
     let of_aya = if level == Level::Trace { of_ours } else { of_ours.min(LevelFilter::WARN) };
     Targets::new().with_default(of_ours).with_target("aya", of_aya).with_target("aya_obj", of_aya)
 }
+
+/// An error and what caused it, on one line. The JSON form of the log shows of an error itself only the first.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

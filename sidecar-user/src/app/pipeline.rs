@@ -24,7 +24,10 @@ use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-use super::health::{self, Health};
+use super::{
+    health::{self, Health},
+    logging::chain,
+};
 use crate::{
     export::{ExportStats, otlp::SpanSender},
     kernel::{Counts, Ring, Verdicts, Waker, clock},
@@ -176,7 +179,7 @@ impl Pipeline {
             if n < BATCH
                 && let Err(error) = self.ring.wait()
             {
-                warn!(error = &error as &dyn std::error::Error, "waiting for records failed");
+                warn!(error = chain(&error), "waiting for records failed");
                 thread::sleep(std::time::Duration::from_millis(100));
             }
         }
@@ -197,7 +200,7 @@ impl Pipeline {
             Ok(event) => flows.apply(&event, out),
             Err(error) => {
                 health.n_malformed += 1;
-                debug!(error = &error as &dyn std::error::Error, "record not understood");
+                debug!(error = chain(&error), "record not understood");
             }
         });
         out.verdicts.publish();
