@@ -7,6 +7,7 @@ pub mod load;
 pub mod nginx;
 pub mod otlp;
 pub mod process;
+pub mod rotel;
 pub mod scrape;
 pub mod sidecar;
 

@@ -1,12 +1,21 @@
-//! What an OTLP receiver that is not ours got.
+//! What an OTLP receiver that is not ours got: `tests/support/otlp_receiver.py`, on gRPC's C core.
 
-use std::{collections::BTreeMap, path::Path, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
-use crate::{eventually, process, process::Process, python, root, scrape::Labels};
+use crate::{
+    eventually,
+    process::{self, Process},
+    python, root,
+    scrape::Labels,
+};
 
-/// `tests/support/otlp_receiver.py`, running.
+/// The receiver, running.
 #[derive(Debug)]
 pub struct Receiver {
     _process: Process,
@@ -14,25 +23,47 @@ pub struct Receiver {
     port: u64,
 }
 
-/// A span as it came, and its resource's attributes.
-#[derive(Clone, Debug)]
-pub struct Span {
-    /// protobuf's JSON form: bytes are base64, numbers of 64 bits are text.
-    pub json: Value,
-    /// `http.request.method` and so on; numbers as text.
-    pub attributes: Labels,
-    /// Of the resource.
+/// The last push of metrics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// The resource's attributes.
     pub resource: Labels,
+    /// By name and attributes, in OpenTelemetry's spelling.
+    pub points: BTreeMap<(String, Labels), Numbers>,
 }
 
-/// A data point as it came, and its resource's attributes.
-#[derive(Clone, Debug)]
-pub struct Point {
-    /// protobuf's JSON form.
-    pub json: Value,
-    /// Of the point.
+/// A data point.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Numbers {
+    /// A sum or gauge.
+    Value(f64),
+    /// A histogram.
+    Histogram {
+        /// All.
+        count: u64,
+        /// Their sum.
+        sum: f64,
+        /// In each bucket alone, the last without an upper bound.
+        buckets: Vec<u64>,
+    },
+}
+
+/// A span.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Span {
+    /// Its name.
+    pub name: String,
+    /// `SPAN_KIND_SERVER`, …
+    pub kind: String,
+    /// In hexadecimal.
+    pub trace: String,
+    /// In hexadecimal; empty for none.
+    pub parent: String,
+    /// Its status is an error.
+    pub error: bool,
+    /// Numbers as text.
     pub attributes: Labels,
-    /// Of the resource.
+    /// The resource's attributes.
     pub resource: Labels,
 }
 
@@ -65,58 +96,72 @@ impl Receiver {
         let mut spans = Vec::new();
         for line in self.requests("traces") {
             for of in items(&line["request"]["resourceSpans"]) {
-                for scope in items(&of["scopeSpans"]) {
-                    spans.extend(items(&scope["spans"]).map(|span| Span {
-                        attributes: attributes(&span["attributes"]),
-                        resource: attributes(&of["resource"]["attributes"]),
-                        json: span.clone(),
-                    }));
-                }
+                let resource = attributes(&of["resource"]["attributes"]);
+                let all = items(&of["scopeSpans"]).flat_map(|scope| items(&scope["spans"]));
+                spans.extend(all.map(|json| span(json, &resource)));
             }
         }
         spans
     }
 
-    /// The points of the last push, by the metric's name.
+    /// The last push.
     #[must_use]
-    pub fn last_metrics(&self) -> BTreeMap<String, Vec<Point>> {
-        let mut metrics: BTreeMap<String, Vec<Point>> = BTreeMap::new();
-        let Some(line) = self.requests("metrics").pop() else { return metrics };
+    pub fn metrics(&self) -> Metrics {
+        let mut last = Metrics::default();
+        let Some(line) = self.requests("metrics").pop() else { return last };
         for of in items(&line["request"]["resourceMetrics"]) {
+            last.resource = attributes(&of["resource"]["attributes"]);
             for metric in items(&of["scopeMetrics"]).flat_map(|scope| items(&scope["metrics"])) {
+                let name = metric["name"].as_str().unwrap_or_default();
                 let kinds = ["sum", "gauge", "histogram"];
-                let points = kinds.iter().flat_map(|kind| items(&metric[kind]["dataPoints"]));
-                let points = points.map(|point| Point {
-                    attributes: attributes(&point["attributes"]),
-                    resource: attributes(&of["resource"]["attributes"]),
-                    json: point.clone(),
-                });
-                let name = metric["name"].as_str().unwrap_or_default().to_owned();
-                metrics.entry(name).or_default().extend(points);
+                for point in kinds.iter().flat_map(|kind| items(&metric[kind]["dataPoints"])) {
+                    last.points.insert((name.to_owned(), attributes(&point["attributes"])), numbers(point));
+                }
             }
         }
-        metrics
+        last
     }
 }
 
-/// A number that is a number or text.
-#[must_use]
-pub fn number(value: &Value) -> f64 {
+/// protobuf's JSON form has numbers of 64 bits as text, and leaves out what is 0.
+fn number(value: &Value) -> f64 {
     value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// The bytes of base64 in hexadecimal.
-#[must_use]
-pub fn hex(base64: &Value) -> String {
+fn numbers(point: &Value) -> Numbers {
+    if point["bucketCounts"].is_null() {
+        let key = if point["asDouble"].is_null() { "asInt" } else { "asDouble" };
+        return Numbers::Value(number(&point[key]));
+    }
+    Numbers::Histogram {
+        count: number(&point["count"]) as u64,
+        sum: number(&point["sum"]),
+        buckets: items(&point["bucketCounts"]).map(|count| number(count) as u64).collect(),
+    }
+}
+
+fn span(json: &Value, resource: &Labels) -> Span {
+    let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
+    Span {
+        name: text("name"),
+        kind: text("kind"),
+        trace: hex(&text("traceId")),
+        parent: hex(&text("parentSpanId")),
+        error: json["status"]["code"] == "STATUS_CODE_ERROR",
+        attributes: attributes(&json["attributes"]),
+        resource: resource.clone(),
+    }
+}
+
+/// Base64 as hexadecimal.
+fn hex(base64: &str) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = base64.as_str().unwrap_or_default().bytes().filter(|byte| *byte != b'=');
-    let values = digits.filter_map(|byte| ALPHABET.iter().position(|one| *one == byte));
+    let values = base64.bytes().filter_map(|byte| ALPHABET.iter().position(|one| *one == byte));
     let bits: String = values.map(|value| format!("{value:06b}")).collect();
-    let whole = bits.as_bytes().chunks_exact(4).take(bits.len() / 8 * 2);
-    whole
-        .map(|nibble| nibble.iter().fold(0, |sum, bit| sum * 2 + u32::from(bit - b'0')))
-        .filter_map(|nibble| char::from_digit(nibble, 16))
-        .collect()
+    let nibbles = bits.as_bytes().chunks_exact(4).take(bits.len() / 8 * 2);
+    let digit =
+        |nibble: &[u8]| char::from_digit(nibble.iter().fold(0, |n, bit| n * 2 + u32::from(bit - b'0')), 16);
+    nibbles.filter_map(digit).collect()
 }
 
 fn lines(output: &Path) -> Vec<Value> {
