@@ -71,8 +71,10 @@ pub(super) fn between(before: &BTreeMap<u32, Program>, after: &BTreeMap<u32, Pro
     programs
 }
 
+/// Its function's name in BTF: aya gives programs no names of their own where CAP_BPF is all it has to try that with.
 fn name(id: u64) -> Result<String> {
-    let said = output(Command::new("bpftool").args(["prog", "show", "id", &id.to_string()]))?;
-    let mut words = said.split_whitespace().skip_while(|word| *word != "name");
-    Ok(words.nth(1).context("bpftool names no program")?.to_owned())
+    let said = output(Command::new("bpftool").args(["prog", "dump", "xlated", "id", &id.to_string()]))?;
+    let signature = said.lines().next().and_then(|line| line.split_once('('));
+    let name = signature.and_then(|(before, _)| before.split_whitespace().last());
+    Ok(name.with_context(|| format!("bpftool shows no function of program {id}"))?.to_owned())
 }

@@ -23,7 +23,7 @@ pub(super) fn opening(shape: &Shape, n_pairs: usize, n_requests: u64) {
 
 pub(super) fn pairs(pairs: &[Pair]) {
     let of = |each: &dyn Fn(&Pair) -> f64| median(pairs.iter().map(each));
-    println!("{:<13}{:>9}{:>9}   {:<24}goal", "", "without", "with", "difference");
+    println!("{:<13}{:>9}{:>9}   {:<26}goal", "", "without", "with", "difference");
     difference("server", &of(&|p| p.without.server_us), &of(&|p| p.with.server_us), None, &|each| {
         of(&|p| each(p.without.server_us, p.with.server_us))
     });
@@ -37,7 +37,7 @@ pub(super) fn pairs(pairs: &[Pair]) {
     let daemon = |each: &dyn Fn(&Daemon) -> f64| of(&|p| p.with.daemon.as_ref().map_or(0.0, each));
     let us = daemon(&|daemon| daemon.us);
     println!(
-        "{:<13}{:>9}{:>9.2}   {:<24}{}",
+        "{:<13}{:>9}{:>9.2}   {:<26}{}",
         "daemon",
         "",
         us.value,
@@ -47,7 +47,7 @@ pub(super) fn pairs(pairs: &[Pair]) {
     let (rss, pss) = (daemon(&|d| d.rss_kb as f64 / 1024.0), daemon(&|d| d.pss_kb as f64 / 1024.0));
     let shared = format!("{:.1} counted by its share", pss.value);
     println!(
-        "{:<13}{:>9}{:>9.1}   {shared:<24}{}",
+        "{:<13}{:>9}{:>9.1}   {shared:<26}{}",
         "its RSS, MiB",
         "",
         rss.value,
@@ -77,7 +77,7 @@ fn difference(name: &str, without: &Median, with: &Median, wanted: Option<f64>, 
     let added = of(&|without, with| with - without);
     let told = format!("{:+.2} {}", added.value, interval(&added));
     let goal = wanted.map_or(String::new(), |wanted| goal(added.value, wanted));
-    println!("{:<13}{:>9.2}{:>9.2}   {:<24}{goal}", name, without.value, with.value, told);
+    println!("{:<13}{:>9.2}{:>9.2}   {:<26}{goal}", name, without.value, with.value, told);
 }
 
 fn interval(median: &Median) -> String {
