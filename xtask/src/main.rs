@@ -4,6 +4,7 @@ mod bench;
 mod bpf_hash;
 mod bpf_object;
 mod build;
+mod demo;
 mod docs;
 mod privileges;
 mod process;
@@ -24,6 +25,12 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command {
+        name: "demo",
+        arguments: "[--once]",
+        help: "set up, build, and show what is seen of a real server",
+        run: demo::command,
+    },
     Command {
         name: "setup",
         arguments: "[--build-only]",
