@@ -270,8 +270,8 @@ impl Flow {
         let Stage::Parsing { role, .. } = self.stage else { return };
         let Some(wants) = self.wanted.take() else { return };
         let need = judge::need(wants);
-        // That messages alternate is known once one has been answered.
-        let need = need.filter(|need| *need == Need::Stream || self.n_exchanges > 0);
+        // That messages alternate is known once one has been answered. A connection for one request is not worth a verdict.
+        let need = need.filter(|need| *need == Need::Stream || self.n_exchanges > 1);
         if need == Some(Need::Stream)
             && let Some((endpoint, verdict)) = context.endpoints.learn(&self.connection)
         {

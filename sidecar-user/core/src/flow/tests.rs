@@ -130,7 +130,7 @@ fn a_server_and_a_client() {
         assert_eq!(play.told.started, 1);
         assert_eq!(play.flows.tally().explained, (GET.len() + OK.len()) as u64);
         assert!(play.flows.is_empty());
-        assert_eq!(play.told.forgotten, [ID]);
+        assert!(play.told.forgotten.is_empty(), "there was no verdict to forget");
     }
 }
 
@@ -164,20 +164,19 @@ fn data_on_the_listening_socket_waits_for_its_connection() {
 }
 
 #[test]
-fn a_server_that_alternates_needs_heads_only() {
+fn a_connection_that_alternates_needs_heads_only() {
     let mut play = Play::new();
-    play.open(Some(Role::Server), false).data(Dir::Ingress, GET);
-    assert!(play.told.verdicts.is_empty(), "nothing is known yet");
-    play.data(Dir::Egress, OK);
-    let (endpoint, verdict) = play.told.endpoints[0];
-    assert_eq!((endpoint.port, endpoint.addr), (80, [0; 16]));
-    assert_eq!((verdict.budget, verdict.class), ([HEAD; 2], CLASS_PARSED));
-    assert_eq!(play.told.verdicts.len(), 1);
-
-    // The next connection starts so: nothing is to be told.
-    play.close().open(Some(Role::Server), false);
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    assert!(play.told.verdicts.is_empty(), "it may be the only request");
     play.data(Dir::Ingress, GET).data(Dir::Egress, OK);
-    assert_eq!((play.told.verdicts.len(), play.told.endpoints.len()), (1, 1));
+    let (_, verdict) = play.told.verdicts[0];
+    assert_eq!((verdict.budget, verdict.class), ([HEAD; 2], CLASS_PARSED));
+    play.data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    assert_eq!(play.told.verdicts.len(), 1, "told once");
+
+    // The next connection may be another kind of client's.
+    play.close().open(Some(Role::Server), false);
+    assert!(play.told.endpoints.is_empty());
 }
 
 #[test]
