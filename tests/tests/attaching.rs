@@ -167,3 +167,24 @@ fn its_own_sockets_are_not_seen_in_a_shared_cgroup() {
     assert_eq!(scrape.drops(), [].into());
     assert_eq!(sidecar.stop().code(), Some(0));
 }
+
+/// Nobody takes what it would push at the end: the deadline passes, and it ends as it would have.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_receiver_that_does_not_answer_holds_nothing_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cgroup = Cgroup::new();
+    let (nginx, _server) = nginx(dir.path(), &cgroup);
+    let path = cgroup.path().display().to_string();
+    // It lets connect and says nothing; nobody is there at all.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    for port in [silent.local_addr().expect("its address").port(), free_port()] {
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let args = ["--cgroup", &path, "--otlp-endpoint", &endpoint, "--set", "shutdown.deadline=1s"];
+        let mut sidecar = Sidecar::run(dir.path(), &args, &[]);
+        curl(&nginx, "100.bin");
+        assert_eq!(sidecar.scrape_at_rest().requests("server"), got(1));
+        assert_eq!(sidecar.stop().code(), Some(0), "{}", sidecar.log());
+        assert_eq!(cgroup::attached(cgroup.path()), [] as [String; 0]);
+    }
+}

@@ -4,13 +4,16 @@ use std::{fs, path::Path, process::Command};
 
 use sidecar_tests::{binary, process};
 
+/// Variables, by name and value.
+type Environment<'a> = &'a [(&'a str, &'a str)];
+
 struct Answer {
     status: Option<i32>,
     out: String,
     err: String,
 }
 
-fn sidecar(args: &[&str], environment: &[(&str, &str)]) -> Answer {
+fn sidecar(args: &[&str], environment: Environment<'_>) -> Answer {
     let mut command = Command::new(binary());
     // What the machine has set is none of the test's.
     for (name, _) in std::env::vars_os() {
@@ -85,7 +88,7 @@ fn the_nearest_wins() {
     let flag = ["--service-name", "of-the-flag"];
     let variables = [("OTEL_SERVICE_NAME", "of-otel"), ("SIDECAR_SERVICE_NAME", "of-sidecar")];
     let config = ["--config", &file];
-    let cases: [(&[&str], &[(&str, &str)], &str); 5] = [
+    let cases: [(&[&str], Environment<'_>, &str); 5] = [
         (&[], &[], "null # default"),
         (&config, &[], "\"of-the-file\" # file, line 2"),
         (&config, &variables[..1], "\"of-otel\" # OTEL_SERVICE_NAME"),
@@ -108,7 +111,7 @@ fn the_nearest_wins() {
 fn secrets_are_not_shown() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = written(dir.path(), "otlp:\n  headers:\n    authorization: Bearer hunter2-file\n");
-    let cases: [(&[&str], &[(&str, &str)]); 4] = [
+    let cases: [(&[&str], Environment<'_>); 4] = [
         (&["--config", &file], &[]),
         (&[], &[("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2-otel")]),
         (&[], &[("SIDECAR_OTLP_HEADERS", "authorization=hunter2-sidecar")]),
