@@ -1,15 +1,19 @@
 //! The harness: real programs in real cgroups and network namespaces, each behind a guard that leaves nothing behind,
 //! also while panicking. Expected values come from the other programs' own accounts, never from ours.
+#![expect(clippy::missing_panics_doc, reason = "a harness panics where a test fails")]
 
 pub mod bpf;
 pub mod cgroup;
 pub mod load;
+pub mod netns;
 pub mod nginx;
 pub mod otlp;
 pub mod process;
 pub mod rotel;
 pub mod scrape;
 pub mod sidecar;
+mod tun;
+pub mod wire;
 
 use std::{
     path::{Path, PathBuf},
