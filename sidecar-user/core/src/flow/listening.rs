@@ -40,15 +40,16 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// As it came. It is not settled: TCP may have refused it, and then it comes again.
-    pub(super) fn as_segment(&self) -> Segment<'_> {
+    /// As it came. Nothing from `begin`, the connection's first byte, on is settled: TCP may have refused it, and then it
+    /// comes again; or it overtook what lies before it.
+    pub(super) fn as_segment(&self, begin: u32) -> Segment<'_> {
         Segment {
             dir: Dir::Ingress,
             at: self.at,
             seq: self.seq,
             len: self.len,
             bytes: &self.bytes,
-            edge: self.seq,
+            edge: begin,
             skipped: 0,
             fin: self.fin,
             rst: false,
@@ -99,4 +100,37 @@ impl Listening {
 
 fn key(ends: &Ends) -> Key {
     Key { local: ends.local, remote: ends.remote, netns: ends.netns }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::lane::{Lane, Run};
+
+    #[test]
+    fn what_overtook_waits_for_what_it_overtook() {
+        let ends = Ends {
+            local: ([10, 0, 0, 1], 80).into(),
+            remote: ([10, 0, 0, 2], 40_000).into(),
+            tgid: 1,
+            cgroup: 1,
+            netns: 1,
+            next: [10, 0],
+        };
+        let (mut listening, mut tally) = (Listening::default(), Tally::default());
+        for (seq, bytes) in [(12, b"cd"), (10, b"ab")] {
+            let kept = Kept { at: Ktime(1), seq, len: 2, bytes: Box::new(*bytes), fin: false };
+            listening.keep(&ends, &kept.as_segment(seq), &mut tally);
+        }
+        let mut lane = Lane::new(Dir::Ingress);
+        lane.begin(10);
+        let mut got = Vec::new();
+        for kept in listening.take(&ends) {
+            lane.accept(&kept.as_segment(10), &mut |_, run| match run {
+                Run::Bytes(bytes) => got.extend_from_slice(bytes),
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(got, b"abcd");
+    }
 }

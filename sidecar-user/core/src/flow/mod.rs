@@ -146,7 +146,7 @@ impl Flows {
                     sink,
                 };
                 for segment in self.listening.take(ends) {
-                    flow.segment(&segment.as_segment(), &mut context);
+                    flow.segment(&segment.as_segment(ends.next[0]), &mut context);
                 }
             }
             Event::Data { id, segment } => {
