@@ -77,7 +77,8 @@ fn difference(name: &str, without: &Median, with: &Median, wanted: Option<f64>, 
     let added = of(&|without, with| with - without);
     let told = format!("{:+.2} {}", added.value, interval(&added));
     let goal = wanted.map_or(String::new(), |wanted| goal(added.value, wanted));
-    println!("{:<13}{:>9.2}{:>9.2}   {:<26}{goal}", name, without.value, with.value, told);
+    let line = format!("{:<13}{:>9.2}{:>9.2}   {:<26}{goal}", name, without.value, with.value, told);
+    println!("{}", line.trim_end());
 }
 
 fn interval(median: &Median) -> String {

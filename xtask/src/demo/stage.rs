@@ -38,7 +38,7 @@ impl Stage {
         println!("  metrics        http://127.0.0.1:{}/metrics   (usually {metrics})", self.sidecar.port);
         println!("  admin          http://127.0.0.1:{}           (usually {admin})", self.sidecar.admin_port);
         println!("  OTLP receiver  http://127.0.0.1:{} (gRPC)", self.receiver.port());
-        println!("Free ports were taken, so that the demo disturbs nothing. Sending requests …\n");
+        println!("The ports are ones that nobody else uses just now. Sending requests …\n");
     }
 }
 
