@@ -76,10 +76,11 @@ impl Scrape {
     }
 }
 
-/// A method as it is exposed: `_OTHER` where it is none of RFC 9110's or RFC 5789's.
+/// A method as it is exposed: `_OTHER` where it is none of RFC 9110's, nor PATCH (RFC 5789) or QUERY (RFC 10008).
 #[must_use]
 pub fn known_method(method: &str) -> &str {
-    const KNOWN: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+    const KNOWN: [&str; 10] =
+        ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"];
     if KNOWN.contains(&method) { method } else { "_OTHER" }
 }
 

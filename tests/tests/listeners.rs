@@ -185,7 +185,7 @@ fn start(cgroup: &Cgroup, wrapper: &[&str], dir: &Path, listen: &str, admin: &st
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .find(|line| line["message"] == "attached")?;
-        line["listening"].as_str()?.split(',').next()?.rsplit(':').next()?.parse().ok()
+        line["metrics"].as_str()?.rsplit(':').next()?.parse().ok()
     });
     (process, port)
 }
