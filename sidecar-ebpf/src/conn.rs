@@ -38,6 +38,12 @@ const LANE_SKIP: u32 = 4;
 /// Uncopied bytes that are reported together.
 const HOLD: u32 = 64 * 1024;
 
+/// A place in a turn is told up to here: sequence numbers compare only within 2³¹.
+const FARTHEST: u32 = 1 << 30;
+
+/// A packet of so little is copied whatever is left of its turn's budget: below what a full one carries anywhere.
+const SMALL: u32 = 1024;
+
 /// Bytes of one turn on a connection that nobody has judged, after which the reader is woken.
 const URGENT: u32 = 64 * 1024;
 
@@ -66,8 +72,9 @@ pub(crate) struct Lane {
     /// That counter (`rcv_nxt`, `snd_nxt`) at the last look.
     pub(crate) edge: u32,
     fin: u32,
-    /// Bytes to copy of each turn, and what is left of them in this one.
+    /// Bytes to copy of each turn, where this one began, and what is left of its bytes.
     budget: u32,
+    began: u32,
     pub(crate) left: u32,
     skip_until: u32,
     /// A run of bytes that were not copied and not reported yet.
@@ -103,7 +110,7 @@ pub(crate) struct Decision {
     pub(crate) copy: u32,
     /// Bytes before `from` that a verdict let pass unreported.
     pub(crate) skipped: u32,
-    /// Much comes on a connection that nobody has judged: do not wait for the reader's pace.
+    /// Much comes that a verdict may spare: do not wait for the reader's pace.
     pub(crate) is_urgent: bool,
 }
 
@@ -140,6 +147,7 @@ pub(crate) fn new(cookie: u64, role: u8, flags: u32, start: &Verdict) -> Conn {
         edge: 0,
         fin: 0,
         budget: start.budget[dir as usize],
+        began: 0,
         left: start.budget[dir as usize],
         skip_until: 0,
         held: 0,
@@ -182,6 +190,12 @@ impl Conn {
                 lane.edge = edge;
             }
         }
+    }
+
+    /// What an older connection sent again before we met it is not counted. (Of a new one the handshake's is.)
+    #[inline(always)]
+    pub(crate) fn join(&mut self, counters: Counters) {
+        self.meet(counters);
         self.retransmits = counters.retransmits;
     }
 
@@ -231,7 +245,7 @@ impl Conn {
             let lane = &mut self.lanes[dir];
             if lane.budget != verdict.budget[dir] {
                 lane.budget = verdict.budget[dir];
-                lane.left = lane.budget;
+                lane.began = lane.edge;
             }
             lane.skip_until = verdict.skip_until[dir];
             lane.flags &= !LANE_SKIP;
@@ -270,7 +284,8 @@ impl Conn {
         let is_unjudged = self.class == u32::from(CLASS_OPEN);
         let opaque = self.class > u32::from(CLASS_PARSED);
         let lane = &mut self.lanes[DIR];
-        if segment.flags & packet::SYN != 0 {
+        // A copy of it may come late.
+        if segment.flags & packet::SYN != 0 && lane.flags & LANE_MET == 0 {
             lane.flags |= LANE_MET;
             lane.edge = segment.seq;
         }
@@ -308,8 +323,7 @@ impl Conn {
             self.turn = DIR as u32 + 1;
             decision.held = self.lanes[1 - DIR].take_held();
             decision.held_dir = 1 - DIR as u8;
-            let lane = &mut self.lanes[DIR];
-            lane.left = lane.budget;
+            self.lanes[DIR].began = settled;
         }
         let lane = &mut self.lanes[DIR];
         decision.from = 0;
@@ -327,16 +341,17 @@ impl Conn {
                 decision.skipped = decision.from;
             }
             lane.flags &= !LANE_SKIP;
-            lane.left = lane.budget;
+            lane.began = segment.seq.wrapping_add(decision.from);
         }
         let rest = segment.len - min(decision.from, segment.len);
-        decision.copy = min(rest, lane.left);
-        if lane.left != u32::MAX {
-            let mark = lane.budget.saturating_sub(URGENT);
-            let before = lane.left;
-            lane.left -= decision.copy;
-            decision.is_urgent = is_unjudged && before > mark && lane.left <= mark;
-        }
+        // A message may begin without the other side having spoken: a request after one that was answered before its
+        // body came, which no verdict can be quick enough for. A small packet may be one, and costs little.
+        let floor = if rest <= SMALL { rest } else { 0 };
+        let gone = lane.gone(segment.seq.wrapping_add(decision.from));
+        let left = if lane.budget == u32::MAX { u32::MAX } else { lane.budget.saturating_sub(gone) };
+        decision.copy = max(min(rest, left), floor);
+        lane.left = left.saturating_sub(rest);
+        decision.is_urgent = is_unjudged && gone < URGENT && gone.wrapping_add(rest) >= URGENT;
         if decision.copy == 0 && rest != 0 && segment.flags & (packet::FIN | packet::RST) == 0 {
             // Not copied: hold it back until there is a good deal of it, or the sender paused.
             decision.from = u32::MAX;
@@ -350,6 +365,8 @@ impl Conn {
                 lane.held = segment.seq;
             }
             lane.held_len += rest;
+            // A long body passes unread: the sooner its end is known, the sooner it need not be reported at all.
+            decision.is_urgent |= lane.held_len >= HOLD;
             let due = lane.held_len >= HOLD || segment.flags & packet::PSH != 0;
             if due && decision.held.1 == 0 {
                 decision.held_dir = DIR as u8;
@@ -380,6 +397,20 @@ impl Lane {
         fresh
     }
 
+    /// How far into the turn `seq` is. By its place, not by what passed: packets may overtake the one with the head.
+    #[inline(always)]
+    fn gone(&mut self, seq: u32) -> u32 {
+        let gone = seq.wrapping_sub(self.began);
+        if gone as i32 <= 0 {
+            return 0;
+        }
+        if gone > FARTHEST {
+            // So that an endless turn does not come round.
+            self.began = self.began.wrapping_add(FARTHEST / 2);
+        }
+        gone
+    }
+
     /// The run that is held back, taken out.
     #[inline(always)]
     pub(crate) fn take_held(&mut self) -> (u32, u32) {
@@ -404,4 +435,9 @@ pub(crate) fn after(a: u32, b: u32) -> bool {
 #[inline(always)]
 fn min(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
+}
+
+#[inline(always)]
+fn max(a: u32, b: u32) -> u32 {
+    if a > b { a } else { b }
 }

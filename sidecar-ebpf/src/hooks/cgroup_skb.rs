@@ -165,7 +165,7 @@ fn join(ctx: &SkBuffContext, sk: *mut bpf_sock, state: u32) -> Option<*mut Conn>
     if tcp.is_null() {
         return None;
     }
-    fresh.meet(Counters::of(tcp, state));
+    fresh.join(Counters::of(tcp, state));
     let Some(conn) = CONN.get_or(sk, &mut fresh) else {
         count::add(slot::NO_STORAGE, 1);
         return None;
@@ -194,6 +194,9 @@ fn report<const DIR: usize>(
     if decision.announce && !announce(sk, conn, &head, counters) {
         return;
     }
+    if decision.is_urgent {
+        emit::hurry();
+    }
     if decision.held.1 != 0 {
         let mut held = head;
         held.dir = decision.held_dir;
@@ -203,9 +206,6 @@ fn report<const DIR: usize>(
     }
     if decision.from == u32::MAX {
         return;
-    }
-    if decision.is_urgent {
-        emit::hurry();
     }
     head.flags = flags(segment);
     head.seq = segment.seq.wrapping_add(decision.from);
