@@ -278,7 +278,7 @@ impl Flow {
             context.sink.judge_endpoint(endpoint, verdict);
         }
         let next = [self.lanes[0].next(), self.lanes[1].next()];
-        let verdict = context.endpoints.want(role, wants, next, self.told.budget);
+        let verdict = context.endpoints.want(&self.connection, role, wants, next, self.told.budget);
         let told = self.told.verdict;
         let skips_on = verdict.skips != 0
             && told.is_none_or(|told| (told.skips, told.skip_until) != (verdict.skips, verdict.skip_until));

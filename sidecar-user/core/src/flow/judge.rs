@@ -30,7 +30,7 @@ pub(super) enum Opaque {
     Unclassified,
 }
 
-/// Servers whose connections were seen to pipeline. The next ones start copied whole, until they have alternated.
+/// Servers whose connections were seen to pipeline. They are copied whole for good, from their first byte.
 ///
 /// That messages alternate is never learned of a server, only of a connection, once it has done so: a client that
 /// pipelines from its first packet is answered before anybody could tell the kernel to copy more than heads.
@@ -72,18 +72,20 @@ impl Endpoints {
     /// budgets that hold.
     pub(super) fn want(
         &self,
+        connection: &Connection,
         role: Role,
         wants: [Want; 2],
         next: [Option<u32>; 2],
         now: [u32; 2],
     ) -> Verdict {
+        let heads = if self.is_pipelined(connection) { BUDGET_ALL } else { self.head_bytes };
         let mut verdict = parsed(Some(role), [0; 2]);
         for side in [Side::Client, Side::Server] {
             let dir = role.dir(side);
             verdict.budget[dir.index()] = match wants[side.index()] {
                 Want::Undecided => now[dir.index()],
                 Want::Stream => BUDGET_ALL,
-                Want::Heads | Want::Skip(_) => self.head_bytes,
+                Want::Heads | Want::Skip(_) => heads,
             };
             if let (Want::Skip(n @ WORTH..), Some(next)) = (wants[side.index()], next[dir.index()]) {
                 verdict.skip_until[dir.index()] = next.wrapping_add(n.min(FARTHEST) as u32);
@@ -157,13 +159,14 @@ mod tests {
             joined: false,
         };
         let mut endpoints = Endpoints::new(4096);
-        let heads =
-            |endpoints: &Endpoints| endpoints.want(Role::Server, [Want::Heads; 2], [None; 2], [7; 2]).budget;
+        let heads = |endpoints: &Endpoints| {
+            endpoints.want(&connection, Role::Server, [Want::Heads; 2], [None; 2], [7; 2]).budget
+        };
         assert_eq!(heads(&endpoints), [4096; 2]);
         assert!(!endpoints.is_pipelined(&connection), "an alternating connection says nothing of the next");
         let (key, verdict) = endpoints.learn(&connection).expect("news");
         assert_eq!((key.port, verdict.budget), (80, [BUDGET_ALL; 2]));
         assert_eq!(endpoints.learn(&connection), None);
-        assert_eq!(heads(&endpoints), [4096; 2], "one that alternates there is like any other");
+        assert_eq!(heads(&endpoints), [BUDGET_ALL; 2]);
     }
 }
