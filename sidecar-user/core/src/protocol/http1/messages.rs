@@ -133,7 +133,7 @@ impl Http1 {
             return false;
         }
         self.queue.start(since, http, out);
-        self.is_pipelined |= self.queue.len() > 1;
+        self.overlaps |= self.queue.len() > 1;
         true
     }
 
@@ -188,7 +188,11 @@ impl Http1 {
         match side {
             Side::Client => self.queue.request_ended(Some(at)),
             Side::Server if std::mem::take(&mut self.is_orphan) => {}
-            Side::Server => self.queue.finish(Outcome::Complete, at, out),
+            Side::Server => {
+                // Answered before its body came: the next request may follow that body without a turn between them.
+                self.overlaps |= matches!(self.readers[Side::Client.index()].place, Place::Body(_));
+                self.queue.finish(Outcome::Complete, at, out);
+            }
         }
     }
 

@@ -25,8 +25,8 @@ pub(super) struct Http1 {
     pub(super) is_opaque: bool,
     /// Bytes went by unread at some time: what looks malformed may be a misunderstanding of ours.
     pub(super) is_doubtful: bool,
-    /// Two requests have been outstanding at once.
-    pub(super) is_pipelined: bool,
+    /// Messages did not alternate: two requests were open at once, or one was answered before it was all there.
+    pub(super) overlaps: bool,
     /// The server's current message answers no request that is known.
     pub(super) is_orphan: bool,
     /// The server's bytes went by unread while requests were outstanding: their responses may be in them.
@@ -47,7 +47,7 @@ impl Http1 {
             client_end: None,
             is_opaque: false,
             is_doubtful: is_joined,
-            is_pipelined: false,
+            overlaps: false,
             is_orphan: false,
             is_hidden: false,
         }

@@ -22,7 +22,7 @@ impl Http1 {
             Place::Body(Body::Length(left)) if *left > SKIP_FROM => Want::Skip(*left),
             Place::Body(Body::Chunked(chunked)) if chunked.passed > CHUNKED_MAX => Want::Heads,
             Place::LongHead(_) => Want::Stream,
-            _ if self.is_pipelined || reader.has_chunked => Want::Stream,
+            _ if self.overlaps || reader.has_chunked => Want::Stream,
             _ if !reader.has_read || !reader.held.is_empty() => Want::Undecided,
             _ => Want::Heads,
         }

@@ -41,6 +41,8 @@ fn wants() {
         &[c("PUT / HTTP/1.1|Content-Length: 20000||")],
         [Want::Skip(20_000), Want::Undecided],
     );
+    let early = [c("PUT / HTTP/1.1|Content-Length: 5||ab"), s(OK)];
+    seen("answered before its body", &early, [Want::Stream, Want::Stream]);
     seen("until the close", &[c(GET), s("HTTP/1.0 200 OK||")], [Want::Heads, Want::Heads]);
     seen("pipelined", &[c(GET), c(GET)], [Want::Stream, Want::Stream]);
     seen("pipelined once", &[c(GET), c(GET), s(OK), s(OK), c(GET)], [Want::Stream, Want::Stream]);
