@@ -17,8 +17,8 @@ fn mixed(load: &mut Load, nginx: &Nginx) {
     let url = |path: &str| nginx.url(path);
     load.h2load(("GET", 200), 6_200, "-c 10", 0, &url("100.bin"));
     load.h2load(("GET", 200), 4_000, "-c 8 -m 16", 0, &url("1000.bin"));
-    load.h2load(("GET", 200), 1_200, "-c 4 -m 16", 0, &url("10000.bin"));
-    in_bursts(load, (("GET", 200), 14), &url("60000.bin"));
+    in_bursts(load, ("GET", 200), (100, 12), &url("10000.bin"));
+    in_bursts(load, ("GET", 200), (16, 28), &url("60000.bin"));
     load.h2load(("GET", 200), 500, "-c 4", 0, &url("60000.bin"));
     load.h2load(("GET", 200), 6, "-c 2", 0, &url("5000000.bin"));
     load.h2load(("GET", 404), 600, "-c 4 -m 16", 0, &url("nowhere"));
@@ -61,11 +61,11 @@ fn mixed(load: &mut Load, nginx: &Nginx) {
     assert!(load.total() >= 20_000, "{} requests", load.total());
 }
 
-/// `n` times 2 MB in pipelined responses: what fits into the ring, as nothing promises that its reader gets the CPU when
-/// both cores copy 1 GB a second (`loss_of_records` is about that).
-fn in_bursts(load: &mut Load, (kind, n): ((&str, u16), usize), url: &str) {
-    for _ in 0..n {
-        load.h2load(kind, 32, "-c 2 -m 16", 0, url);
+/// `times` over, `n` pipelined responses of together about 1 MB: what fits into the ring also where both ends are seen, as
+/// nothing promises that its reader gets the CPU while both cores copy 1 GB a second (`loss_of_records` is about that).
+fn in_bursts(load: &mut Load, kind: (&str, u16), (n, times): (u64, usize), url: &str) {
+    for _ in 0..times {
+        load.h2load(kind, n, "-c 1 -m 16", 0, url);
     }
 }
 
@@ -241,7 +241,7 @@ fn node_by_its_own_log() {
     let url = |path: &str| format!("http://127.0.0.1:{port}/{path}");
     load.h2load(("GET", 200), 2_000, "-c 8", 0, &url("200/100/1"));
     load.h2load(("GET", 200), 1_000, "-c 4 -m 16", 0, &url("200/1000/3"));
-    in_bursts(&mut load, (("GET", 404), 6), &url("404/20000/3"));
+    in_bursts(&mut load, ("GET", 404), (16, 12), &url("404/20000/3"));
     load.h2load(("POST", 201), 300, "-c 4 -m 16", 10_000, &url("201/10/1"));
     load.ab(("GET", 200), 300, "-c 4", &url("200/1000/2"));
     load.hey("PUT", 300, "-c 4 -d abc", &url("500/0/0"));
