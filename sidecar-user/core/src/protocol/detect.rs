@@ -5,16 +5,21 @@ use crate::model::{Dir, Role};
 
 /// Bytes of each direction that are kept while the answer is open: HTTP's longest request line and some.
 const KEPT: usize = 9 * 1024;
-/// How often a connection that was met in the middle is asked anew.
+/// Turns after which a connection that was met in the middle is not asked about anew,
 const ATTEMPTS: u32 = 64;
+/// where so many pieces of one turn count as another: as a rule they are one message's rest, and the kernel copies 4 MiB
+/// of it, which may be 3000 packets.
+const PIECES: u32 = 256;
 
 /// The detection of one connection's protocol.
 #[derive(Debug)]
 pub struct Detector {
     table: &'static [&'static Protocol],
     role: Option<Role>,
-    /// Times that a No is taken for one about these bytes only.
+    /// Pieces of which a No is taken for one about these bytes only; the first of a turn costs as much as [`PIECES`].
     attempts: u32,
+    /// Whose bytes were last refused.
+    refused: Option<Dir>,
     /// First bytes, by [`Dir::index`].
     kept: [Vec<u8>; 2],
 }
@@ -40,7 +45,7 @@ impl Detector {
     /// A detector for a connection of which nothing was seen. Where the role is not known, the bytes may show it.
     ///
     /// A connection met in the middle may begin in the middle of anything, so that the table's No is not final: the
-    /// bytes it was given for are dropped, and the next are asked about, a bounded number of times.
+    /// bytes it was given for are dropped, and the next are asked about, for a bounded number of turns.
     #[must_use]
     pub fn new(role: Option<Role>, birth: Birth) -> Self {
         Detector::with_table(super::ALL, role, birth)
@@ -51,9 +56,9 @@ impl Detector {
     pub fn with_table(table: &'static [&'static Protocol], role: Option<Role>, birth: Birth) -> Self {
         let attempts = match birth {
             Birth::Seen => 1,
-            Birth::Joined => ATTEMPTS,
+            Birth::Joined => ATTEMPTS * PIECES,
         };
-        Detector { table, role, attempts, kept: Default::default() }
+        Detector { table, role, attempts, refused: None, kept: Default::default() }
     }
 
     /// The next bytes in `dir`.
@@ -79,7 +84,8 @@ impl Detector {
             }
             Answer::None => {
                 self.kept = Default::default();
-                self.attempts -= u32::from(self.attempts > 0);
+                let is_turn = self.refused.replace(dir) != Some(dir);
+                self.attempts = self.attempts.saturating_sub(if is_turn { PIECES } else { 1 });
                 if self.attempts == 0 { Detection::Unknown } else { Detection::Pending }
             }
         }
@@ -217,9 +223,18 @@ mod tests {
 
     #[test]
     fn an_endless_puzzle_is_given_up() {
-        let mut detector = Detector::new(None, Birth::Joined);
-        let pushes: Vec<(Dir, &[u8])> = (0..ATTEMPTS).map(|_| (Ingress, &b"\x01\x02"[..])).collect();
-        assert_eq!(ask(&mut detector, &pushes), "unknown");
+        let both = |n: u32| if n % 2 == 0 { Ingress } else { Egress };
+        let turns: Vec<(Dir, &[u8])> = (0..ATTEMPTS).map(|n| (both(n), &b"\x01\x02"[..])).collect();
+        assert_eq!(ask(&mut Detector::new(None, Birth::Joined), &turns), "unknown");
+        let one_turn = vec![(Ingress, &b"\x01\x02"[..]); (ATTEMPTS * PIECES) as usize];
+        assert_eq!(ask(&mut Detector::new(None, Birth::Joined), &one_turn), "unknown");
+    }
+
+    #[test]
+    fn a_long_rest_is_no_puzzle() {
+        let mut pushes = vec![(Egress, &b"\x01\x02"[..]); 3000];
+        pushes.push((Ingress, b"GET / HTTP/1.1\r\n"));
+        assert_eq!(ask(&mut Detector::new(Some(Role::Server), Birth::Joined), &pushes), "http Server");
     }
 
     /// Yes from the third byte on.
