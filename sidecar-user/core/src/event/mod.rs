@@ -45,6 +45,8 @@ pub enum Event<'a> {
         at: Ktime,
         /// RST was seen or sent.
         reset: bool,
+        /// Payload that passed the socket, ingress and egress.
+        bytes: [u64; 2],
         /// Smoothed round-trip time at the end, µs.
         srtt_us: u32,
     },
@@ -143,7 +145,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
         record::KIND_CLOSE => {
             let (close, _) = Close::read_from_prefix(rest).map_err(|_| short())?;
             let reset = head.flags & record::FLAG_RST != 0;
-            Ok(Event::Closed { id, at, reset, srtt_us: close.srtt_us })
+            let bytes = [close.in_bytes, close.out_bytes];
+            Ok(Event::Closed { id, at, reset, bytes, srtt_us: close.srtt_us })
         }
         record::KIND_FAILED => {
             let (peers, _) = Peers::read_from_prefix(rest).map_err(|_| short())?;

@@ -107,11 +107,22 @@ impl Flow {
         self.settle(context);
     }
 
-    /// Ends it.
-    pub(super) fn close<S: Sink>(&mut self, at: Ktime, how: Close, context: &mut Context<'_, S>) {
+    /// Ends it. `bytes` is what passed each way in its life, where that is known: of what no record told was lost.
+    pub(super) fn close<S: Sink>(
+        &mut self,
+        at: Ktime,
+        how: Close,
+        bytes: Option<[u64; 2]>,
+        context: &mut Context<'_, S>,
+    ) {
+        let is_whole = !self.connection.joined && matches!(self.stage, Stage::Parsing { .. });
         for dir in [Dir::Ingress, Dir::Egress] {
             let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
             lane.finish(at, &mut |at, run| self.run(dir, at, run, context));
+            let told = self.bytes[dir.index()];
+            let untold =
+                bytes.filter(|_| is_whole).map_or(0, |bytes| bytes[dir.index()].saturating_sub(told));
+            lane.miss(untold, at, &mut |at, run| self.run(dir, at, run, context));
         }
         if let Stage::Parsing { parser, .. } = &mut self.stage {
             parser.close(at, how, &mut self.signals);

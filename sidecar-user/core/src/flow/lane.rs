@@ -11,6 +11,8 @@ use crate::{
 
 /// Bytes that wait for a hole to be filled, per direction.
 const PENDING_BYTES: usize = 256 * 1024;
+/// The longest hole that sequence numbers tell.
+const FARTHEST: u32 = 1 << 30;
 /// Segments that wait, per direction.
 const PENDING_SEGMENTS: usize = 256;
 
@@ -122,6 +124,13 @@ impl Lane {
             self.drain(each);
         }
         self.end_if_due(at, each);
+    }
+
+    /// After the end: `n` more bytes passed, and no record told of them.
+    pub(super) fn miss(&mut self, n: u64, at: Ktime, each: &mut dyn FnMut(Ktime, Run<'_>)) {
+        let (Some(next), Ok(n @ 1..=FARTHEST)) = (self.next, u32::try_from(n)) else { return };
+        let end = next.wrapping_add(n);
+        self.pass_hole(next, end, end, at, each);
     }
 
     /// Steps over the part of a hole between `next` and `start` that will not be filled.
@@ -286,6 +295,17 @@ mod tests {
         check("fin before data", Ingress, 10, &[(12, "cd|", 0, 10), (10, "ab", 0, 10)], "abcd<end>");
         check("fin alone", Ingress, 10, &[(10, "|", 0, 10)], "<end>");
         check("partly settled", Ingress, 10, &[(14, "ef", 0, 12), (12, "cd", 0, 12)], "<gap 2>cdef");
+    }
+
+    #[test]
+    fn what_no_record_told_of_is_a_gap_unless_a_verdict_asked_for_it() {
+        let mut lane = Lane::new(Dir::Egress);
+        lane.begin(100);
+        let mut got = Vec::new();
+        lane.set_skip_mark(Some(150));
+        lane.miss(0, Ktime(1), &mut |_, run| got.push(format!("{run:?}")));
+        lane.miss(80, Ktime(1), &mut |_, run| got.push(format!("{run:?}")));
+        assert_eq!(got, ["Skipped(50)", "Gap(30)"]);
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Flows {
                 flow.segment(segment, &mut context);
                 // Of a connection met in the middle nobody reports the end.
                 if let Some(how) = flow.is_over() {
-                    flow.close(segment.at, how, &mut context);
+                    flow.close(segment.at, how, None, &mut context);
                     self.flows.remove(id);
                 }
             }
@@ -172,9 +172,9 @@ impl Flows {
                 self.tally.copied += segment.bytes.len() as u64;
                 self.listening.keep(ends, segment, &mut self.tally);
             }
-            Event::Closed { id, at, reset, .. } => {
+            Event::Closed { id, at, reset, bytes, .. } => {
                 let how = if *reset { Close::Reset } else { Close::Closed };
-                self.remove(*id, *at, how, sink);
+                self.remove(*id, *at, how, Some(*bytes), sink);
             }
             Event::Failed { .. } => {}
         }
@@ -195,7 +195,7 @@ impl Flows {
             .collect();
         for id in idle {
             self.tally.idled_out += 1;
-            self.remove(id, now, Close::Forgotten, sink);
+            self.remove(id, now, Close::Forgotten, None, sink);
         }
     }
 
@@ -203,7 +203,7 @@ impl Flows {
     pub fn finish(&mut self, now: Ktime, sink: &mut impl Sink) {
         let ids: Vec<_> = self.flows.keys().copied().collect();
         for id in ids {
-            self.remove(id, now, Close::Forgotten, sink);
+            self.remove(id, now, Close::Forgotten, None, sink);
         }
     }
 
@@ -231,7 +231,14 @@ impl Flows {
         self.flows.values().take(limit).map(Flow::line).collect()
     }
 
-    fn remove(&mut self, id: ConnectionId, at: Ktime, how: Close, sink: &mut impl Sink) {
+    fn remove(
+        &mut self,
+        id: ConnectionId,
+        at: Ktime,
+        how: Close,
+        bytes: Option<[u64; 2]>,
+        sink: &mut impl Sink,
+    ) {
         if let Some(mut flow) = self.flows.remove(&id) {
             let mut context = Context {
                 options: &self.options,
@@ -239,7 +246,7 @@ impl Flows {
                 tally: &mut self.tally,
                 sink,
             };
-            flow.close(at, how, &mut context);
+            flow.close(at, how, bytes, &mut context);
         }
     }
 }

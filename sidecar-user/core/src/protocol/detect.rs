@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_endless_puzzle_is_given_up() {
-        let both = |n: u32| if n % 2 == 0 { Ingress } else { Egress };
+        let both = |n: u32| if n.is_multiple_of(2) { Ingress } else { Egress };
         let turns: Vec<(Dir, &[u8])> = (0..ATTEMPTS).map(|n| (both(n), &b"\x01\x02"[..])).collect();
         assert_eq!(ask(&mut Detector::new(None, Birth::Joined), &turns), "unknown");
         let one_turn = vec![(Ingress, &b"\x01\x02"[..]); (ATTEMPTS * PIECES) as usize];
