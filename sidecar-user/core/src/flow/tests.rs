@@ -64,6 +64,7 @@ struct Play {
     flows: Flows,
     told: Told,
     next: [u32; 2],
+    begun: [u32; 2],
     clock: u64,
 }
 
@@ -73,7 +74,13 @@ impl Play {
     fn new() -> Play {
         let options =
             Options { connections: 4, turn_bytes: TURN, head_bytes: HEAD, limits: Limits::default() };
-        Play { flows: Flows::new(options), told: Told::default(), next: [1000, 5000], clock: 0 }
+        Play {
+            flows: Flows::new(options),
+            told: Told::default(),
+            next: [1000, 5000],
+            begun: [1000, 5000],
+            clock: 0,
+        }
     }
 
     fn ends(&self) -> Ends {
@@ -88,6 +95,7 @@ impl Play {
     }
 
     fn open(&mut self, role: Option<Role>, joined: bool) -> &mut Self {
+        self.begun = self.next;
         let event = Event::Open { id: ID, at: Ktime(self.clock), role, joined, ends: self.ends() };
         self.flows.apply(&event, &mut self.told);
         self
@@ -108,7 +116,8 @@ impl Play {
     }
 
     fn close(&mut self) -> &mut Self {
-        let event = Event::Closed { id: ID, at: Ktime(self.clock), reset: false, srtt_us: 0 };
+        let bytes = [u64::from(self.next[0] - self.begun[0]), u64::from(self.next[1] - self.begun[1])];
+        let event = Event::Closed { id: ID, at: Ktime(self.clock), reset: false, bytes, srtt_us: 0 };
         self.flows.apply(&event, &mut self.told);
         self
     }
