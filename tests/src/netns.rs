@@ -65,11 +65,12 @@ impl Netns {
         fd
     }
 
-    /// A counter of `/proc/net/snmp`: `("Tcp", "RetransSegs")`.
+    /// A counter of `/proc/net/snmp` or `netstat`: `("Tcp", "RetransSegs")`, `("TcpExt", "TCPSynRetrans")`.
     #[must_use]
     pub fn snmp(&self, group: &str, name: &str) -> u64 {
+        let file = |name| std::fs::read_to_string(name).expect("the counters");
         let text =
-            self.within(|| std::fs::read_to_string("/proc/thread-self/net/snmp").expect("the counters"));
+            self.within(|| file("/proc/thread-self/net/snmp") + &file("/proc/thread-self/net/netstat"));
         let mut lines = text.lines().filter_map(|line| line.strip_prefix(group)?.strip_prefix(": "));
         let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
         let found = names.split(' ').zip(values.split(' ')).find(|(key, _)| *key == name);

@@ -57,7 +57,12 @@ fn mixed(load: &mut Load, nginx: &Nginx) {
         ("HEAD", "", url("nowhere")),
     ];
     load.curl(&requests, 25);
-    load.curl(&[("PUT", &upload, url("made")), ("GET", "", url("5000000.bin"))], 3);
+    load.curl(&[("GET", "", url("5000000.bin"))], 3);
+    // nginx answers before the body comes. What a client sends next may then begin in the body's last packet, in the
+    // middle of what is not copied, and only a verdict that came in time would show it: one connection each.
+    for _ in 0..3 {
+        load.curl(&[("PUT", &upload, url("made"))], 1);
+    }
     assert!(load.total() >= 20_000, "{} requests", load.total());
 }
 
@@ -248,12 +253,12 @@ fn node_by_its_own_log() {
     let upload = format!("data-binary = \"@{}\"", load.body(5_000_000));
     let requests = [
         ("HEAD", "", url("200/1000/2")),
-        ("GET", "", url("200/60000/16")),
+        ("GET", "", url("200/10000/16")),
         ("PURGE", "", url("410/10/1")),
-        ("POST", &upload, url("201/0/0")),
         ("GET", "", url("304/0/0")),
     ];
     load.curl(&requests, 10);
+    load.curl(&[("POST", &upload, url("201/0/0"))], 3);
     let scrape = sidecar.scrape_at_rest();
     let mut answered = BTreeMap::new();
     for line in process::read(&log).lines() {
