@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     export::{ExportStats, otlp::SpanSender},
-    kernel::{Counts, Ring, Verdicts, Waker, clock},
+    kernel::{Counts, Ring, Verdicts, Waker, clock, slice},
 };
 
 /// Records taken in one go before commands get their turn.
@@ -152,6 +152,9 @@ impl Parts {
 
 impl Pipeline {
     fn run(mut self, inbox: &Receiver<Command>) {
+        if let Err(error) = slice::shorten() {
+            debug!(%error, "the scheduler keeps its usual turns");
+        }
         loop {
             let n = self.drain();
             let now = clock::now();

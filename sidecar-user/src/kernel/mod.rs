@@ -6,6 +6,7 @@ mod load;
 mod maps;
 mod programs;
 mod ring;
+pub(crate) mod slice;
 
 pub(crate) use caps::{Later, drop_effective, missing, raised};
 pub(crate) use load::{Attached, Error, Kernel, Options, Refusal};
