@@ -54,7 +54,7 @@ pub(crate) struct Conn {
     pub(crate) flags: u32,
     pub(crate) cookie: u64,
     pub(crate) role: u32,
-    class: u32,
+    pub(crate) class: u32,
     /// Direction of the last payload, plus one; 0: none yet.
     turn: u32,
     /// `Control::generation` at the last look at `VERDICTS`.

@@ -96,6 +96,9 @@ fn start(args: Run) -> anyhow::Result<u8> {
         Err(error) => return Ok(usage(&error)),
     };
     let Some(target) = args.target.filter(|_| !args.print_config) else {
+        for notice in &resolved.notices {
+            eprintln!("{notice}");
+        }
         print!("{}", resolved.print());
         return Ok(0);
     };
@@ -124,6 +127,11 @@ fn start(args: Run) -> anyhow::Result<u8> {
     };
     // After attaching, so that these sockets, should they share the application's cgroup, are known as ours.
     let listeners = Listeners::open(config);
+    if args.strict && listeners.public.is_none() {
+        error!("the metrics cannot be served, and --strict was given");
+        cgroup.remove();
+        return Ok(EXIT_UNOBSERVED);
+    }
     let child = match &target {
         Target::Command(command) => {
             let procs = cgroup.procs().context("open cgroup.procs")?;

@@ -125,8 +125,12 @@ pub struct Close {
     pub retransmits: u32,
     /// Smoothed round-trip time, µs.
     pub srtt_us: u32,
+    /// The class (`CLASS_…` of `abi::verdict`) under which `TRAFFIC` has its bytes: a verdict may have come too late.
+    pub class: u32,
+    /// Explicit padding.
+    pub pad: u32,
 }
 
 const _: () = assert!(size_of::<Head>() == 40);
 const _: () = assert!(size_of::<Peers>() == 64);
-const _: () = assert!(size_of::<Close>() == 24);
+const _: () = assert!(size_of::<Close>() == 32);

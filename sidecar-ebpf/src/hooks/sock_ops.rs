@@ -179,7 +179,8 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
     // SAFETY: the context's fields may be read.
     let srtt_us = unsafe { (*ctx.ops).srtt_us } >> 3;
     let [in_bytes, out_bytes] = totals;
-    emit::close(&head, &Close { in_bytes, out_bytes, retransmits: counters.retransmits, srtt_us });
+    let (retransmits, class) = (counters.retransmits, u32::from(seen.class));
+    emit::close(&head, &Close { in_bytes, out_bytes, retransmits, srtt_us, class, pad: 0 });
     Some(())
 }
 

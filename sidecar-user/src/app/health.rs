@@ -30,6 +30,7 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
         explained: tally.explained,
         before_join: tally.oddities.before_join,
         lost: tally.lost,
+        late: tally.late,
         records: tally.records,
         copied: tally.copied,
     };

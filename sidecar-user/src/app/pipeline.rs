@@ -178,7 +178,8 @@ impl Pipeline {
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {}
             }
-            self.flows.sweep(now, &mut self.out);
+            let n_closed = || self.counts.n_closed();
+            self.flows.sweep(now, n_closed, &mut self.out);
             if n < BATCH
                 && let Err(error) = self.ring.wait()
             {

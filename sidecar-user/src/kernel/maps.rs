@@ -7,7 +7,7 @@ use aya::{
 use sidecar_core::{model::ConnectionId, signal::kernel::Counted};
 use sidecar_ebpf::abi::{
     control::Control,
-    count,
+    count, record,
     verdict::{Endpoint, Verdict},
 };
 
@@ -101,12 +101,19 @@ impl Counts {
         })
     }
 
+    /// Connections closed, of any role.
+    pub(crate) fn n_closed(&self) -> u64 {
+        (count::CLOSED..count::CLOSED + record::ROLES).map(|slot| self.slot(slot)).sum()
+    }
+
+    fn slot(&self, slot: u32) -> u64 {
+        let cpus = self.counts.get(&slot, 0);
+        cpus.map_or(0, |cpus| cpus.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n)))
+    }
+
     /// Everything, summed over the CPUs. An entry that cannot be read is 0.
     pub(crate) fn read(&self) -> Counted {
-        let slot = |slot: usize| {
-            let cpus = self.counts.get(&(slot as u32), 0);
-            cpus.map_or(0, |cpus| cpus.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n)))
-        };
+        let slot = |slot: usize| self.slot(slot as u32);
         let entry = |entry: usize| {
             let mut sum = count::Traffic::default();
             for Abi(cpu) in self.traffic.get(&(entry as u32), 0).iter().flat_map(|cpus| cpus.iter()) {

@@ -121,7 +121,12 @@ pub struct Capture {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { ring_bytes: RingBytes::DEFAULT, connections: 65_536, turn_bytes: 4_194_304, head_bytes: 4096 }
+        Self {
+            ring_bytes: RingBytes::DEFAULT,
+            connections: 65_536,
+            turn_bytes: 4_194_304,
+            head_bytes: 16_384,
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use sidecar_ebpf::abi::record::{self, Close, Head, Peers};
+use sidecar_ebpf::abi::{
+    record::{self, Close, Head, Peers},
+    verdict::CLASS_OPEN,
+};
 use zerocopy::FromBytes;
 
 use crate::model::{ConnectionId, Dir, Ktime, Role};
@@ -47,6 +50,8 @@ pub enum Event<'a> {
         reset: bool,
         /// Payload that passed the socket, ingress and egress.
         bytes: [u64; 2],
+        /// The kernel counted them under `CLASS_OPEN`: no verdict had reached it.
+        is_unjudged: bool,
         /// Smoothed round-trip time at the end, µs.
         srtt_us: u32,
     },
@@ -146,7 +151,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
             let (close, _) = Close::read_from_prefix(rest).map_err(|_| short())?;
             let reset = head.flags & record::FLAG_RST != 0;
             let bytes = [close.in_bytes, close.out_bytes];
-            Ok(Event::Closed { id, at, reset, bytes, srtt_us: close.srtt_us })
+            let is_unjudged = close.class == u32::from(CLASS_OPEN);
+            Ok(Event::Closed { id, at, reset, bytes, is_unjudged, srtt_us: close.srtt_us })
         }
         record::KIND_FAILED => {
             let (peers, _) = Peers::read_from_prefix(rest).map_err(|_| short())?;

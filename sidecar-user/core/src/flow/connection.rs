@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::Segment,
-    model::{Connection, Dir, Ktime, Role},
+    model::{Connection, ConnectionId, Dir, Ktime, Role},
     protocol::{Birth, Close, Detection, Detector, Next, Parser, Protocol, Signal, Step, Then, Want},
 };
 
@@ -148,6 +148,19 @@ impl Flow {
     /// Nobody would report its end.
     pub(super) fn is_unreported(&self) -> bool {
         self.connection.joined
+    }
+
+    /// Its socket.
+    pub(super) fn id(&self) -> ConnectionId {
+        self.connection.id
+    }
+
+    /// Why it is not read, if so.
+    pub(super) fn opaque(&self) -> Option<Opaque> {
+        match self.stage {
+            Stage::Opaque(why) => Some(why),
+            _ => None,
+        }
     }
 
     /// When something last passed.

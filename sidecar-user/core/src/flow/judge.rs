@@ -85,7 +85,10 @@ impl Endpoints {
             verdict.budget[dir.index()] = match wants[side.index()] {
                 Want::Undecided => now[dir.index()],
                 Want::Stream => BUDGET_ALL,
-                Want::Heads | Want::Skip(_) => heads,
+                // Inside a body nothing shows how the next message comes.
+                Want::Skip(_) if wants.contains(&Want::Stream) => BUDGET_ALL,
+                Want::Skip(_) => now[dir.index()],
+                Want::Heads => heads,
             };
             if let (Want::Skip(n @ WORTH..), Some(next)) = (wants[side.index()], next[dir.index()]) {
                 verdict.skip_until[dir.index()] = next.wrapping_add(n.min(FARTHEST) as u32);

@@ -67,6 +67,10 @@ pub struct Tally {
     pub reorder_full: u64,
     /// Data on listening sockets that found no room to wait for its connection, or waited in vain.
     pub listen_lost: u64,
+    /// Reports of a connection's end that arrived.
+    pub closes: u64,
+    /// Bytes of connections that were over before the kernel could be told their class: encrypted, unclassified.
+    pub late: [u64; 2],
     /// Connections forgotten without having seen their end.
     pub idled_out: u64,
     /// Connections by what they turned out to speak: parsed, encrypted, unclassified.
@@ -84,6 +88,8 @@ pub struct Flows {
     tally: Tally,
     table: &'static [&'static Protocol],
     swept: Ktime,
+    /// Connections that were taken to be over because the report of some end was lost.
+    n_written_off: u64,
 }
 
 /// A line of `/connections`.
@@ -101,6 +107,8 @@ pub struct Line {
 
 /// Without any packet for so long a connection whose end nobody would report is forgotten, ns.
 const IDLE_NS: u64 = 15 * 60 * 1_000_000_000;
+/// Without any packet for so long a connection may be one of those whose end was reported in vain, ns.
+const QUIET_NS: u64 = 60 * 1_000_000_000;
 /// Between two looks for idle connections, ns.
 const SWEEP_NS: u64 = 5 * 1_000_000_000;
 
@@ -116,6 +124,7 @@ impl Flows {
             tally: Tally::default(),
             table: protocol::ALL,
             swept: Ktime::default(),
+            n_written_off: 0,
         }
     }
 
@@ -172,7 +181,11 @@ impl Flows {
                 self.tally.copied += segment.bytes.len() as u64;
                 self.listening.keep(ends, segment, &mut self.tally);
             }
-            Event::Closed { id, at, reset, bytes, .. } => {
+            Event::Closed { id, at, reset, bytes, is_unjudged, .. } => {
+                self.tally.closes += 1;
+                if *is_unjudged && let Some(why) = self.flows.get(id).and_then(Flow::opaque) {
+                    self.tally.late[why as usize] += bytes[0] + bytes[1];
+                }
                 let how = if *reset { Close::Reset } else { Close::Closed };
                 self.remove(*id, *at, how, Some(*bytes), sink);
             }
@@ -181,19 +194,28 @@ impl Flows {
     }
 
     /// Housekeeping, now and then: forgets what waited or idled too long.
-    pub fn sweep(&mut self, now: Ktime, sink: &mut impl Sink) {
+    ///
+    /// `n_closed` is how many ends the kernel has counted. If fewer were reported here, some reports were lost, and as many
+    /// of the connections that have idled longest are taken to be over.
+    pub fn sweep(&mut self, now: Ktime, n_closed: impl FnOnce() -> u64, sink: &mut impl Sink) {
         if now.0.saturating_sub(self.swept.0) < SWEEP_NS {
             return;
         }
         self.swept = now;
         self.listening.sweep(now, &mut self.tally);
-        let idle: Vec<_> = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| flow.is_unreported() && now.0.saturating_sub(flow.last().0) > IDLE_NS)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in idle {
+        let idle = |flow: &Flow| now.0.saturating_sub(flow.last().0);
+        let is_idle = |flow: &&Flow| flow.is_unreported() && idle(flow) > IDLE_NS;
+        let mut forgotten: Vec<_> = self.flows.values().filter(is_idle).map(Flow::id).collect();
+        let n_lost = n_closed().saturating_sub(self.tally.closes + self.n_written_off);
+        if n_lost > 0 {
+            let is_quiet = |flow: &&Flow| !flow.is_unreported() && idle(flow) > QUIET_NS;
+            let mut quiet: Vec<_> = self.flows.values().filter(is_quiet).collect();
+            quiet.sort_by_key(|flow| flow.last());
+            quiet.truncate(usize::try_from(n_lost).unwrap_or(usize::MAX));
+            self.n_written_off += quiet.len() as u64;
+            forgotten.extend(quiet.into_iter().map(Flow::id));
+        }
+        for id in forgotten {
             self.tally.idled_out += 1;
             self.remove(id, now, Close::Forgotten, None, sink);
         }

@@ -117,7 +117,14 @@ impl Play {
 
     fn close(&mut self) -> &mut Self {
         let bytes = [u64::from(self.next[0] - self.begun[0]), u64::from(self.next[1] - self.begun[1])];
-        let event = Event::Closed { id: ID, at: Ktime(self.clock), reset: false, bytes, srtt_us: 0 };
+        let event = Event::Closed {
+            id: ID,
+            at: Ktime(self.clock),
+            reset: false,
+            bytes,
+            is_unjudged: true,
+            srtt_us: 0,
+        };
         self.flows.apply(&event, &mut self.told);
         self
     }
@@ -168,7 +175,7 @@ fn data_on_the_listening_socket_waits_for_its_connection() {
 
     // Nobody comes for it.
     play.flows.apply(&Event::Listen { ends, segment: early }, &mut play.told);
-    play.flows.sweep(Ktime(60_000_000_000), &mut play.told);
+    play.flows.sweep(Ktime(60_000_000_000), || 1, &mut play.told);
     assert_eq!(play.flows.tally().listen_lost, 1);
 }
 
@@ -257,7 +264,25 @@ fn a_joined_connection_ends_by_its_bytes_or_by_idling() {
     assert!(play.flows.is_empty());
 
     play.open(None, true).data(Dir::Ingress, GET);
-    play.flows.sweep(Ktime(3600 * 1_000_000_000), &mut play.told);
+    play.flows.sweep(Ktime(3600 * 1_000_000_000), || 0, &mut play.told);
     assert!(play.flows.is_empty());
     assert_eq!((play.flows.tally().idled_out, play.told.exchanges.len()), (1, 2));
+}
+
+#[test]
+fn the_class_of_what_was_too_short_is_counted_here() {
+    let mut play = Play::new();
+    play.open(Some(Role::Client), false).data(Dir::Egress, &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]).close();
+    assert_eq!(play.flows.tally().late, [10, 0]);
+}
+
+#[test]
+fn a_lost_report_of_an_end_does_not_keep_a_connection() {
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    let hour = 3_600_000_000_000;
+    play.flows.sweep(Ktime(hour), || 0, &mut play.told);
+    assert_eq!(play.flows.len(), 1, "it may idle as long as it likes");
+    play.flows.sweep(Ktime(2 * hour), || 1, &mut play.told);
+    assert!(play.flows.is_empty(), "one end more was counted than reported");
 }

@@ -86,7 +86,7 @@ pub static TCP_CLOSED: MetricDef = def(
     "sidecar.tcp.connection.closed",
     Kind::Counter,
     "{connection}",
-    "TCP connections of the application that were closed, whichever way.",
+    "TCP connections of the application that were closed, whichever way; those that were joined are not among them.",
     &[key::TCP_ROLE],
 );
 /// Attempts that never reached `ESTABLISHED`. `error.type`: connection_refused, timeout, cancelled, host_unreachable.

@@ -22,6 +22,8 @@ pub struct Understood {
     pub before_join: u64,
     /// Bytes that a parser wanted and that never arrived.
     pub lost: u64,
+    /// Bytes of connections that were over before the kernel knew their class: encrypted, unclassified.
+    pub late: [u64; 2],
     /// Records that arrived.
     pub records: u64,
     /// Payload bytes in them.
@@ -78,8 +80,8 @@ pub fn bytes(counted: &Counted, understood: Understood) -> Bytes {
     let of_class = |class: u8| sum(counted, |_, c| c == class, both);
     Bytes {
         seen: sum(counted, |_, _| true, both),
-        encrypted: of_class(verdict::CLASS_ENCRYPTED),
-        unclassified: of_class(verdict::CLASS_UNCLASSIFIED),
+        encrypted: of_class(verdict::CLASS_ENCRYPTED) + understood.late[0],
+        unclassified: of_class(verdict::CLASS_UNCLASSIFIED) + understood.late[1],
         before_join: understood.before_join,
         explained: understood.explained,
         lost: understood.lost,
@@ -150,7 +152,7 @@ mod tests {
         record(
             &mut store,
             &counted,
-            Understood { explained: 7, before_join: 3, lost: 2, records: 8, copied: 9 },
+            Understood { explained: 7, before_join: 3, lost: 2, late: [0, 0], records: 8, copied: 9 },
         );
 
         let of_client = |of: fn(&count::Traffic) -> u64| {
