@@ -66,10 +66,12 @@ fn short_tls_connections_are_encrypted_and_not_missed() {
     let server =
         ["openssl", "s_server", "-www", "-quiet", "-accept", &accept, "-key", &key, "-cert", &certificate];
     let sidecar = Sidecar::run(dir.path(), &[], &server);
-    eventually("openssl to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
     let url = format!("https://127.0.0.1:{port}/");
+    let mut get =
+        || process::output(Command::new("curl").args(["-sk", "-o", "/dev/null", &url])).status.success();
+    eventually("openssl to answer", || get().then_some(()));
     for _ in 0..5 {
-        process::run(Command::new("curl").args(["-sk", "-o", "/dev/null", &url]));
+        assert!(get());
     }
     let scrape = sidecar.scrape_at_rest();
     assert!(scrape.bytes("seen") > 5000);
