@@ -67,7 +67,7 @@ fn short_tls_connections_are_encrypted_and_not_missed() {
         ["openssl", "s_server", "-www", "-quiet", "-accept", &accept, "-key", &key, "-cert", &certificate];
     let sidecar = Sidecar::run(dir.path(), &[], &server);
     let url = format!("https://127.0.0.1:{port}/");
-    let mut get =
+    let get =
         || process::output(Command::new("curl").args(["-sk", "-o", "/dev/null", &url])).status.success();
     eventually("openssl to answer", || get().then_some(()));
     for _ in 0..5 {
