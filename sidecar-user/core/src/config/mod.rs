@@ -114,7 +114,8 @@ pub struct Capture {
     /// Bytes copied from one side in one turn of a connection before the daemon has judged it.
     #[schemars(range(min = 1024, max = 16_777_216))]
     pub turn_bytes: u32,
-    /// Bytes copied of each turn where only its head is wanted.
+    /// Bytes copied of each turn where only its head is wanted. A head that is longer is lost, so keep it above the longest
+    /// that the application takes.
     #[schemars(range(min = 1024, max = 1_048_576))]
     pub head_bytes: u32,
 }
