@@ -53,6 +53,18 @@ fn nginx(dir: &Path) -> (Nginx, Process) {
 
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn what_nohup_ignores_stays_ignored() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = "grep SigIgn /proc/self/status";
+    let mut sidecar = Sidecar::spawn(dir.path(), &["nohup"], &[], &["sh", "-c", script]);
+    assert!(sidecar.wait().success());
+    let mask = sidecar.log().lines().find_map(|line| Some(line.strip_prefix("SigIgn:")?.trim().to_owned()));
+    let mask = u64::from_str_radix(&mask.expect("the mask"), 16).expect("a number");
+    assert_eq!(mask & 1, 1, "SIGHUP is ignored");
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn it_ends_with_the_status_of_its_command() {
     let world = World::new();
     let plain = world.path("plain");

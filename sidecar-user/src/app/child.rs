@@ -21,7 +21,10 @@ use signal_hook::{
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::kernel::{self, Later};
+use crate::{
+    discovery::usage::ignored_signals,
+    kernel::{self, Later},
+};
 
 /// What a shell answers for a command that it cannot find, and for one that it cannot run.
 pub(crate) const NOT_FOUND: u8 = 127;
@@ -47,7 +50,10 @@ impl Signals {
     /// # Errors
     /// If the kernel refuses a handler.
     pub(crate) fn install() -> io::Result<Self> {
-        let all = FORWARDED.iter().chain(&[SIGCHLD]);
+        // What was ignored at the start (nohup) stays so, for the command too: a handler would not outlive its exec.
+        let ignored = ignored_signals();
+        let is_heard = |signal: &&i32| ignored >> (**signal - 1) & 1 == 0;
+        let all = FORWARDED.iter().filter(is_heard).chain(&[SIGCHLD]);
         SignalsInfo::<WithOrigin>::new(all).map(Signals)
     }
 

@@ -20,6 +20,13 @@ pub(crate) fn own() -> Usage {
     parse(&stat, ticks, rustix::param::page_size() as u64).unwrap_or_default()
 }
 
+/// Signals that were ignored when this process started, bit by number less one (proc_pid_status(5), `SigIgn`).
+pub(crate) fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
 fn parse(stat: &str, ticks_per_second: u64, page_bytes: u64) -> Option<Usage> {
     // The second field is the command in parentheses, which may itself hold spaces and parentheses.
     let (_, rest) = stat.rsplit_once(") ")?;
