@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::eventually;
 
-/// A running process: killed, and reaped, when dropped.
+/// A running process: told to end when dropped, killed if it does not, and reaped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -56,6 +56,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // Told first: a server that is killed outright leaves its workers behind.
+        self.signal(Signal::TERM);
+        for _ in 0..100 {
+            if !self.is_running() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         if self.is_running() {
             let _ = self.child.kill();
             let _ = self.child.wait();
