@@ -16,8 +16,8 @@ use sidecar_core::{
     config::Config,
     event,
     flow::{self, Flows, Line, Sink},
-    model::{Connection, ConnectionId, Exchange, Start},
-    protocol::{Limits, Protocol},
+    model::{Activity, Connection, ConnectionId, Exchange, Start},
+    protocol::{Keep, Limits, Protocol},
     signal::{self, IdSource, Snapshot, Span, SpanIds, Store, UnixNanos},
 };
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
@@ -131,7 +131,8 @@ impl Parts {
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
         let Parts { ring, verdicts, counts, spans } = self;
         let spans = spans.map(|queue| Spans { queue, ids: IdSource::new(clock::seed()) });
-        let limits = Limits { paths: spans.is_some(), ..Limits::default() };
+        let keep = Keep { paths: spans.is_some(), ..Keep::default() };
+        let limits = Limits { keep: Arc::new(keep), ..Limits::default() };
         let flows = Flows::new(flow::Options {
             connections: config.capture.connections as usize,
             turn_bytes: config.capture.turn_bytes,
@@ -221,11 +222,19 @@ impl Pipeline {
 }
 
 impl Sink for Out {
-    fn started(&mut self, _connection: &Connection, _start: &Start) {}
+    fn started(&mut self, connection: &Connection, start: &Start) {
+        self.store.started(connection, start);
+    }
+
+    fn activity(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>) {
+        self.store.activity(connection, from, to);
+    }
 
     fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, exchange: Exchange) {
         self.store.exchange(connection, &exchange);
-        if let Some(spans) = &mut self.spans {
+        if let Some(spans) = &mut self.spans
+            && !exchange.is_excluded
+        {
             let ids = SpanIds { trace: spans.ids.trace(), span: spans.ids.span() };
             let span = Span::new(connection, &exchange, ids);
             if span.is_sampled() {

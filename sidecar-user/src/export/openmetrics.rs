@@ -49,7 +49,7 @@ fn family(encoder: &mut DescriptorEncoder<'_>, family: &Family) -> fmt::Result {
     let unit = name.unit.map(|unit| Unit::Other(unit.to_owned()));
     let kind = match def.kind {
         Kind::Counter | Kind::CounterF64 => MetricType::Counter,
-        Kind::Gauge => MetricType::Gauge,
+        Kind::Gauge | Kind::UpDown => MetricType::Gauge,
         Kind::Info => MetricType::Info,
         Kind::Histogram(_) => MetricType::Histogram,
     };
@@ -77,8 +77,8 @@ fn value(encoder: &mut MetricEncoder<'_>, kind: Kind, value: &PointValue) -> fmt
         (Kind::Counter | Kind::CounterF64, PointValue::F64(value)) => {
             encoder.encode_counter::<NoLabelSet, _, f64>(value, None)
         }
-        (Kind::Gauge, PointValue::U64(value)) => encoder.encode_gauge(value),
-        (Kind::Gauge, PointValue::F64(value)) => encoder.encode_gauge(value),
+        (Kind::Gauge | Kind::UpDown, PointValue::U64(value)) => encoder.encode_gauge(value),
+        (Kind::Gauge | Kind::UpDown, PointValue::F64(value)) => encoder.encode_gauge(value),
         (Kind::Histogram(bounds), PointValue::Histogram(value)) => {
             let bounds = bounds.iter().copied().chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(value.counts.iter().copied()).collect();

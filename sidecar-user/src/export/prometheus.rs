@@ -34,7 +34,7 @@ fn family(out: &mut String, family: &Family) -> fmt::Result {
     let name = names::metric(def).sample();
     let kind = match def.kind {
         Kind::Counter | Kind::CounterF64 => "counter",
-        Kind::Gauge | Kind::Info => "gauge",
+        Kind::Gauge | Kind::UpDown | Kind::Info => "gauge",
         Kind::Histogram(_) => "histogram",
     };
     writeln!(out, "# HELP {name} {}\n# TYPE {name} {kind}", escaped(def.help, &['\\', '\n']))?;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sidecar_core::model::{
-    Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, Outcome, Role,
+    Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, Outcome, Role,
+    Start,
 };
 use sidecar_core::signal::{Options, Snapshot, Span, Store, UnixNanos, catalogue, kernel};
 use sidecar_ebpf::abi::count::Traffic;
@@ -31,18 +32,24 @@ pub(super) fn snapshot() -> Snapshot {
             host: Some(format!("odd\"host\\{i}\n").into()),
             port: None,
             path: None,
+            route: None,
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
             parent: None,
             request_body: 0,
             response_body: 0,
         };
+        store.activity(&connection, None, Some(Activity::Idle));
+        store.started(&connection, &Start { at: Ktime(0), method: Method::Get, is_excluded: false });
         store.exchange(
             &connection,
             &Exchange {
                 started: Ktime(0),
-                requested: None,
-                answered: None,
+                requested: Some(Ktime(10_000_000)),
+                answered: Some(Ktime(20_000_000)),
                 ended: Ktime(30_000_000 << i),
                 outcome: Outcome::Complete,
+                is_excluded: false,
                 detail: Detail::Http(http),
             },
         );

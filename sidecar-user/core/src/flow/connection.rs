@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::Segment,
-    model::{Connection, ConnectionId, Dir, Ktime, Role},
+    model::{Activity, Connection, ConnectionId, Dir, Ktime, Role},
     protocol::{Birth, Close, Detection, Detector, Next, Parser, Protocol, Signal, Step, Then, Want},
 };
 
@@ -28,6 +28,10 @@ pub(super) struct Flow {
     last: Ktime,
     bytes: [u64; 2],
     n_exchanges: u64,
+    /// Requests that began and are not over.
+    n_outstanding: u64,
+    /// What was last said of it.
+    activity: Option<Activity>,
     is_reset: bool,
     /// What the parser last asked for, until it is looked at.
     wanted: Option<[Want; 2]>,
@@ -89,6 +93,8 @@ impl Flow {
             last: at,
             bytes: [0; 2],
             n_exchanges: 0,
+            n_outstanding: 0,
+            activity: None,
             is_reset: false,
             signals: Vec::new(),
         }
@@ -105,6 +111,12 @@ impl Flow {
         context.tally.reorder_full += lane.n_overflows - overflows;
         self.lanes[dir.index()] = lane;
         self.settle(context);
+        let activity = match self.stage {
+            Stage::Parsing { .. } if self.n_outstanding > 0 => Some(Activity::Active),
+            Stage::Parsing { .. } => Some(Activity::Idle),
+            Stage::Detecting { .. } | Stage::Opaque(_) => None,
+        };
+        self.is_at(activity, context);
     }
 
     /// Ends it. `bytes` is what passed each way in its life, where that is known: of what no record told was lost.
@@ -129,6 +141,7 @@ impl Flow {
             context.tally.oddities.add(parser.oddities());
         }
         self.flush(context);
+        self.is_at(None, context);
         if self.told.verdict.is_some() {
             context.sink.forget(self.connection.id);
         }
@@ -239,7 +252,7 @@ impl Flow {
             (Then::Parse(_), None) => self.leave(Opaque::Unclassified, context),
             (Then::Parse(open), Some(role)) => {
                 let birth = if self.connection.joined { Birth::Joined } else { Birth::Seen };
-                let parser = open(context.options.limits, birth);
+                let parser = open(context.options.limits.clone(), birth);
                 context.tally.classified[0] += 1;
                 self.stage = Stage::Parsing { protocol, parser, role };
                 // Where the kernel began with it: what was learned of the server, if it knew the role then.
@@ -328,13 +341,24 @@ impl Flow {
         context.sink.judge(self.connection.id, verdict);
     }
 
+    fn is_at<S: Sink>(&mut self, activity: Option<Activity>, context: &mut Context<'_, S>) {
+        if activity != self.activity {
+            let before = std::mem::replace(&mut self.activity, activity);
+            context.sink.activity(&self.connection, before, activity);
+        }
+    }
+
     fn flush<S: Sink>(&mut self, context: &mut Context<'_, S>) {
         let Stage::Parsing { protocol, .. } = &self.stage else { return };
         for signal in self.signals.drain(..) {
             match signal {
-                Signal::Started(start) => context.sink.started(&self.connection, &start),
+                Signal::Started(start) => {
+                    self.n_outstanding += 1;
+                    context.sink.started(&self.connection, &start);
+                }
                 Signal::Finished(exchange) => {
                     self.n_exchanges += 1;
+                    self.n_outstanding = self.n_outstanding.saturating_sub(1);
                     context.sink.finished(&self.connection, protocol, exchange);
                 }
             }

@@ -15,7 +15,7 @@ use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
 use self::{connection::Flow, judge::Endpoints, listening::Listening};
 use crate::{
     event::Event,
-    model::{Connection, ConnectionId, Exchange, Ktime, Start},
+    model::{Activity, Connection, ConnectionId, Exchange, Ktime, Start},
     protocol::{self, Close, Limits, Oddities, Protocol},
 };
 
@@ -23,6 +23,9 @@ use crate::{
 pub trait Sink {
     /// A request began.
     fn started(&mut self, connection: &Connection, start: &Start);
+    /// A connection whose requests are read changed what it is at: `from` nothing when reading begins, `to` nothing when it
+    /// ends. Each `from` is the `to` before.
+    fn activity(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>);
     /// A request is over.
     fn finished(&mut self, connection: &Connection, protocol: &'static Protocol, exchange: Exchange);
     /// The kernel should treat a connection so.
@@ -34,7 +37,7 @@ pub trait Sink {
 }
 
 /// Bounds and settings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Connections that are followed at once; more are counted, and not followed.
     pub connections: usize,
@@ -117,9 +120,9 @@ impl Flows {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Flows {
-            options,
             flows: FxHashMap::default(),
             endpoints: Endpoints::new(options.head_bytes),
+            options,
             listening: Listening::default(),
             tally: Tally::default(),
             table: protocol::ALL,

@@ -7,7 +7,7 @@ use sidecar_ebpf::abi::verdict::{
 use super::{Flows, Options, Sink};
 use crate::{
     event::{Ends, Event, Segment},
-    model::{Connection, ConnectionId, Detail, Dir, Exchange, Ktime, Outcome, Role, Start},
+    model::{Activity, Connection, ConnectionId, Detail, Dir, Exchange, Ktime, Outcome, Role, Start},
     protocol::{Limits, Protocol},
 };
 
@@ -25,11 +25,23 @@ struct Told {
     endpoints: Vec<(Endpoint, Verdict)>,
     forgotten: Vec<ConnectionId>,
     started: u64,
+    /// What the connections are at, by `Activity`.
+    activity: [i64; 2],
 }
 
 impl Sink for Told {
     fn started(&mut self, _: &Connection, _: &Start) {
         self.started += 1;
+    }
+
+    fn activity(&mut self, _: &Connection, from: Option<Activity>, to: Option<Activity>) {
+        assert_ne!(from, to);
+        if let Some(from) = from {
+            self.activity[from as usize] -= 1;
+        }
+        if let Some(to) = to {
+            self.activity[to as usize] += 1;
+        }
     }
 
     fn finished(&mut self, connection: &Connection, _: &'static Protocol, exchange: Exchange) {
@@ -148,6 +160,28 @@ fn a_server_and_a_client() {
         assert!(play.flows.is_empty());
         assert!(play.told.forgotten.is_empty(), "there was no verdict to forget");
     }
+}
+
+#[test]
+fn what_a_connection_is_at_is_told_and_taken_back() {
+    let mut play = Play::new();
+    let (idle, active) = ([1, 0], [0, 1]);
+    play.open(Some(Role::Client), false);
+    assert_eq!(play.told.activity, [0; 2], "nobody knows that it is HTTP");
+    play.data(Dir::Egress, GET);
+    assert_eq!(play.told.activity, active);
+    play.data(Dir::Ingress, OK);
+    assert_eq!(play.told.activity, idle);
+    play.data(Dir::Egress, &[GET, GET].concat()).data(Dir::Ingress, OK);
+    assert_eq!(play.told.activity, active, "one is not answered");
+    play.close();
+    assert_eq!(play.told.activity, [0; 2]);
+
+    // It speaks something else from here on.
+    play.open(Some(Role::Client), false).data(Dir::Egress, GET);
+    assert_eq!(play.told.activity, active);
+    play.data(Dir::Ingress, b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    assert_eq!(play.told.activity, [0; 2]);
 }
 
 #[test]

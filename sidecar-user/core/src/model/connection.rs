@@ -35,6 +35,15 @@ impl Role {
     }
 }
 
+/// What a connection whose requests are read is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activity {
+    /// No request is outstanding.
+    Idle,
+    /// At least one is.
+    Active,
+}
+
 /// Direction of bytes at the observed socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dir {

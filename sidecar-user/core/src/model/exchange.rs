@@ -1,12 +1,18 @@
 //! One request and what came of it.
 
-use super::Ktime;
+use std::sync::Arc;
 
-/// The first bytes of a request were understood.
+use super::{Ktime, Route};
+
+/// A request began: its first line is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
     /// When the request's first byte passed.
     pub at: Ktime,
+    /// HTTP's method; the exchange that follows has the same.
+    pub method: Method,
+    /// The exchange that follows has the same.
+    pub is_excluded: bool,
 }
 
 /// A request that is over, whichever way.
@@ -22,6 +28,8 @@ pub struct Exchange {
     pub ended: Ktime,
     /// What became of it.
     pub outcome: Outcome,
+    /// Its path is one that is to be left out of all signals.
+    pub is_excluded: bool,
     /// What the protocol says of it.
     pub detail: Detail,
 }
@@ -63,8 +71,14 @@ pub struct Http {
     pub host: Option<Box<str>>,
     /// The port of `Host`, if it names one.
     pub port: Option<u16>,
-    /// The target's path without its query, at most 1024 bytes; only where spans are wanted.
+    /// The target's path without its query, at most 1024 bytes; only where spans or routes want it.
     pub path: Option<Box<str>>,
+    /// The path's pattern, as far as there is one. No parser knows it: it is added behind them.
+    pub route: Option<Route>,
+    /// Request headers that were asked for by name.
+    pub request_headers: Headers,
+    /// The same of the (final) response.
+    pub response_headers: Headers,
     /// `traceparent`, if it was sent and well-formed.
     pub parent: Option<TraceParent>,
     /// Bytes of the request's body (after chunked coding was removed), as far as it was seen.
@@ -72,6 +86,9 @@ pub struct Http {
     /// The same of the response's.
     pub response_body: u64,
 }
+
+/// Headers that were asked for by name, as far as they were sent: each name in lower case, and its values in order.
+pub type Headers = Vec<(Arc<str>, Vec<Box<str>>)>;
 
 /// Version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,7 +99,7 @@ pub enum HttpVersion {
     Http11,
 }
 
-/// A method that the semantic conventions list (RFC 9110 and PATCH of RFC 5789), or any other.
+/// A method that the semantic conventions list (RFC 9110, PATCH of RFC 5789, QUERY of RFC 10008), or any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the methods")]
 pub enum Method {

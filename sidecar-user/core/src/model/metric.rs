@@ -24,6 +24,8 @@ pub enum Kind {
     CounterF64,
     /// A value that goes up and down.
     Gauge,
+    /// A number of things that are there now, each counted in and out: a sum that is not monotonic.
+    UpDown,
     /// Always 1; what it says is in its attributes.
     Info,
     /// Explicit-bucket histogram with these upper bounds.

@@ -3,9 +3,13 @@
 mod connection;
 mod exchange;
 mod metric;
+mod pattern;
+mod route;
 mod time;
 
-pub use connection::{Connection, ConnectionId, Dir, Role, Side};
-pub use exchange::{Detail, Exchange, Http, HttpVersion, Method, Outcome, Start, TraceParent};
+pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
+pub use exchange::{Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, TraceParent};
 pub use metric::{Kind, MetricDef};
+pub use pattern::{Malformed, PathPattern};
+pub use route::{Route, RouteSource};
 pub use time::Ktime;

@@ -1,9 +1,11 @@
 //! What holds for every row of the table, whatever it is given. A new protocol is tested by being in the table.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{ALL, Birth, Close, Limits, Next, Parser, Signal, Then};
+use super::{ALL, Birth, Close, Keep, Limits, Next, Parser, Signal, Then};
 use crate::model::{Ktime, Side};
 
 /// One call.
@@ -61,7 +63,7 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 /// Calls `parser` until it gives up, and checks what must hold after each call and at the end.
-fn check(mut parser: Box<dyn Parser>, limits: Limits, calls: &[Call], how: Close, name: &str) {
+fn check(mut parser: Box<dyn Parser>, limits: &Limits, calls: &[Call], how: Close, name: &str) {
     let (mut out, mut given, mut explained) = (Vec::new(), 0u64, 0u64);
     let bound = 4 * limits.head_bytes + 4096 * limits.outstanding;
     for (at, call) in (1..).map(Ktime).zip(calls) {
@@ -124,12 +126,18 @@ proptest! {
         how in proptest::sample::select(vec![Close::Closed, Close::Reset, Close::Forgotten]),
     ) {
         let birth = if joined { Birth::Joined } else { Birth::Seen };
-        let small = Limits { head_bytes: 64, outstanding: 4, paths: true };
+        let keep = Keep {
+            paths: true,
+            request_headers: vec!["host".into(), "transfer-encoding".into()],
+            response_headers: vec!["content-length".into()],
+            excluded: vec!["/".parse().expect("a pattern")],
+        };
+        let small = Limits { head_bytes: 64, outstanding: 4, keep: Arc::new(keep) };
         let limits = if is_small { small } else { Limits::default() };
         for protocol in ALL {
             if let Then::Parse(open) = protocol.then {
-                check(open(limits, birth), limits, &calls, how, protocol.name);
-                check(open(limits, birth), limits, &cut(&calls, at), how, protocol.name);
+                check(open(limits.clone(), birth), &limits, &calls, how, protocol.name);
+                check(open(limits.clone(), birth), &limits, &cut(&calls, at), how, protocol.name);
             }
         }
     }

@@ -11,7 +11,9 @@ pub mod tls;
 
 pub use detect::{Detection, Detector};
 
-use crate::model::{Exchange, Ktime, Side, Start};
+use std::sync::Arc;
+
+use crate::model::{Exchange, Ktime, PathPattern, Side, Start};
 
 /// Every protocol that is understood, by rank: where two rows say yes to the same bytes, the upper one is taken.
 pub const ALL: &[&Protocol] = &[&http1::PROTOCOL, &tls::PROTOCOL];
@@ -57,19 +59,33 @@ pub enum Detect {
 }
 
 /// What a parser may hold and should keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest start line and header section that is held, bytes.
     pub head_bytes: usize,
     /// Requests without their response that are held per connection.
     pub outstanding: usize,
-    /// Keep the target's path (spans want it).
+    /// What leaves the parser besides what metrics need.
+    pub keep: Arc<Keep>,
+}
+
+/// What leaves a parser, and what is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The target's path (spans and routes want it).
     pub paths: bool,
+    /// Request headers, by name in lower case.
+    pub request_headers: Vec<Arc<str>>,
+    /// Response headers, by name in lower case.
+    pub response_headers: Vec<Arc<str>>,
+    /// Exchanges with these paths are marked as excluded.
+    pub excluded: Vec<PathPattern>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { head_bytes: 16 * 1024, outstanding: 256, paths: true }
+        let keep = Arc::new(Keep { paths: true, ..Keep::default() });
+        Limits { head_bytes: 16 * 1024, outstanding: 256, keep }
     }
 }
 

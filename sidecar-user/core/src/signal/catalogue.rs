@@ -9,7 +9,17 @@ use crate::model::{Kind, MetricDef};
 /// Every metric, in the order in which expositions show them.
 pub const ALL: &[&MetricDef] = &[
     &HTTP_SERVER_DURATION,
+    &HTTP_SERVER_FIRST_BYTE,
+    &HTTP_SERVER_WAIT,
+    &HTTP_SERVER_REQUEST_SIZE,
+    &HTTP_SERVER_RESPONSE_SIZE,
+    &HTTP_SERVER_ACTIVE,
     &HTTP_CLIENT_DURATION,
+    &HTTP_CLIENT_FIRST_BYTE,
+    &HTTP_CLIENT_WAIT,
+    &HTTP_CLIENT_REQUEST_SIZE,
+    &HTTP_CLIENT_RESPONSE_SIZE,
+    &HTTP_CLIENT_OPEN,
     &TCP_OPENED,
     &TCP_CLOSED,
     &TCP_FAILED,
@@ -24,6 +34,7 @@ pub const ALL: &[&MetricDef] = &[
     &CAPTURE_COVERAGE,
     &PARSER_OUTCOMES,
     &PARSER_ODDITIES,
+    &EXCLUDED_EXCHANGES,
     &CONNECTIONS_TRACKED,
     &EXPORT_SENT,
     &EXPORT_FAILED,
@@ -38,6 +49,38 @@ pub const ALL: &[&MetricDef] = &[
 /// Buckets that the conventions advise for request durations, in seconds.
 pub const DURATION_BUCKETS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// Buckets of body sizes, in bytes: bodies that are empty, and powers of four to 1 GiB. The conventions advise none.
+pub const SIZE_BUCKETS: &[f64] = &[
+    0.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+];
+
+/// Attributes of every histogram of requests that the application answered.
+const OF_SERVER: &[&str] =
+    &[key::METHOD, key::URL_SCHEME, key::STATUS, key::ERROR_TYPE, key::ROUTE, key::PROTOCOL_VERSION];
+/// Attributes of every histogram of requests that the application sent.
+const OF_CLIENT: &[&str] = &[
+    key::METHOD,
+    key::URL_SCHEME,
+    key::STATUS,
+    key::ERROR_TYPE,
+    key::PROTOCOL_VERSION,
+    key::SERVER_ADDRESS,
+    key::SERVER_PORT,
+];
 
 const fn def(
     name: &'static str,
@@ -55,7 +98,49 @@ pub static HTTP_SERVER_DURATION: MetricDef = def(
     Kind::Histogram(DURATION_BUCKETS),
     "s",
     "Duration of HTTP server requests, from the first byte of the request to the last byte of the response.",
-    &[key::METHOD, key::URL_SCHEME, key::STATUS, key::ERROR_TYPE, key::PROTOCOL_VERSION],
+    OF_SERVER,
+);
+/// What of the duration passed before the final response began. An interim response (100, 103) is none. Fed by
+/// `Store::exchange`; absent where no response began.
+pub static HTTP_SERVER_FIRST_BYTE: MetricDef = def(
+    "sidecar.http.server.time_to_first_byte",
+    Kind::Histogram(DURATION_BUCKETS),
+    "s",
+    "Time from the first byte of an HTTP server request to the first byte of its final response.",
+    OF_SERVER,
+);
+/// What of it was the application's own. Fed by `Store::exchange`; absent where the response began before the request
+/// had ended.
+pub static HTTP_SERVER_WAIT: MetricDef = def(
+    "sidecar.http.server.wait.duration",
+    Kind::Histogram(DURATION_BUCKETS),
+    "s",
+    "Time from the last byte of an HTTP server request to the first byte of its final response.",
+    OF_SERVER,
+);
+/// Bodies that the application received, as far as they were sent. Fed by `Store::exchange`.
+pub static HTTP_SERVER_REQUEST_SIZE: MetricDef = def(
+    "http.server.request.body.size",
+    Kind::Histogram(SIZE_BUCKETS),
+    "By",
+    "Size of HTTP server request bodies, without chunked coding.",
+    OF_SERVER,
+);
+/// Bodies that the application sent, as far as they came. Fed by `Store::exchange`; absent where no response began.
+pub static HTTP_SERVER_RESPONSE_SIZE: MetricDef = def(
+    "http.server.response.body.size",
+    Kind::Histogram(SIZE_BUCKETS),
+    "By",
+    "Size of HTTP server response bodies, without chunked coding.",
+    OF_SERVER,
+);
+/// Requests that began and are not over. Fed by `Store::started` and `Store::exchange`.
+pub static HTTP_SERVER_ACTIVE: MetricDef = def(
+    "http.server.active_requests",
+    Kind::UpDown,
+    "{request}",
+    "HTTP server requests that have begun and are not over.",
+    &[key::METHOD, key::URL_SCHEME],
 );
 /// Requests that the application sent. Fed by `Store::exchange`.
 pub static HTTP_CLIENT_DURATION: MetricDef = def(
@@ -63,15 +148,47 @@ pub static HTTP_CLIENT_DURATION: MetricDef = def(
     Kind::Histogram(DURATION_BUCKETS),
     "s",
     "Duration of HTTP client requests, from the first byte of the request to the last byte of the response.",
-    &[
-        key::METHOD,
-        key::URL_SCHEME,
-        key::STATUS,
-        key::ERROR_TYPE,
-        key::PROTOCOL_VERSION,
-        key::SERVER_ADDRESS,
-        key::SERVER_PORT,
-    ],
+    OF_CLIENT,
+);
+/// As of servers. Fed by `Store::exchange`.
+pub static HTTP_CLIENT_FIRST_BYTE: MetricDef = def(
+    "sidecar.http.client.time_to_first_byte",
+    Kind::Histogram(DURATION_BUCKETS),
+    "s",
+    "Time from the first byte of an HTTP client request to the first byte of its final response.",
+    OF_CLIENT,
+);
+/// As of servers: the other end's time and the network's. Fed by `Store::exchange`.
+pub static HTTP_CLIENT_WAIT: MetricDef = def(
+    "sidecar.http.client.wait.duration",
+    Kind::Histogram(DURATION_BUCKETS),
+    "s",
+    "Time from the last byte of an HTTP client request to the first byte of its final response.",
+    OF_CLIENT,
+);
+/// Bodies that the application sent, as far as they came. Fed by `Store::exchange`.
+pub static HTTP_CLIENT_REQUEST_SIZE: MetricDef = def(
+    "http.client.request.body.size",
+    Kind::Histogram(SIZE_BUCKETS),
+    "By",
+    "Size of HTTP client request bodies, without chunked coding.",
+    OF_CLIENT,
+);
+/// Bodies that the application received, as far as they came. Fed by `Store::exchange`; absent where no response began.
+pub static HTTP_CLIENT_RESPONSE_SIZE: MetricDef = def(
+    "http.client.response.body.size",
+    Kind::Histogram(SIZE_BUCKETS),
+    "By",
+    "Size of HTTP client response bodies, without chunked coding.",
+    OF_CLIENT,
+);
+/// The server is named by its IP address: a connection may carry requests to many hosts. Fed by `Store::activity`.
+pub static HTTP_CLIENT_OPEN: MetricDef = def(
+    "http.client.open_connections",
+    Kind::UpDown,
+    "{connection}",
+    "Outbound HTTP connections that are active (a request is outstanding) or idle.",
+    &[key::CONNECTION_STATE, key::SERVER_ADDRESS, key::SERVER_PORT, key::URL_SCHEME],
 );
 /// Connections that reached `ESTABLISHED`.
 pub static TCP_OPENED: MetricDef = def(
@@ -180,6 +297,14 @@ pub static PARSER_ODDITIES: MetricDef = def(
     Kind::Counter,
     "{event}",
     "Things that parsers met and that are not requests: orphan responses, malformed heads, resynchronisations.",
+    &[key::REASON],
+);
+/// Requests that the configuration leaves out. Fed by `Store::exchange`.
+pub static EXCLUDED_EXCHANGES: MetricDef = def(
+    "sidecar.excluded.exchanges",
+    Kind::Counter,
+    "{exchange}",
+    "Requests that were read and left out of all signals, as the configuration wants it, by reason.",
     &[key::REASON],
 );
 /// Size of the connection table.

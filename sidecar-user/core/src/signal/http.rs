@@ -10,6 +10,22 @@ pub(super) const SCHEME: &str = "http";
 /// `network.protocol.name`.
 pub(super) const PROTOCOL: &str = "http";
 
+/// All methods, each at its own number.
+pub(super) const METHODS: [Method; 11] = [
+    Method::Connect,
+    Method::Delete,
+    Method::Get,
+    Method::Head,
+    Method::Options,
+    Method::Patch,
+    Method::Post,
+    Method::Put,
+    Method::Trace,
+    Method::Query,
+    Method::Other,
+];
+const _: () = assert!(Method::Other as usize == METHODS.len() - 1);
+
 /// `http.request.method`.
 pub(super) fn method(method: Method) -> &'static str {
     match method {
@@ -134,6 +150,9 @@ mod tests {
             host: host.map(Into::into),
             port,
             path: None,
+            route: None,
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
             parent: None,
             request_body: 0,
             response_body: 0,

@@ -8,8 +8,12 @@ pub const CPU_MODE: &str = "cpu.mode";
 pub const CLIENT_ADDRESS: &str = "client.address";
 /// Why a request or an attempt is an error; absent where it is none.
 pub const ERROR_TYPE: &str = "error.type";
+/// `active` or `idle`.
+pub const CONNECTION_STATE: &str = "http.connection.state";
 /// A method that the conventions list, or `_OTHER`.
 pub const METHOD: &str = "http.request.method";
+/// Pattern of the path, configured or learned; absent where there is none.
+pub const ROUTE: &str = "http.route";
 /// 100 to 599.
 pub const STATUS: &str = "http.response.status_code";
 /// IP address of the socket's other end.

@@ -9,6 +9,7 @@ mod ids;
 pub mod kernel;
 pub mod key;
 pub mod names;
+mod now;
 mod reference;
 mod requests;
 mod series;

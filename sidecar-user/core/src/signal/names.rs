@@ -34,7 +34,7 @@ pub fn metric(def: &MetricDef) -> MetricName {
     let suffix = match def.kind {
         Kind::Counter | Kind::CounterF64 => Some("total"),
         Kind::Info => Some("info"),
-        Kind::Gauge | Kind::Histogram(_) => None,
+        Kind::Gauge | Kind::UpDown | Kind::Histogram(_) => None,
     };
     let unit = unit(def);
     let mut base = sanitized(def.name, true);

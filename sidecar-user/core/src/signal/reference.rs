@@ -29,6 +29,7 @@ fn kind(def: &MetricDef) -> String {
     match def.kind {
         Kind::Counter | Kind::CounterF64 => "counter".to_owned(),
         Kind::Gauge => "gauge".to_owned(),
+        Kind::UpDown => "up-down counter".to_owned(),
         Kind::Info => "info".to_owned(),
         Kind::Histogram(bounds) => {
             let bounds = bounds.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");

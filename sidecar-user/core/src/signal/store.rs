@@ -4,7 +4,7 @@ use super::catalogue;
 use super::requests::Requests;
 use super::series::{Series, overflow};
 use super::snapshot::{Attributes, Family, Point, PointValue, Snapshot, UnixNanos};
-use crate::model::{Connection, Exchange, Kind, MetricDef};
+use crate::model::{Activity, Connection, Exchange, Kind, MetricDef, Start};
 
 /// What a store is told.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,16 @@ impl Store {
         Store { options, requests: Requests::new(options.series_cap), numbers: Vec::new() }
     }
 
+    /// A request began. Its exchange is to follow.
+    pub fn started(&mut self, connection: &Connection, start: &Start) {
+        self.requests.started(connection, start);
+    }
+
+    /// A connection that carries requests changed what it is at.
+    pub fn activity(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>) {
+        self.requests.activity(connection, from, to);
+    }
+
     /// Records a finished exchange under the role of the end that was observed. Allocates only for a new series.
     pub fn exchange(&mut self, connection: &Connection, exchange: &Exchange) {
         self.requests.record(connection, exchange);
@@ -93,7 +103,7 @@ impl Store {
         let slot = self.number(def, attributes, value);
         *slot = match def.kind {
             Kind::Counter | Kind::CounterF64 => slot.max(value),
-            Kind::Gauge | Kind::Info | Kind::Histogram(_) => value,
+            Kind::Gauge | Kind::UpDown | Kind::Info | Kind::Histogram(_) => value,
         };
     }
 

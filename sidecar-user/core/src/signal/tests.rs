@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, MetricDef, Outcome, Role,
-    TraceParent,
+    Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Kind, Ktime, Method, MetricDef,
+    Outcome, Role, Start, TraceParent,
 };
 
 fn connection(role: Option<Role>) -> Connection {
@@ -26,6 +26,9 @@ fn exchange(method: Method, status: Option<u16>, outcome: Outcome) -> Exchange {
         host: Some("api.test".into()),
         port: None,
         path: Some("/a".into()),
+        route: None,
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
         parent: None,
         request_body: 0,
         response_body: 0,
@@ -36,6 +39,7 @@ fn exchange(method: Method, status: Option<u16>, outcome: Outcome) -> Exchange {
         answered: None,
         ended: Ktime(1_030_000_000),
         outcome,
+        is_excluded: false,
         detail: Detail::Http(http),
     }
 }
@@ -175,7 +179,8 @@ fn cap_overflows_into_one_series() {
         .collect();
     assert_eq!(counts, [(false, 2), (false, 1), (false, 1), (true, 2)]);
     assert_eq!(points(&store, &catalogue::SERIES_OVERFLOWED)[0].1, PointValue::U64(2));
-    assert_eq!(points(&store, &catalogue::SERIES)[0].1, PointValue::U64(4));
+    // A duration and a size of the request's body each.
+    assert_eq!(points(&store, &catalogue::SERIES)[0].1, PointValue::U64(8));
 }
 
 #[test]
@@ -224,8 +229,9 @@ fn snapshots_are_ordered() {
 #[test]
 fn counters_and_gauges_have_few_attributes() {
     for def in catalogue::ALL {
-        let fits = def.attributes.len() <= store::MAX_ATTRIBUTES;
-        assert!(fits || matches!(def.kind, crate::model::Kind::Histogram(_)), "{}", def.name);
+        // The others are made from values of their own.
+        let is_number = !matches!(def.kind, Kind::Histogram(_) | Kind::UpDown);
+        assert!(!is_number || def.attributes.len() <= store::MAX_ATTRIBUTES, "{}", def.name);
     }
 }
 
@@ -264,4 +270,89 @@ fn spans() {
 
     let unseen = exchange(Method::Get, None, Outcome::NotObserved);
     assert!(!Span::new(&connection(Some(Role::Server)), &unseen, ids).error);
+}
+
+/// Each measure is there where its ends were seen, and only there.
+#[test]
+fn measures_of_an_exchange() {
+    let mut whole = exchange(Method::Post, Some(200), Outcome::Complete);
+    (whole.requested, whole.answered) = (Some(Ktime(1_010_000_000)), Some(Ktime(1_012_000_000)));
+    let Detail::Http(http) = &mut whole.detail;
+    (http.request_body, http.response_body) = (3000, 20_000_000_000);
+    let mut early = whole.clone();
+    early.answered = Some(Ktime(1_001_000_000));
+    let none = exchange(Method::Post, None, Outcome::Reset);
+    // What is measured => sums of the three, in their order.
+    let cases: [(&MetricDef, [Option<f64>; 3]); 5] = [
+        (&catalogue::HTTP_SERVER_DURATION, [Some(0.03), Some(0.03), Some(0.03)]),
+        (&catalogue::HTTP_SERVER_FIRST_BYTE, [Some(0.012), Some(0.001), None]),
+        (&catalogue::HTTP_SERVER_WAIT, [Some(0.002), None, None]),
+        (&catalogue::HTTP_SERVER_REQUEST_SIZE, [Some(3000.0), Some(3000.0), Some(0.0)]),
+        (&catalogue::HTTP_SERVER_RESPONSE_SIZE, [Some(2e10), Some(2e10), None]),
+    ];
+    for (def, sums) in cases {
+        for (exchange, expected) in [&whole, &early, &none].into_iter().zip(sums) {
+            let mut store = Store::new(Options::default());
+            store.exchange(&connection(Some(Role::Server)), exchange);
+            let sum = points(&store, def).into_iter().next().map(|(_, value)| match value {
+                PointValue::Histogram(histogram) => histogram.sum,
+                PointValue::U64(_) | PointValue::F64(_) => f64::NAN,
+            });
+            let is_same = |sum: f64, expected: f64| (sum - expected).abs() < 1e-9;
+            let is_right = sum.zip(expected).map_or(sum == expected, |(a, b)| is_same(a, b));
+            assert!(is_right, "{}: {sum:?}, not {expected:?}", def.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_going_on_is_exact() {
+    let mut store = Store::new(Options { series_cap: 4 });
+    let (server, client) = (connection(Some(Role::Server)), connection(Some(Role::Client)));
+    let start = Start { at: Ktime(0), method: Method::Get, is_excluded: false };
+    assert!(points(&store, &catalogue::HTTP_SERVER_ACTIVE).is_empty());
+    for start in [start, start, Start { method: Method::Put, ..start }, Start { is_excluded: true, ..start }]
+    {
+        store.started(&server, &start);
+        store.started(&client, &start);
+    }
+    store.exchange(&server, &exchange(Method::Put, Some(200), Outcome::Complete));
+    let excluded = Exchange { is_excluded: true, ..exchange(Method::Get, Some(200), Outcome::Complete) };
+    store.exchange(&server, &excluded);
+    let active = [
+        ("http.request.method=GET url.scheme=http".to_owned(), PointValue::U64(2)),
+        ("http.request.method=PUT url.scheme=http".to_owned(), PointValue::U64(0)),
+    ];
+    assert_eq!(points(&store, &catalogue::HTTP_SERVER_ACTIVE), active);
+    assert_eq!(points(&store, &catalogue::EXCLUDED_EXCHANGES)[0].1, PointValue::U64(1));
+    let n_durations = points(&store, &catalogue::HTTP_SERVER_DURATION).len();
+    assert_eq!(n_durations, 1, "the excluded one is none of them");
+
+    let others: Vec<Connection> =
+        (1..=2).map(|i| Connection { remote: ([10, 0, 0, 2 + i], 80).into(), ..client }).collect();
+    let (idle, active) = (Some(Activity::Idle), Some(Activity::Active));
+    store.activity(&server, None, idle);
+    for connection in [&client, &client, &others[0], &others[1]] {
+        store.activity(connection, None, idle);
+    }
+    store.activity(&client, idle, active);
+    let of = |state: &str, address: &str, port: u16, n: u64| {
+        let attributes = format!(
+            "http.connection.state={state} server.address={address} server.port={port} url.scheme=http"
+        );
+        (attributes, PointValue::U64(n))
+    };
+    // The third server is beyond the cap: each has two series.
+    let expected = [
+        of("active", "10.0.0.2", 8080, 1),
+        of("active", "10.0.0.3", 80, 0),
+        of("idle", "10.0.0.2", 8080, 1),
+        of("idle", "10.0.0.3", 80, 1),
+        ("otel.metric.overflow=true".to_owned(), PointValue::U64(1)),
+    ];
+    assert_eq!(points(&store, &catalogue::HTTP_CLIENT_OPEN), expected);
+    for (connection, from) in [(&client, active), (&client, idle), (&others[0], idle), (&others[1], idle)] {
+        store.activity(connection, from, None);
+    }
+    assert!(points(&store, &catalogue::HTTP_CLIENT_OPEN).is_empty(), "vanished servers leave nothing");
 }

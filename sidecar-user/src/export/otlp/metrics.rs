@@ -117,6 +117,11 @@ fn family(snapshot: &Snapshot, family: &Family) -> Metric {
             aggregation_temporality: cumulative,
             is_monotonic: true,
         }),
+        Kind::UpDown => metric::Data::Sum(Sum {
+            data_points: numbers(),
+            aggregation_temporality: cumulative,
+            is_monotonic: false,
+        }),
         Kind::Gauge | Kind::Info => metric::Data::Gauge(Gauge { data_points: numbers() }),
         Kind::Histogram(bounds) => metric::Data::Histogram(Histogram {
             data_points: family
@@ -200,7 +205,13 @@ mod tests {
             assert_eq!((metric.name.as_str(), metric.unit.as_str()), (family.def.name, family.def.unit));
             match metric.data.as_ref() {
                 Some(metric::Data::Sum(sum)) => {
-                    assert!(sum.is_monotonic && sum.aggregation_temporality == 2, "{}", metric.name);
+                    let is_monotonic = family.def.kind != Kind::UpDown;
+                    assert_eq!(
+                        (sum.is_monotonic, sum.aggregation_temporality),
+                        (is_monotonic, 2),
+                        "{}",
+                        metric.name
+                    );
                     n += sum.data_points.len();
                 }
                 Some(metric::Data::Gauge(gauge)) => n += gauge.data_points.len(),
@@ -220,6 +231,7 @@ mod tests {
             }
         }
         assert_eq!(n as u64, snapshot.n_points());
-        assert_eq!(requests, 4);
+        // Each of the four has its duration, first byte, wait, and two sizes.
+        assert_eq!(requests, 20);
     }
 }

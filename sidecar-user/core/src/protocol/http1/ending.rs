@@ -6,7 +6,7 @@ use super::messages::is_interim;
 use super::parser::Http1;
 use super::queue::Pending;
 use super::reader::{LongHead, Place};
-use crate::model::{Ktime, Outcome, Side};
+use crate::model::{Headers, Ktime, Outcome, Side};
 use crate::protocol::{Close, Signal};
 
 impl Http1 {
@@ -43,7 +43,7 @@ impl Http1 {
     fn cut_request(&mut self, at: Ktime, out: &mut Vec<Signal>) {
         let Some(held) = self.cut_head(Side::Client) else { return };
         if let Some(request) = self.heads.request_line(&held) {
-            self.begin_request(request.http, at, out);
+            self.begin_request(request, at, out);
         }
     }
 
@@ -51,7 +51,7 @@ impl Http1 {
     fn cut_response(&mut self) {
         let Some(held) = self.cut_head(Side::Server) else { return };
         if let Some(response) = self.heads.status_line(&held).filter(|response| !is_interim(*response)) {
-            self.begin_response(response);
+            self.begin_response(response, Headers::new());
         }
     }
 

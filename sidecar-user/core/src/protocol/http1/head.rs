@@ -3,12 +3,15 @@
 //! Lenient where servers and clients are: the observer's part is to follow what both ends understood, not to refuse.
 
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use httparse::{Error, Header, ParserConfig, Status};
 
 use super::authority::{Target, decimal, host_and_port};
+use super::captured;
 use super::traceparent;
-use crate::model::{Http, HttpVersion, Method};
+use crate::model::{Headers, Http, HttpVersion, Method};
+use crate::protocol::Keep;
 
 /// More than any client or server sends by default (Apache refuses more than 100).
 const HEADERS_MAX: usize = 128;
@@ -31,6 +34,8 @@ pub(super) enum Parsed<T> {
 pub(super) struct Request {
     pub(super) http: Http,
     pub(super) framing: Framing,
+    /// Its path is to be left out.
+    pub(super) is_excluded: bool,
 }
 
 /// What a response's head says.
@@ -62,11 +67,11 @@ pub(super) enum Framing {
 #[derive(Debug)]
 pub(super) struct Heads {
     config: ParserConfig,
-    paths: bool,
+    keep: Arc<Keep>,
 }
 
 impl Heads {
-    pub(super) fn new(paths: bool) -> Self {
+    pub(super) fn new(keep: &Arc<Keep>) -> Self {
         let mut config = ParserConfig::default();
         config
             .ignore_invalid_headers_in_requests(true)
@@ -74,7 +79,7 @@ impl Heads {
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_multiple_spaces_in_response_status_delimiters(true);
-        Heads { config, paths }
+        Heads { config, keep: Arc::clone(keep) }
     }
 
     /// The request that `bytes` begin with.
@@ -93,12 +98,15 @@ impl Heads {
     }
 
     /// The response that `bytes` begin with.
-    pub(super) fn response(&self, bytes: &[u8]) -> Parsed<Response> {
+    pub(super) fn response(&self, bytes: &[u8]) -> Parsed<(Response, Headers)> {
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut []);
         match self.config.parse_response_with_uninit_headers(&mut response, bytes, &mut headers) {
             Ok(Status::Complete(len)) => match response_facts(&response) {
-                Some(facts) => Parsed::Whole(len, facts),
+                Some(facts) => {
+                    let headers = captured::of(&self.keep.response_headers, response.headers);
+                    Parsed::Whole(len, (facts, headers))
+                }
                 None => Parsed::Malformed,
             },
             Ok(Status::Partial) => Parsed::Partial,
@@ -145,12 +153,17 @@ impl Heads {
             status: None,
             host,
             port,
-            path: target.path.filter(|_| self.paths).map(Box::from),
+            path: target.path.filter(|_| self.keep.paths).map(Box::from),
+            route: None,
+            request_headers: captured::of(&self.keep.request_headers, request.headers),
+            response_headers: Headers::new(),
             parent: lines.parent.and_then(traceparent::parse),
             request_body: 0,
             response_body: 0,
         };
-        Some(Request { http, framing: lines.framing() })
+        let is_excluded =
+            target.path.is_some_and(|path| self.keep.excluded.iter().any(|pattern| pattern.matches(path)));
+        Some(Request { http, framing: lines.framing(), is_excluded })
     }
 }
 
@@ -267,15 +280,15 @@ mod tests {
             ("Content-Length: x\r\nTransfer-Encoding: chunked\r\n", Framing::Chunked),
         ] {
             let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
-            let expected =
-                Parsed::Whole(head.len(), Response { status: 200, version: HttpVersion::Http11, framing });
-            assert_eq!(Heads::new(true).response(head.as_bytes()), expected, "{lines:?}");
+            let response = Response { status: 200, version: HttpVersion::Http11, framing };
+            let expected = Parsed::Whole(head.len(), (response, Headers::new()));
+            assert_eq!(Heads::new(&Arc::default()).response(head.as_bytes()), expected, "{lines:?}");
         }
     }
 
     #[test]
     fn header_lines_are_bounded() {
-        let heads = Heads::new(true);
+        let heads = Heads::new(&Arc::default());
         let head = |n: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(n));
         assert!(matches!(heads.request(head(HEADERS_MAX).as_bytes()), Parsed::Whole(..)));
         assert_eq!(heads.request(head(HEADERS_MAX + 1).as_bytes()), Parsed::TooMany);
@@ -286,7 +299,8 @@ mod tests {
     #[test]
     fn a_path_is_kept_only_where_it_is_wanted() {
         for paths in [false, true] {
-            let Parsed::Whole(_, request) = Heads::new(paths).request(b"GET /a HTTP/1.1\r\n\r\n") else {
+            let keep = Arc::new(Keep { paths, ..Keep::default() });
+            let Parsed::Whole(_, request) = Heads::new(&keep).request(b"GET /a HTTP/1.1\r\n\r\n") else {
                 panic!("a request");
             };
             assert_eq!(request.http.path.is_some(), paths);

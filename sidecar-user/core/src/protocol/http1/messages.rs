@@ -6,13 +6,13 @@ use super::head::{Framing, Parsed, Request, Response};
 use super::parser::Http1;
 use super::reader::{LongHead, Place};
 use super::start_line;
-use crate::model::{Http, Ktime, Method, Outcome, Side};
+use crate::model::{Headers, Ktime, Method, Outcome, Side};
 use crate::protocol::{Detect, Signal};
 
 /// A head of either side.
 enum Message {
     Request(Request),
-    Response(Response),
+    Response(Response, Headers),
 }
 
 impl Http1 {
@@ -97,24 +97,26 @@ impl Http1 {
     fn parse(&self, side: Side, bytes: &[u8]) -> Parsed<Message> {
         match side {
             Side::Client => self.heads.request(bytes).map(Message::Request),
-            Side::Server => self.heads.response(bytes).map(Message::Response),
+            Side::Server => {
+                self.heads.response(bytes).map(|(response, headers)| Message::Response(response, headers))
+            }
         }
     }
 
     /// A head of `len` bytes was read to its end.
     fn message(&mut self, side: Side, at: Ktime, message: Message, len: u64, out: &mut Vec<Signal>) {
         match message {
-            Message::Request(Request { http, framing }) => match Body::of_request(framing) {
+            Message::Request(request) => match Body::of_request(request.framing) {
                 Follows::Malformed => self.malformed(side, at, out),
                 follows => {
-                    if self.begin_request(http, at, out) {
+                    if self.begin_request(request, at, out) {
                         self.explained += len;
                         self.follow(side, follows, at, out);
                     }
                 }
             },
-            Message::Response(response) => {
-                self.begin_response(response);
+            Message::Response(response, headers) => {
+                self.begin_response(response, headers);
                 self.explained += len;
                 self.follow_response(response, at, out);
             }
@@ -122,7 +124,7 @@ impl Http1 {
     }
 
     /// A request is known. Says whether there was room for it.
-    pub(super) fn begin_request(&mut self, http: Http, at: Ktime, out: &mut Vec<Signal>) -> bool {
+    pub(super) fn begin_request(&mut self, request: Request, at: Ktime, out: &mut Vec<Signal>) -> bool {
         let since = self.readers[Side::Client.index()].since;
         if self.found(Side::Client) {
             self.settle(since, out);
@@ -132,13 +134,13 @@ impl Http1 {
             self.give_up(at, out);
             return false;
         }
-        self.queue.start(since, http, out);
+        self.queue.start(since, request, out);
         self.overlaps |= self.queue.len() > 1;
         true
     }
 
     /// A response's status is known. An interim one answers nothing (RFC 9110 section 15.2).
-    pub(super) fn begin_response(&mut self, response: Response) {
+    pub(super) fn begin_response(&mut self, response: Response, headers: Headers) {
         if self.found(Side::Server) {
             self.is_hidden = false;
         }
@@ -149,7 +151,7 @@ impl Http1 {
         if self.is_orphan {
             self.odd.orphan_responses += 1;
         } else {
-            self.queue.answer(self.readers[Side::Server.index()].since, response);
+            self.queue.answer(self.readers[Side::Server.index()].since, response, headers);
         }
     }
 
@@ -210,11 +212,11 @@ impl Http1 {
         self.odd.oversized += 1;
         let response = match side {
             Side::Client => self.heads.request_line(prefix).map(|request| {
-                self.begin_request(request.http, at, out);
+                self.begin_request(request, at, out);
                 None
             }),
             Side::Server => self.heads.status_line(prefix).map(|response| {
-                self.begin_response(response);
+                self.begin_response(response, Headers::new());
                 Some(response)
             }),
         };

@@ -7,6 +7,7 @@
 mod authority;
 mod blank_line;
 mod body;
+mod captured;
 mod chunked;
 mod ending;
 mod head;

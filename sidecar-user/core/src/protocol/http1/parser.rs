@@ -37,8 +37,8 @@ impl Http1 {
     pub(super) fn new(limits: Limits, birth: Birth) -> Self {
         let is_joined = birth == Birth::Joined;
         Http1 {
+            heads: Heads::new(&limits.keep),
             limits,
-            heads: Heads::new(limits.paths),
             readers: [Reader::new(is_joined), Reader::new(is_joined)],
             queue: Queue::default(),
             odd: Oddities::default(),

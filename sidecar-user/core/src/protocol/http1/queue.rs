@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-use super::head::Response;
-use crate::model::{Detail, Exchange, Http, Ktime, Outcome, Start};
+use super::captured;
+use super::head::{Request, Response};
+use crate::model::{Detail, Exchange, Headers, Http, Ktime, Outcome, Start};
 use crate::protocol::Signal;
 
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ pub(super) struct Pending {
     started: Ktime,
     requested: Option<Ktime>,
     pub(super) answered: Option<Ktime>,
+    is_excluded: bool,
     pub(super) http: Http,
 }
 
@@ -38,9 +40,10 @@ impl Queue {
     }
 
     /// A request's head was read; it began at `started`.
-    pub(super) fn start(&mut self, started: Ktime, http: Http, out: &mut Vec<Signal>) {
-        out.push(Signal::Started(Start { at: started }));
-        self.requests.push_back(Pending { started, requested: None, answered: None, http });
+    pub(super) fn start(&mut self, started: Ktime, request: Request, out: &mut Vec<Signal>) {
+        let Request { http, is_excluded, .. } = request;
+        out.push(Signal::Started(Start { at: started, method: http.method, is_excluded }));
+        self.requests.push_back(Pending { started, requested: None, answered: None, is_excluded, http });
         self.is_sending = true;
     }
 
@@ -63,11 +66,12 @@ impl Queue {
     }
 
     /// The oldest request's final response began at `at`.
-    pub(super) fn answer(&mut self, at: Ktime, response: Response) {
+    pub(super) fn answer(&mut self, at: Ktime, response: Response, headers: Headers) {
         if let Some(pending) = self.requests.front_mut() {
             pending.answered = Some(at);
             pending.http.status = Some(response.status);
             pending.http.version = response.version;
+            pending.http.response_headers = headers;
         }
     }
 
@@ -80,10 +84,12 @@ impl Queue {
 
     /// The oldest request is over.
     pub(super) fn finish(&mut self, outcome: Outcome, ended: Ktime, out: &mut Vec<Signal>) {
-        let Some(Pending { started, requested, answered, http }) = self.requests.pop_front() else { return };
+        let Some(pending) = self.requests.pop_front() else { return };
+        let Pending { started, requested, answered, is_excluded, http } = pending;
         self.is_sending &= !self.requests.is_empty();
         let detail = Detail::Http(http);
-        out.push(Signal::Finished(Exchange { started, requested, answered, ended, outcome, detail }));
+        let exchange = Exchange { started, requested, answered, ended, outcome, is_excluded, detail };
+        out.push(Signal::Finished(exchange));
     }
 
     /// All are over. `how` is told whether the request was still being sent.
@@ -101,7 +107,10 @@ impl Queue {
     /// Bytes that it holds.
     pub(super) fn held(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let texts = self.requests.iter().map(|pending| text(&pending.http.host) + text(&pending.http.path));
+        let texts = self.requests.iter().map(|Pending { http, .. }| {
+            let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
+            text(&http.host) + text(&http.path) + headers
+        });
         self.requests.capacity() * size_of::<Pending>() + texts.sum::<usize>()
     }
 }

@@ -1,5 +1,7 @@
 //! Messages that come whole: heads, bodies, and which response answers which request.
 
+use std::sync::Arc;
+
 use super::script::{Case, c, case, s};
 use crate::protocol::{Limits, Oddities};
 
@@ -75,7 +77,7 @@ fn cases() -> Vec<Case> {
             &[c("GET /p HTTP/1.1|Host: a||"), s(OK)],
             &["GET a- -> 200 complete 0/2 @1 1 2 2"],
         )
-        .limits(Limits { paths: false, ..Limits::default() }),
+        .limits(Limits { keep: Arc::default(), ..Limits::default() }),
         case(
             "bare line feeds",
             &[c("GET / HTTP/1.1\nHost: a\n\n"), s("HTTP/1.1 200 OK\nContent-Length: 2\n\nok")],

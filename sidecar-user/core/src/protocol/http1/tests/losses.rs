@@ -256,10 +256,10 @@ fn oversized() -> Vec<Case> {
             &[c(request), s("HTTP/1.1 204 No||"), c("GET / HTTP/1.1||"), s("HTTP/1.1 204 No||")],
             &["GET -/x -> 204 complete 0/0 @1 - 2 2", "GET -/ -> 204 complete 0/0 @3 3 4 4"],
         )
-        .limits(limits)
+        .limits(limits.clone())
         .odd(Oddities { resyncs: 1, ..once }),
         case("a request line", &[c(&format!("GET /{}", "x".repeat(40)))], &[])
-            .limits(limits)
+            .limits(limits.clone())
             .odd(once)
             .unexplained(45),
         case(
@@ -267,7 +267,7 @@ fn oversized() -> Vec<Case> {
             &[c("GET /x HTTP/1.1||"), s(response), c("GET / HTTP/1.1||")],
             &["GET -/x -> 200 complete 0/0 @1 1 2 2"],
         )
-        .limits(limits)
+        .limits(limits.clone())
         .odd(once)
         .unexplained(2),
         case(
@@ -275,14 +275,14 @@ fn oversized() -> Vec<Case> {
             &[c("GET /x HTTP/1.1||"), s(no_body)],
             &["GET -/x -> 204 complete 0/0 @1 1 2 2"],
         )
-        .limits(limits)
+        .limits(limits.clone())
         .odd(once),
         case(
             "a response, cut off",
             &[c("GET /x HTTP/1.1||"), s(&response[..60]), CLOSED],
             &["GET -/x -> 200 truncated 0/0 @1 1 2 3"],
         )
-        .limits(limits)
+        .limits(limits.clone())
         .odd(once)
         .unexplained(61),
         case(

@@ -102,7 +102,7 @@ impl Case {
 
     /// `piece` says how long the next piece of the bytes to come should be.
     fn check_cut(&self, how: &str, piece: impl FnMut(&[u8]) -> usize) {
-        let run = run(&self.script, self.limits, self.birth, piece);
+        let run = run(&self.script, self.limits.clone(), self.birth, piece);
         let name = self.name;
         let exchanges: Vec<String> = run.exchanges.iter().map(written).collect();
         assert_eq!(exchanges, self.exchanges, "{name}, {how}");

@@ -63,7 +63,7 @@ fn wants() {
 #[test]
 fn what_is_held_is_bounded() {
     let limits = Limits::default();
-    let mut parser = open(limits, Birth::Seen);
+    let mut parser = open(limits.clone(), Birth::Seen);
     let mut out = Vec::new();
     let _ = parser.push(CLIENT, Ktime(1), b"GET / HTTP/1.1\r\nCookie: ", &mut out);
     let _ = parser.push(SERVER, Ktime(1), b"HTTP/1.1 200 OK\r\nSet-Cookie: ", &mut out);

@@ -1,0 +1,41 @@
+//! The pattern of a request's path, `http.route`.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// A route that the observed application has. Two are the same where their `id` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its number among the routes that are known, which never changes.
+    pub id: u16,
+    /// Who says that it is one.
+    pub source: RouteSource,
+    /// As metrics and spans show it: `/users/{id}`.
+    pub pattern: Arc<str>,
+}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+/// Who says that a route is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteSource {
+    /// The configuration.
+    Configured,
+    /// The paths that were seen.
+    Learned,
+}
+
+impl RouteSource {
+    /// `configured` or `learned`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RouteSource::Configured => "configured",
+            RouteSource::Learned => "learned",
+        }
+    }
+}
