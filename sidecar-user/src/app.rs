@@ -10,6 +10,7 @@ mod facts;
 mod health;
 mod identity;
 mod logging;
+mod notify;
 mod pipeline;
 
 use std::{
@@ -29,15 +30,17 @@ use self::{
     child::{Notice, Signals},
     facts::Facts,
     logging::chain,
+    notify::Notifier,
     pipeline::Handle,
 };
 use crate::{
     admin::{
+        Facts as _,
         bind::{self, Bound},
         serve::{Face, serve},
     },
     cli::{self, EXIT_FAILURE, EXIT_UNOBSERVED, EXIT_USAGE, Invocation, Run, Target},
-    config::load,
+    config::{load, supervisor::Supervisor},
     export::{
         ExportStats, Resource,
         otlp::{self, Exporter},
@@ -52,7 +55,11 @@ const LAST_RECORDS: Duration = Duration::from_secs(1);
 
 /// Does what the command line says.
 pub(crate) fn main() -> ExitCode {
-    let code = match cli::parse() {
+    let invocation = cli::parse();
+    if let Err(error) = kernel::take_effect() {
+        eprintln!("sidecar: raise the permitted capabilities: {error}");
+    }
+    let code = match invocation {
         Invocation::Run(run) => start(run),
         Invocation::Check { file } => Ok(check(&file)),
         Invocation::Doctor { output } => Ok(doctor::report(output)),
@@ -254,8 +261,13 @@ async fn observe(
         warn!(program = refusal.program, hook = refusal.hook, lost = refusal.loses, "{refusal}");
     }
 
+    let notifier = Arc::new(Notifier::new(&Supervisor::own(), child.is_some()));
+    notifier.ready(&format!("observing {}", cgroup.path().display()));
+    let watchdog = start_watchdog(&notifier, &facts);
+
     let ended = wait(&mut notices, child).await?;
     info!(ended = ended.map(tracing::field::debug), "stopping");
+    notifier.stopping();
 
     // In this order: what is in the ring, then what was made of it, then whoever may ask.
     stop_capture(&handle, &facts).await;
@@ -267,8 +279,8 @@ async fn observe(
     }
     let _ = drain_servers.send(true);
     let _ = timeout(Duration::from_secs(1), async { while servers.join_next().await.is_some() {} }).await;
-    if let Some(logger) = logger {
-        logger.abort();
+    for task in [logger, watchdog].into_iter().flatten() {
+        task.abort();
     }
     if thread.join().is_err() {
         error!("the capture thread panicked");
@@ -288,6 +300,20 @@ async fn wait(
             (None, _) => anyhow::bail!("the signals' thread is gone"),
         }
     }
+}
+
+/// Signs of life for the service manager that wants them, as long as `/livez` holds.
+fn start_watchdog(notifier: &Arc<Notifier>, facts: &Arc<Facts>) -> Option<tokio::task::JoinHandle<()>> {
+    let mut ticks = tokio::time::interval(notifier.period?);
+    let (notifier, facts) = (Arc::clone(notifier), Arc::clone(facts));
+    Some(tokio::spawn(async move {
+        loop {
+            ticks.tick().await;
+            if facts.live().iter().all(|check| check.ok) {
+                notifier.alive();
+            }
+        }
+    }))
 }
 
 async fn stop_capture(handle: &Handle, facts: &Facts) {

@@ -28,12 +28,12 @@ fn json(args: &[&str]) -> Value {
 
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
-fn the_public_one_has_three_paths_under_any_name() {
+fn the_public_one_has_four_paths_under_any_name() {
     let dir = tempfile::tempdir().expect("a folder");
     let sidecar = Sidecar::run(dir.path(), &[], &["sleep", "infinity"]);
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", sidecar.port);
     for host in ["localhost", "10.9.8.7:9464", "shop.example", "evil.example"] {
-        for path in ["/metrics", "/livez", "/readyz"] {
+        for path in ["/metrics", "/startupz", "/livez", "/readyz"] {
             let (status, body) = curl(&["-H", &format!("Host: {host}"), &url(path)]);
             assert_eq!(status, 200, "{path} of {host}");
             assert!(!body.is_empty());

@@ -27,6 +27,9 @@ pub(crate) trait Facts: Send + Sync + 'static {
     fn connections(&self) -> Answer<'_, Value>;
     /// The settings and their origins, secrets hidden: `Resolved::to_json`.
     fn config(&self) -> Value;
+    /// Whether what comes after it may start: settings hold, programs are loaded. It does not wait for an application,
+    /// which in a pod is started only then.
+    fn started(&self) -> Vec<Check>;
     /// Whether the process works at all: a failed check gets it restarted.
     fn live(&self) -> Vec<Check>;
     /// Whether it does what it was asked for.
@@ -43,7 +46,7 @@ pub(crate) type SharedFacts = Arc<dyn Facts>;
 /// What an implementation works out, perhaps by asking the task that owns it.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One line of `/livez?verbose` and `/readyz`.
+/// One line of `/readyz`, and of `/startupz?verbose` and `/livez?verbose`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Check {
     /// One word.

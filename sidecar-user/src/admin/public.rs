@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez`, `/readyz`: what a scraper and a kubelet ask, under any Host.
+//! `/metrics`, `/startupz`, `/livez`, `/readyz`: what a scraper and a kubelet ask, under any Host.
 
 use std::fmt::Write as _;
 
@@ -15,22 +15,25 @@ use super::{
 /// Answers one request; its body is not looked at.
 pub(super) async fn answer<B>(facts: &dyn Facts, request: &Request<B>) -> Reply {
     let path = request.uri().path();
-    if !["/metrics", "/livez", "/readyz"].contains(&path) {
-        return reply::text(StatusCode::NOT_FOUND, "here are /metrics, /livez and /readyz\n");
+    if !["/metrics", "/startupz", "/livez", "/readyz"].contains(&path) {
+        return reply::text(StatusCode::NOT_FOUND, "here are /metrics, /startupz, /livez and /readyz\n");
     }
     if let Some(refusal) = Methods::Read.refuse(request.method()) {
         return refusal;
     }
     match path {
         "/metrics" => metrics(facts, request.headers()).await,
-        "/livez" => {
-            let is_verbose = request.uri().query().is_some_and(|query| query.split('&').any(is_verbose));
-            let checks = facts.live();
-            let all_hold = checks.iter().all(|check| check.ok);
-            if all_hold && !is_verbose { reply::text(StatusCode::OK, "ok\n") } else { report(&checks) }
-        }
+        "/startupz" => brief(request.uri().query(), &facts.started()),
+        "/livez" => brief(request.uri().query(), &facts.live()),
         _ => report(&facts.ready()),
     }
+}
+
+/// `ok`, unless more is asked for or there is more to say.
+fn brief(query: Option<&str>, checks: &[Check]) -> Reply {
+    let is_verbose = query.is_some_and(|query| query.split('&').any(is_verbose));
+    let all_hold = checks.iter().all(|check| check.ok);
+    if all_hold && !is_verbose { reply::text(StatusCode::OK, "ok\n") } else { report(checks) }
 }
 
 fn is_verbose(parameter: &str) -> bool {

@@ -51,6 +51,10 @@ impl Facts for Fixed {
         json!({ "config": {} })
     }
 
+    fn started(&self) -> Vec<Check> {
+        self.check()[..1].to_vec()
+    }
+
     fn live(&self) -> Vec<Check> {
         self.check()[..1].to_vec()
     }
@@ -159,15 +163,17 @@ fn the_public_listener_has_three_resources_under_any_host() {
     let served = Served::public(false);
     for (line, status, body) in [
         ("GET /metrics", 200, "up 1 # \n"),
+        ("GET /startupz", 200, "ok\n"),
+        ("GET /startupz?verbose", 200, "ring ok\nok\n"),
         ("GET /livez", 200, "ok\n"),
         ("GET /livez?verbose", 200, "ring ok\nok\n"),
         ("GET /readyz", 503, "ring ok\notlp failed: no answer\nfailed\n"),
         ("HEAD /metrics", 200, ""),
         ("POST /metrics", 405, "only GET, HEAD\n"),
         ("PUT /readyz", 405, "only GET, HEAD\n"),
-        ("GET /", 404, "here are /metrics, /livez and /readyz\n"),
-        ("GET /config", 404, "here are /metrics, /livez and /readyz\n"),
-        ("PUT /log", 404, "here are /metrics, /livez and /readyz\n"),
+        ("GET /", 404, "here are /metrics, /startupz, /livez and /readyz\n"),
+        ("GET /config", 404, "here are /metrics, /startupz, /livez and /readyz\n"),
+        ("PUT /log", 404, "here are /metrics, /startupz, /livez and /readyz\n"),
     ] {
         let reply = served.ask(&format!("{line} HTTP/1.1\nhost: pod.example:9464\norigin: http://x"), "");
         assert_eq!((reply.status, reply.text()), (status, body), "{line}");

@@ -83,6 +83,10 @@ impl admin::Facts for Facts {
         self.resolved.to_json()
     }
 
+    fn started(&self) -> Vec<Check> {
+        self.live()
+    }
+
     fn live(&self) -> Vec<Check> {
         vec![Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() }]
     }

@@ -42,6 +42,21 @@ pub(crate) fn missing() -> io::Result<Vec<Capability>> {
     Ok(Capability::NEEDED.into_iter().filter(|one| !sets.effective.contains(one.set())).collect())
 }
 
+/// Puts into effect what of [`Capability::NEEDED`] is permitted: file capabilities without the effective bit (which would
+/// keep the program from starting wherever one of them is out of bounds) arrive so.
+///
+/// # Errors
+/// If the kernel refuses, which it does not for what is permitted.
+pub(crate) fn take_effect() -> io::Result<()> {
+    let now = capabilities(None)?;
+    let needed: CapabilitySet = Capability::NEEDED.into_iter().map(Capability::set).collect();
+    let effective = now.effective | (now.permitted & needed);
+    if effective != now.effective {
+        set_capabilities(None, CapabilitySets { effective, ..now })?;
+    }
+    Ok(())
+}
+
 /// What a command of ours may need after the capabilities were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Later {

@@ -35,7 +35,7 @@ pub use value::{AdminListen, Duration, Endpoint, Level, Listen, LogFormat, Refus
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The public listener: `/metrics`, `/livez`, `/readyz`.
+    /// The public listener: `/metrics`, `/startupz`, `/livez`, `/readyz`.
     pub metrics: Metrics,
     /// The listener for the operator: connections, settings, log level.
     pub admin: Admin,
