@@ -5,6 +5,7 @@ mod bpf_hash;
 mod bpf_object;
 mod build;
 mod demo;
+mod dist;
 mod docs;
 mod privileges;
 mod process;
@@ -42,6 +43,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         help: "build target/release/sidecar, with the BPF object inside",
         run: build::command,
+    },
+    Command {
+        name: "dist",
+        arguments: "",
+        help: "build target/dist/out/sidecar, linked statically, for a container image",
+        run: dist::command,
     },
     Command {
         name: "test",
