@@ -4,6 +4,7 @@
 
 pub mod bpf;
 pub mod cgroup;
+pub mod image;
 pub mod load;
 pub mod netns;
 pub mod nginx;

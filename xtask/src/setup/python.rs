@@ -26,7 +26,9 @@ pub(super) fn install(workspace: &Workspace, bin: &Path) -> Result<()> {
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && answers(bin, "rotel") {
         return Ok(());
     }
-    println!("setup: installing {REQUIREMENTS} by pip: real receivers of what is exported");
+    println!(
+        "setup: installing {REQUIREMENTS} by pip: real receivers of what is exported, checkers of deploy/"
+    );
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     let python = venv.join("bin/python");
     let mut pip = Command::new(&python);

@@ -19,6 +19,8 @@ const PACKAGES: &[Package] = &[
     Package { name: "curl", why: "a client for single requests of each kind" },
     Package { name: "wrk", why: "load for measuring" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },
+    Package { name: "buildah", why: "to put the daemon into a container image" },
+    Package { name: "systemd", why: "systemd-analyze, which checks the unit" },
     Package { name: "bpftool", why: "to see what is loaded and attached, by a program that is not ours" },
 ];
 const NODE: Package = Package { name: "nodejs", why: "a server to observe, in another language" };
