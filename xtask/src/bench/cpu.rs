@@ -1,4 +1,4 @@
-//! CPU time and memory of processes, as the kernel accounts them.
+//! CPU time of processes, as the kernel accounts it.
 
 use std::{fs, io};
 
@@ -27,18 +27,4 @@ pub(super) fn of_ended_children() -> Result<u64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("getrusage")?;
     let micros = |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64;
     Ok(micros(usage.user_time()) + micros(usage.system_time()))
-}
-
-/// Resident and proportional set size, kB.
-pub(super) fn memory_kb(pid: i32) -> Result<(u64, u64)> {
-    let rss = field(&format!("/proc/{pid}/status"), "VmRSS:")?;
-    let pss = field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")?;
-    Ok((rss, pss))
-}
-
-fn field(file: &str, name: &str) -> Result<u64> {
-    let text = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let first = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    first.with_context(|| format!("no {name} in {file}"))
 }

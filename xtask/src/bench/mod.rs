@@ -1,14 +1,21 @@
-//! `cargo xtask bench observe`: what observing costs, by interleaved pairs of runs with and without it.
+//! `cargo xtask bench observe`: what observing costs, by interleaved rounds of runs with nothing, with an empty program
+//! (the floor), with the sidecar and with Envoy in the path.
 //!
 //! CPU time is the scheduler's own account in nanoseconds, softirqs included (they run in the time of whoever they
 //! interrupt, which on loopback is the sender), so server and client are both measured and the goal is for their sum.
 
+mod beside;
 mod cpu;
+mod memory;
+mod options;
 mod programs;
 mod report;
 mod shape;
 mod statistics;
+mod table;
 mod world;
+
+use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -17,76 +24,81 @@ use crate::{
     setup::{self, Extent},
     workspace::Workspace,
 };
-use shape::Shape;
+use beside::Kind;
+use options::Options;
+use shape::{Shape, Unit};
+use table::Table;
 use world::{Run, World};
 
-/// What was asked for.
-struct Options {
-    n_pairs: usize,
-    n_requests: u64,
-    shapes: Vec<&'static Shape>,
-}
+/// One run with each, next to each other in time: in the order of [`Measured::kinds`].
+type Round = Vec<Run>;
 
-/// One run without and one with observation, next to each other in time.
-struct Pair {
-    without: Run,
-    with: Run,
+/// All that was measured of one shape with so many connections.
+struct Measured {
+    shape: &'static Shape,
+    connections: u32,
+    n: u64,
+    kinds: Vec<Kind>,
+    rounds: Vec<Round>,
+    programs: Vec<programs::Program>,
+    idle: f64,
 }
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let Some((name, rest)) = arguments.split_first() else { bail!("bench what? `observe`") };
     ensure!(name == "observe", "no bench `{name}`: there is `observe`");
-    let options = options(rest)?;
+    let options = Options::parse(rest)?;
     privileges::check()?;
-    let compiler = setup::run(workspace, Extent::BuildAndTest)?;
+    let compiler = setup::run(workspace, Extent::BuildTestAndCompare)?;
     build::release(workspace, &compiler)?;
-    for (index, shape) in options.shapes.iter().enumerate() {
-        if index > 0 {
-            println!();
+    let mut table = Table::default();
+    for shape in &options.shapes {
+        for connections in options.connections_of(shape) {
+            let measured = observe(shape, connections, &options)?;
+            report::print(&measured);
+            table.add(&measured);
         }
-        observe(shape, &options)?;
+    }
+    if let Some(path) = &options.table {
+        fs::write(path, table.page(&options)).with_context(|| format!("write {}", path.display()))?;
+        println!("written: {}", path.display());
     }
     Ok(())
 }
 
-fn observe(shape: &'static Shape, options: &Options) -> Result<()> {
-    let world = World::new(shape)?;
-    let n = options.n_requests;
-    report::opening(shape, options.n_pairs, n);
+fn observe(shape: &'static Shape, connections: u32, options: &Options) -> Result<Measured> {
+    let world = World::new(shape, connections)?;
+    let n = options.work(shape, connections);
+    let kinds = options.kinds.clone();
+    report::opening(shape, connections, options.n_rounds, n);
     // The first run of all pays for cold caches, and is thrown away.
-    world.run(n / 4, false)?;
-    let mut pairs = Vec::with_capacity(options.n_pairs);
-    for index in 0..options.n_pairs {
-        // A B, B A, A B: what drifts slowly hits both alike.
-        let pair = if index % 2 == 0 {
-            let without = world.run(n, false)?;
-            Pair { without, with: world.run(n, true)? }
-        } else {
-            let with = world.run(n, true)?;
-            Pair { without: world.run(n, false)?, with }
-        };
-        pairs.push(pair);
+    world.run((n / 4).max(u64::from(connections)), Kind::Nothing)?;
+    let mut rounds = Vec::with_capacity(options.n_rounds);
+    for index in 0..options.n_rounds {
+        // A B C, C B A, A B C: what drifts slowly hits all alike.
+        let mut order: Vec<usize> = (0..kinds.len()).collect();
+        if index % 2 == 1 {
+            order.reverse();
+        }
+        let mut round: Vec<(usize, Run)> = Vec::with_capacity(order.len());
+        for place in order {
+            round.push((place, world.run(n, kinds[place])?));
+        }
+        round.sort_by_key(|(place, _)| *place);
+        rounds.push(round.into_iter().map(|(_, run)| run).collect());
     }
-    report::pairs(&pairs);
-    report::programs(&world.programs(n)?, n);
-    report::idle(world.idle()?);
-    Ok(())
+    let programs = world.programs(n)?;
+    let idle = world.idle()?;
+    Ok(Measured { shape, connections, n, kinds, rounds, programs, idle })
 }
 
-fn options(arguments: &[String]) -> Result<Options> {
-    let mut options = Options { n_pairs: 21, n_requests: 20_000, shapes: vec![&shape::SHAPES[0]] };
-    let mut words = arguments.iter();
-    while let Some(flag) = words.next() {
-        let value = words.next().with_context(|| format!("{flag} needs a value"))?;
-        match flag.as_str() {
-            "--pairs" => options.n_pairs = value.parse().context("--pairs N")?,
-            "--requests" => options.n_requests = value.parse().context("--requests N")?,
-            "--shape" if value == "all" => options.shapes = shape::SHAPES.iter().collect(),
-            "--shape" => options.shapes = vec![Shape::named(value)?],
-            _ => bail!("no flag {flag}: there are --pairs N, --requests N, --shape {}|all", shape::names()),
-        }
+impl Measured {
+    /// Where a kind is in each round.
+    fn place(&self, kind: Kind) -> Option<usize> {
+        self.kinds.iter().position(|each| *each == kind)
     }
-    ensure!(options.n_pairs >= 6, "an interval of 95 % takes 6 pairs at least");
-    ensure!(options.n_requests >= 1000, "fewer than 1000 requests are over before anything can be measured");
-    Ok(options)
+
+    fn unit(&self) -> Unit {
+        self.shape.unit()
+    }
 }

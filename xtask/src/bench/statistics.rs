@@ -8,6 +8,11 @@ pub(super) struct Median {
     pub(super) high: f64,
 }
 
+impl Median {
+    /// Of nothing.
+    pub(super) const NONE: Median = Median { value: f64::NAN, low: f64::NAN, high: f64::NAN };
+}
+
 /// At least six values.
 pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Median {
     let mut values: Vec<f64> = values.into_iter().collect();

@@ -5,6 +5,7 @@ mod apt;
 mod compiler;
 pub(crate) mod linker;
 mod mirror;
+mod peers;
 mod python;
 mod testing;
 
@@ -19,6 +20,8 @@ use crate::{only_flag, workspace::Workspace};
 pub(crate) enum Extent {
     Build,
     BuildAndTest,
+    /// And what measurements compare with.
+    BuildTestAndCompare,
 }
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -39,8 +42,11 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<Compiler> {
     if !has_linker {
         packages.extend(linker::PACKAGES);
     }
-    if extent == Extent::BuildAndTest {
+    if extent != Extent::Build {
         packages.extend(testing::packages());
+    }
+    if extent == Extent::BuildTestAndCompare {
+        packages.extend(peers::PACKAGES);
     }
     apt::install(workspace, &packages)?;
 
@@ -49,8 +55,11 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<Compiler> {
     if !has_linker {
         linker::build(workspace)?;
     }
-    if extent == Extent::BuildAndTest {
+    if extent != Extent::Build {
         testing::install(workspace)?;
+    }
+    if extent == Extent::BuildTestAndCompare {
+        peers::install(workspace)?;
     }
     Ok(compiler)
 }
