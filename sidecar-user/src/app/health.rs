@@ -15,8 +15,6 @@ use crate::{discovery::usage, export::ExportStats};
 
 /// What the pipeline counts besides its flows.
 pub(crate) struct Health {
-    /// When the store was made, Unix ns.
-    pub(crate) started: u64,
     /// Records that could not be read.
     pub(crate) n_malformed: u64,
     /// The exporters' counters.

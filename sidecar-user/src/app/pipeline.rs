@@ -18,7 +18,7 @@ use sidecar_core::{
     flow::{self, Flows, Line, Sink},
     model::{Activity, Connection, ConnectionId, Exchange, Start},
     protocol::{Keep, Limits, Protocol},
-    signal::{self, IdSource, Snapshot, Span, SpanIds, Store, UnixNanos},
+    signal::{self, ExemplarIds, IdSource, Snapshot, Span, SpanIds, Store},
 };
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
 use tokio::sync::oneshot;
@@ -139,8 +139,12 @@ impl Parts {
             head_bytes: config.capture.head_bytes,
             limits,
         });
-        let store = Store::new(signal::Options { series_cap: config.metrics.series as usize });
-        let health = Health { started: clock::unix_now(), n_malformed: 0, export: Arc::clone(export) };
+        let store = Store::new(signal::Options {
+            series_cap: config.metrics.series as usize,
+            started: clock::moment(),
+            ..signal::Options::default()
+        });
+        let health = Health { n_malformed: 0, export: Arc::clone(export) };
         let beat = Arc::new(AtomicU64::new(clock::now().0));
         let (commands, inbox) = sync_channel(COMMANDS);
         let handle = Handle { commands, waker: ring.waker(), beat: Arc::clone(&beat) };
@@ -181,6 +185,7 @@ impl Pipeline {
             }
             let n_closed = || self.counts.n_closed();
             self.flows.sweep(now, n_closed, &mut self.out);
+            self.out.store.expire(now, now);
             if n < BATCH
                 && let Err(error) = self.ring.wait()
             {
@@ -217,7 +222,7 @@ impl Pipeline {
         self.drain_all();
         let counted = self.counts.read();
         health::record(&mut self.out, &self.health, &self.flows, &counted);
-        self.out.store.snapshot(UnixNanos(clock::unix_now()), UnixNanos(self.health.started))
+        self.out.store.snapshot(clock::moment())
     }
 }
 
@@ -231,16 +236,18 @@ impl Sink for Out {
     }
 
     fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, exchange: Exchange) {
-        self.store.exchange(connection, &exchange);
+        let mut exemplar = None;
         if let Some(spans) = &mut self.spans
             && !exchange.is_excluded
         {
             let ids = SpanIds { trace: spans.ids.trace(), span: spans.ids.span() };
             let span = Span::new(connection, &exchange, ids);
             if span.is_sampled() {
+                exemplar = Some(ExemplarIds { trace: span.trace, span: span.id });
                 spans.queue.send(span);
             }
         }
+        self.store.exchange(connection, &exchange, exemplar);
     }
 
     fn judge(&mut self, id: ConnectionId, verdict: Verdict) {

@@ -79,8 +79,8 @@ fn value(encoder: &mut MetricEncoder<'_>, kind: Kind, value: &PointValue) -> fmt
         }
         (Kind::Gauge | Kind::UpDown, PointValue::U64(value)) => encoder.encode_gauge(value),
         (Kind::Gauge | Kind::UpDown, PointValue::F64(value)) => encoder.encode_gauge(value),
-        (Kind::Histogram(bounds), PointValue::Histogram(value)) => {
-            let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+        (Kind::Histogram(_), PointValue::Histogram(value)) => {
+            let bounds = value.bounds.iter().copied().chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(value.counts.iter().copied()).collect();
             encoder.encode_histogram::<NoLabelSet>(value.sum, value.count, &buckets, None)
         }

@@ -41,26 +41,17 @@ fn family(out: &mut String, family: &Family) -> fmt::Result {
     for point in &family.points {
         let labels: Vec<(String, String)> =
             point.attributes.iter().map(|(key, value)| (names::label(key), value.to_string())).collect();
-        match (&point.value, def.kind) {
-            (PointValue::U64(value), _) => sample(out, &name, "", &labels, None, &value.to_string())?,
-            (PointValue::F64(value), _) => sample(out, &name, "", &labels, None, &float(*value))?,
-            (PointValue::Histogram(value), Kind::Histogram(bounds)) => {
-                histogram(out, &name, &labels, bounds, value)?;
-            }
-            (PointValue::Histogram(_), _) => {}
+        match &point.value {
+            PointValue::U64(value) => sample(out, &name, "", &labels, None, &value.to_string())?,
+            PointValue::F64(value) => sample(out, &name, "", &labels, None, &float(*value))?,
+            PointValue::Histogram(value) => histogram(out, &name, &labels, value)?,
         }
     }
     Ok(())
 }
 
-fn histogram(
-    out: &mut String,
-    name: &str,
-    labels: &[(String, String)],
-    bounds: &[f64],
-    value: &Histogram,
-) -> fmt::Result {
-    let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+fn histogram(out: &mut String, name: &str, labels: &[(String, String)], value: &Histogram) -> fmt::Result {
+    let bounds = value.bounds.iter().copied().chain([f64::INFINITY]);
     let mut cumulative = 0;
     for (bound, count) in bounds.zip(&value.counts) {
         cumulative += count;

@@ -7,14 +7,15 @@ use sidecar_core::model::{
     Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, Outcome, Role,
     Start,
 };
-use sidecar_core::signal::{Options, Snapshot, Span, Store, UnixNanos, catalogue, kernel};
+use sidecar_core::signal::{Moment, Options, Snapshot, Span, Store, UnixNanos, catalogue, kernel};
 use sidecar_ebpf::abi::count::Traffic;
 
 use super::{ExportStats, Format, Resource};
 
 /// A snapshot in which every metric of the catalogue has a series.
 pub(super) fn snapshot() -> Snapshot {
-    let mut store = Store::new(Options { series_cap: 2 });
+    let started = Moment { ktime: Ktime(0), unix: UnixNanos(1_000_000_000) };
+    let mut store = Store::new(Options { series_cap: 2, started, ..Options::default() });
     for (i, role) in [Role::Client, Role::Server, Role::Client, Role::Client].into_iter().enumerate() {
         let connection = Connection {
             id: ConnectionId(1),
@@ -52,6 +53,7 @@ pub(super) fn snapshot() -> Snapshot {
                 is_excluded: false,
                 detail: Detail::Http(http),
             },
+            None,
         );
     }
     let traffic = |entry| Traffic { bytes: [entry as u64, 2 * entry as u64], retransmits: 1 };
@@ -68,7 +70,7 @@ pub(super) fn snapshot() -> Snapshot {
     store.set(&catalogue::MEMORY_USAGE, &[], 20_000_000u64);
     store.set(&catalogue::BUILD, &["0.1.0"], 1u64);
     ExportStats::default().record(&mut store);
-    store.snapshot(UnixNanos(2_000_000_000), UnixNanos(1_000_000_000))
+    store.snapshot(Moment { ktime: Ktime(1_000_000_000), unix: UnixNanos(2_000_000_000) })
 }
 
 /// A server's span without attributes.

@@ -3,7 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
-use sidecar_core::model::Ktime;
+use sidecar_core::{
+    model::Ktime,
+    signal::{Moment, UnixNanos},
+};
 
 /// `CLOCK_MONOTONIC` now.
 pub(crate) fn now() -> Ktime {
@@ -15,6 +18,11 @@ pub(crate) fn now() -> Ktime {
 pub(crate) fn unix_now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Now, by both clocks.
+pub(crate) fn moment() -> Moment {
+    Moment { ktime: now(), unix: UnixNanos(unix_now()) }
 }
 
 /// What to add to a [`Ktime`] to get Unix time, ns, as the wall clock stands now.

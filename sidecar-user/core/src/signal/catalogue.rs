@@ -43,6 +43,7 @@ pub const ALL: &[&MetricDef] = &[
     &MEMORY_USAGE,
     &SERIES,
     &SERIES_OVERFLOWED,
+    &SERIES_EXPIRED,
     &BUILD,
 ];
 
@@ -364,6 +365,14 @@ pub static SERIES_OVERFLOWED: MetricDef = def(
     Kind::Counter,
     "{measurement}",
     "Measurements that went to an overflow series because their metric was at its cap.",
+    &[],
+);
+/// Series that vanished. Fed by `Store::snapshot`.
+pub static SERIES_EXPIRED: MetricDef = def(
+    "sidecar.series.expired",
+    Kind::Counter,
+    "{series}",
+    "Time series that vanished because nothing was measured for metrics.expiry.",
     &[],
 );
 /// What runs.

@@ -1,8 +1,25 @@
-//! An explicit-bucket histogram.
+//! A histogram: explicit buckets always, exponential ones beside them where somebody asks for them.
 
-/// Counts by bucket, and what they sum to. The bounds are the metric's (`Kind::Histogram`).
+use std::sync::Arc;
+
+use super::exemplar::{Exemplar, ExemplarIds, Exemplars};
+use super::exponential::Exponential;
+use super::snapshot::UnixNanos;
+
+/// What the histograms of one metric are like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// Upper bounds, inclusive, ascending.
+    pub bounds: Arc<[f64]>,
+    /// Whether exponential buckets are kept too.
+    pub exponential: bool,
+}
+
+/// Counts by bucket, and what they sum to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
+    /// Upper bounds of the buckets, inclusive, ascending.
+    pub bounds: Arc<[f64]>,
     /// One count a bound, not cumulative: values at most the bound and above the one before; then one count above
     /// all of them.
     pub counts: Box<[u64]>,
@@ -14,24 +31,30 @@ pub struct Histogram {
     pub min: f64,
     /// Largest value; negative infinity while there is none.
     pub max: f64,
+    /// The same values in exponential buckets, where they are kept.
+    pub exponential: Option<Exponential>,
+    exemplars: Exemplars,
 }
 
 impl Histogram {
-    /// An empty one with `bounds` upper bounds.
+    /// An empty one.
     #[must_use]
-    pub fn new(bounds: usize) -> Self {
+    pub fn new(layout: &Layout) -> Self {
         Histogram {
-            counts: vec![0; bounds + 1].into_boxed_slice(),
+            bounds: Arc::clone(&layout.bounds),
+            counts: vec![0; layout.bounds.len() + 1].into_boxed_slice(),
             sum: 0.0,
             count: 0,
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
+            exponential: layout.exponential.then(Exponential::default),
+            exemplars: Exemplars::default(),
         }
     }
 
-    /// Counts `value`, which is finite. `bounds` ascend and are those that [`Histogram::new`] was told of.
-    pub fn record(&mut self, bounds: &[f64], value: f64) {
-        let bucket = bounds.partition_point(|bound| *bound < value);
+    /// Counts `value`, which is finite and not negative, measured at `at`; `span` is the sampled span behind it.
+    pub fn record(&mut self, value: f64, at: UnixNanos, span: Option<ExemplarIds>) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get_mut(bucket) {
             *count += 1;
         }
@@ -39,6 +62,30 @@ impl Histogram {
         self.count += 1;
         self.min = self.min.min(value);
         self.max = self.max.max(value);
+        if let Some(exponential) = &mut self.exponential {
+            exponential.record(value);
+        }
+        if let Some(ExemplarIds { trace, span }) = span {
+            self.exemplars.keep(bucket as u16, Exemplar { trace, span, value, at });
+        }
+    }
+
+    /// The newest exemplar of an explicit bucket.
+    #[must_use]
+    pub fn exemplar(&self, bucket: usize) -> Option<&Exemplar> {
+        self.exemplars.of(bucket)
+    }
+
+    /// All exemplars, at most one an explicit bucket, in the order of their buckets.
+    pub fn exemplars(&self) -> impl Iterator<Item = &Exemplar> {
+        self.exemplars.iter()
+    }
+
+    /// Bytes that it has on the heap for itself; the bounds are its metric's.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let exponential = self.exponential.as_ref().map_or(0, |one| one.counts.capacity());
+        (self.counts.len() + exponential) * size_of::<u64>() + self.exemplars.heap_bytes()
     }
 }
 
@@ -46,17 +93,35 @@ impl Histogram {
 mod tests {
     use super::*;
 
+    fn layout(bounds: &[f64]) -> Layout {
+        Layout { bounds: bounds.into(), exponential: false }
+    }
+
     #[test]
     fn upper_bounds_are_inclusive() {
-        let bounds = [1.0, 2.0, 5.0];
+        let layout = layout(&[1.0, 2.0, 5.0]);
         let cases = [(0.0, 0), (1.0, 0), (1.5, 1), (2.0, 1), (5.0, 2), (5.1, 3), (1e9, 3)];
         for (value, bucket) in cases {
-            let mut histogram = Histogram::new(bounds.len());
-            histogram.record(&bounds, value);
+            let mut histogram = Histogram::new(&layout);
+            histogram.record(value, UnixNanos(1), None);
             let expected: Vec<u64> = (0..4).map(|i| u64::from(i == bucket)).collect();
             assert_eq!(*histogram.counts, *expected, "{value}");
             assert_eq!((histogram.sum, histogram.count), (value, 1));
             assert_eq!((histogram.min, histogram.max), (value, value));
         }
+    }
+
+    #[test]
+    fn the_newest_exemplar_of_each_bucket_is_kept() {
+        let mut histogram = Histogram::new(&layout(&[1.0, 2.0]));
+        let none = histogram.heap_bytes();
+        for (i, value) in [3.0, 0.5, 0.75, 9.0, 0.1].into_iter().enumerate() {
+            let ids = ExemplarIds { trace: [i as u8; 16], span: [1; 8] };
+            histogram.record(value, UnixNanos(i as u64), Some(ids).filter(|_| i < 4));
+        }
+        let kept: Vec<_> = histogram.exemplars().map(|one| (one.value, one.at.0, one.trace[0])).collect();
+        assert_eq!(kept, [(0.75, 2, 2), (9.0, 3, 3)]);
+        assert_eq!((0..3).map(|i| histogram.exemplar(i).is_some()).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(none, 3 * size_of::<u64>(), "no memory before the first");
     }
 }

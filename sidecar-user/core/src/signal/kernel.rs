@@ -124,10 +124,10 @@ fn sum(counted: &Counted, chosen: impl Fn(u8, u8) -> bool, of: impl Fn(&count::T
 mod tests {
     use super::*;
     use crate::model::MetricDef;
-    use crate::signal::{Options, PointValue, UnixNanos};
+    use crate::signal::{Moment, Options, PointValue};
 
-    fn value(store: &Store, def: &MetricDef, attributes: &[&str]) -> Option<PointValue> {
-        let snapshot = store.snapshot(UnixNanos(1), UnixNanos(0));
+    fn value(store: &mut Store, def: &MetricDef, attributes: &[&str]) -> Option<PointValue> {
+        let snapshot = store.snapshot(Moment::default());
         let family = snapshot.family(def)?;
         let point = family.points.iter().find(|point| {
             point.attributes.iter().map(|(_, value)| value.to_string()).eq(attributes.iter().copied())
@@ -175,10 +175,10 @@ mod tests {
             (&catalogue::CAPTURE_BYTES, &["lost"], 2),
         ];
         for (def, attributes, expected) in cases {
-            let made = value(&store, def, attributes);
+            let made = value(&mut store, def, attributes);
             assert_eq!(made, Some(PointValue::U64(expected)), "{} {attributes:?}", def.name);
         }
-        assert!(value(&store, &catalogue::CAPTURE_COVERAGE, &[]).is_some());
+        assert!(value(&mut store, &catalogue::CAPTURE_COVERAGE, &[]).is_some());
     }
 
     #[test]
@@ -189,8 +189,8 @@ mod tests {
             traffic: [count::Traffic::default(); count::TRAFFIC as usize],
         };
         record(&mut store, &nothing, Understood::default());
-        assert_eq!(value(&store, &catalogue::CAPTURE_COVERAGE, &[]), None);
-        let seen = value(&store, &catalogue::CAPTURE_BYTES, &["seen"]);
+        assert_eq!(value(&mut store, &catalogue::CAPTURE_COVERAGE, &[]), None);
+        let seen = value(&mut store, &catalogue::CAPTURE_BYTES, &["seen"]);
         assert_eq!(seen, Some(PointValue::U64(0)));
     }
 }

@@ -3,9 +3,12 @@
 
 pub mod catalogue;
 mod coverage;
+mod exemplar;
+mod exponential;
 mod histogram;
 mod http;
 mod ids;
+mod interned;
 pub mod kernel;
 pub mod key;
 pub mod names;
@@ -20,9 +23,11 @@ mod store;
 mod tests;
 
 pub use coverage::{Bytes, coverage};
-pub use histogram::Histogram;
+pub use exemplar::{Exemplar, ExemplarIds};
+pub use exponential::{Exponential, MAX_BUCKETS, MAX_SCALE};
+pub use histogram::{Histogram, Layout};
 pub use ids::IdSource;
 pub use reference::reference;
-pub use snapshot::{Attributes, Family, Point, PointValue, Snapshot, UnixNanos, Value};
+pub use snapshot::{Attributes, Family, Moment, Point, PointValue, Snapshot, UnixNanos, Value};
 pub use span::{Span, SpanIds};
 pub use store::{Number, Options, Store};

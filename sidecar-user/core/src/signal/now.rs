@@ -57,6 +57,7 @@ impl Now {
                 (key::METHOD, http::method(method).into()),
                 (key::URL_SCHEME, http::SCHEME.into()),
             ],
+            started: None,
             value: PointValue::U64(n),
         };
         counted.map(point).collect()
@@ -74,13 +75,14 @@ impl Now {
                     (key::SERVER_PORT, (*port).into()),
                     (key::URL_SCHEME, http::SCHEME.into()),
                 ],
+                started: None,
                 value: PointValue::U64(counts[activity as usize]),
             })
         };
         let mut points: Vec<Point> = shown.iter().flat_map(point).collect();
         if !hidden.is_empty() {
             let n = hidden.iter().map(|(_, counts)| counts[0] + counts[1]).sum();
-            points.push(Point { attributes: overflow(), value: PointValue::U64(n) });
+            points.push(Point { attributes: overflow(), started: None, value: PointValue::U64(n) });
         }
         points
     }

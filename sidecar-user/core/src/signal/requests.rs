@@ -2,16 +2,15 @@
 
 use std::net::IpAddr;
 
-use rustc_hash::FxHashMap;
-
 use super::http::{self, ErrorType, Host};
+use super::interned::Names;
 use super::now::Now;
-use super::series::{Series, overflow};
-use super::snapshot::{Attributes, Point, PointValue};
-use super::{Histogram, catalogue, key};
+use super::series::Series;
+use super::snapshot::{Attributes, Moment, Point, PointValue};
+use super::{ExemplarIds, Histogram, Layout, Options, catalogue, key};
 use crate::model::{
-    Activity, Connection, Detail, Exchange, Http, HttpVersion, Kind, Method, MetricDef, Outcome, Role, Route,
-    Start,
+    Activity, Connection, Detail, Exchange, Http, HttpVersion, Ktime, Method, MetricDef, Outcome, Role,
+    Route, Start,
 };
 
 /// What a histogram of requests measures, in the order of [`Measured`].
@@ -40,19 +39,31 @@ type Measured = [Histogram; MEASURES];
 pub(super) struct Requests {
     server: Series<HttpKey, Measured>,
     client: Series<HttpKey, Measured>,
-    hosts: Hosts,
+    layouts: Layouts,
+    hosts: Names,
     now: Now,
     outcomes: [u64; OUTCOMES.len()],
     excluded: u64,
 }
 
+/// What the histograms are like.
+#[derive(Debug)]
+struct Layouts {
+    server: [Layout; MEASURES],
+    client: [Layout; MEASURES],
+}
+
 impl Requests {
-    pub(super) fn new(cap: usize) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
         Requests {
-            server: Series::new(cap),
-            client: Series::new(cap),
-            hosts: Hosts::default(),
-            now: Now::new(cap),
+            server: Series::new(options.series_cap),
+            client: Series::new(options.series_cap),
+            layouts: Layouts {
+                server: OF_SERVER.map(|def| options.layout(def)),
+                client: OF_CLIENT.map(|def| options.layout(def)),
+            },
+            hosts: Names::default(),
+            now: Now::new(options.series_cap),
             outcomes: [0; OUTCOMES.len()],
             excluded: 0,
         }
@@ -72,8 +83,15 @@ impl Requests {
         }
     }
 
-    /// Every outcome counts: the histogram's count is the number of requests.
-    pub(super) fn record(&mut self, connection: &Connection, exchange: &Exchange) {
+    /// Every outcome counts: the histogram's count is the number of requests. `at` is when it ended, `span` what it is
+    /// exported as.
+    pub(super) fn record(
+        &mut self,
+        connection: &Connection,
+        exchange: &Exchange,
+        at: Moment,
+        span: Option<ExemplarIds>,
+    ) {
         if exchange.is_excluded {
             self.excluded += 1;
             return;
@@ -89,24 +107,38 @@ impl Requests {
             route: http.route.clone().filter(|_| role == Role::Server),
             server,
         };
-        let (defs, measured) = match role {
+        let measured = match role {
             Role::Server => {
                 self.now.ended(http.method);
-                (OF_SERVER, self.server.entry(key(None), || empty(OF_SERVER)))
+                self.server.entry(key(None), at, || empty(&self.layouts.server))
             }
             Role::Client => {
-                let measured = match self.hosts.server(connection, http, !self.client.is_full()) {
-                    Some(server) => self.client.entry(key(Some(server)), || empty(OF_CLIENT)),
-                    None => self.client.overflow(|| empty(OF_CLIENT)),
-                };
-                (OF_CLIENT, measured)
+                let make = || empty(&self.layouts.client);
+                match server(&mut self.hosts, connection, http, !self.client.is_full()) {
+                    Some(server) => self.client.entry(key(Some(server)), at, make),
+                    None => self.client.overflow(at, make),
+                }
             }
         };
-        for ((def, histogram), value) in defs.iter().zip(measured).zip(measures(exchange, http)) {
+        for (histogram, value) in measured.iter_mut().zip(measures(exchange, http)) {
             if let Some(value) = value {
-                histogram.record(bounds(def), value);
+                histogram.record(value, at.unix, span);
             }
         }
+    }
+
+    /// Forgets what was last measured before `since`; how many series that were.
+    pub(super) fn expire(&mut self, since: Ktime) -> u64 {
+        let before = self.n_series();
+        self.server.expire(since);
+        if self.client.expire(since) > 0 {
+            let used = self.client.keys().filter_map(|key| match key.server {
+                Some((HostId::Name(id), _)) => Some(id),
+                _ => None,
+            });
+            self.hosts.retain(used);
+        }
+        before - self.n_series()
     }
 
     /// The points of a metric that is fed from here; `None` for the others.
@@ -125,6 +157,7 @@ impl Requests {
         } else if is(&catalogue::EXCLUDED_EXCHANGES) {
             Some(vec![Point {
                 attributes: vec![(key::REASON, "path".into())],
+                started: None,
                 value: PointValue::U64(self.excluded),
             }])
         } else {
@@ -147,18 +180,18 @@ impl Requests {
     }
 
     fn histograms(&self, series: &Series<HttpKey, Measured>, measure: usize) -> Vec<Point> {
-        let measured = series.iter().map(|(key, measured)| (key, &measured[measure]));
-        let point = |(key, value): (Option<&HttpKey>, &Histogram)| Point {
-            attributes: key.map_or_else(overflow, |key| key.attributes(&self.hosts)),
-            value: PointValue::Histogram(value.clone()),
+        let value = |measured: &Measured| {
+            let histogram = &measured[measure];
+            (histogram.count > 0).then(|| PointValue::Histogram(histogram.clone()))
         };
-        measured.filter(|(_, value)| value.count > 0).map(point).collect()
+        series.points(|key| key.attributes(&self.hosts), value)
     }
 
     fn outcomes(&self) -> Vec<Point> {
         let counted = OUTCOMES.iter().zip(self.outcomes).filter(|(_, n)| *n > 0);
         let point = |(outcome, n): (&&'static str, u64)| Point {
             attributes: vec![(key::OUTCOME, (*outcome).into()), (key::PROTOCOL_NAME, http::PROTOCOL.into())],
+            started: None,
             value: PointValue::U64(n),
         };
         counted.map(point).collect()
@@ -178,15 +211,8 @@ fn measures(exchange: &Exchange, http: &Http) -> [Option<f64>; MEASURES] {
     ]
 }
 
-fn empty(defs: [&MetricDef; MEASURES]) -> Measured {
-    defs.map(|def| Histogram::new(bounds(def).len()))
-}
-
-fn bounds(def: &MetricDef) -> &'static [f64] {
-    match def.kind {
-        Kind::Histogram(bounds) => bounds,
-        Kind::Counter | Kind::CounterF64 | Kind::Gauge | Kind::UpDown | Kind::Info => &[],
-    }
+fn empty(layouts: &[Layout; MEASURES]) -> Measured {
+    layouts.each_ref().map(Histogram::new)
 }
 
 /// `sidecar.outcome`, indexed by [`Outcome`].
@@ -205,7 +231,7 @@ struct HttpKey {
 }
 
 impl HttpKey {
-    fn attributes(&self, hosts: &Hosts) -> Attributes {
+    fn attributes(&self, hosts: &Names) -> Attributes {
         let mut out: Attributes =
             vec![(key::METHOD, http::method(self.method).into()), (key::URL_SCHEME, http::SCHEME.into())];
         out.extend(self.status.map(|status| (key::STATUS, status.into())));
@@ -213,7 +239,7 @@ impl HttpKey {
         out.extend(self.route.as_ref().map(|route| (key::ROUTE, route.pattern.to_string().into())));
         out.push((key::PROTOCOL_VERSION, http::version(self.version).into()));
         if let Some((host, port)) = self.server {
-            out.push((key::SERVER_ADDRESS, hosts.text(host).into()));
+            out.push((key::SERVER_ADDRESS, host.text(hosts).into()));
             out.push((key::SERVER_PORT, port.into()));
         }
         out
@@ -229,37 +255,21 @@ enum HostId {
     Ip(IpAddr),
 }
 
-/// Names that requests were sent to; as many as there are client series at most.
-#[derive(Debug, Default)]
-struct Hosts {
-    ids: FxHashMap<Box<str>, u32>,
-    names: Vec<Box<str>>,
-}
-
-impl Hosts {
-    /// The server of a request; `None` where its name is new and `learn` forbids it.
-    fn server(&mut self, connection: &Connection, http: &Http, learn: bool) -> Option<Server> {
-        let (host, port) = http::server(connection, http);
-        let id = match host {
-            Host::Ip(ip) => HostId::Ip(ip),
-            Host::Name(name) => match self.ids.get(name) {
-                Some(id) => HostId::Name(*id),
-                None if learn => {
-                    let id = self.names.len() as u32;
-                    self.names.push(name.into());
-                    self.ids.insert(name.into(), id);
-                    HostId::Name(id)
-                }
-                None => return None,
-            },
-        };
-        Some((id, port))
-    }
-
-    fn text(&self, id: HostId) -> String {
-        match id {
+impl HostId {
+    fn text(self, hosts: &Names) -> String {
+        match self {
             HostId::Ip(ip) => ip.to_string(),
-            HostId::Name(id) => self.names.get(id as usize).map(|name| name.to_string()).unwrap_or_default(),
+            HostId::Name(id) => hosts.text(id).to_owned(),
         }
     }
+}
+
+/// The server of a request; `None` where its name is new and `learn` forbids it.
+fn server(hosts: &mut Names, connection: &Connection, http: &Http, learn: bool) -> Option<Server> {
+    let (host, port) = http::server(connection, http);
+    let id = match host {
+        Host::Ip(ip) => HostId::Ip(ip),
+        Host::Name(name) => HostId::Name(hosts.id(name, learn)?),
+    };
+    Some((id, port))
 }

@@ -4,11 +4,31 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Histogram;
-use crate::model::MetricDef;
+use crate::model::{Ktime, MetricDef};
 
 /// Nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(pub u64);
+
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// By the kernel's.
+    pub ktime: Ktime,
+    /// By the wall's.
+    pub unix: UnixNanos,
+}
+
+impl Moment {
+    /// The moment that was `ktime`, if the two clocks went alike between it and this one.
+    #[must_use]
+    pub fn of(self, ktime: Ktime) -> Moment {
+        let (earlier, later) = (self.ktime.since(ktime), ktime.since(self.ktime));
+        let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let unix = self.unix.0.saturating_sub(nanos(earlier)).saturating_add(nanos(later));
+        Moment { ktime, unix: UnixNanos(unix) }
+    }
+}
 
 /// An attribute's value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +94,8 @@ pub enum PointValue {
 pub struct Point {
     /// What tells it from the others of its metric.
     pub attributes: Attributes,
+    /// Since when it counts, where it began later than the others: such a one may vanish and begin again.
+    pub started: Option<UnixNanos>,
     /// Where it stood.
     pub value: PointValue,
 }
@@ -92,7 +114,7 @@ pub struct Family {
 pub struct Snapshot {
     /// When it was taken.
     pub at: UnixNanos,
-    /// Since when its cumulative values count.
+    /// Since when its cumulative values count, but for points that say otherwise.
     pub started: UnixNanos,
     /// Metrics that have series, in the catalogue's order.
     pub families: Vec<Family>,

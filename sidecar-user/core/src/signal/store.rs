@@ -1,22 +1,53 @@
-//! The one owner of all series. Cumulative: nothing is forgotten, so each metric has a cap.
+//! The one owner of all series. Cumulative: a series is forgotten only when nothing was measured for long, so each
+//! metric has a cap.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::catalogue;
 use super::requests::Requests;
 use super::series::{Series, overflow};
-use super::snapshot::{Attributes, Family, Point, PointValue, Snapshot, UnixNanos};
-use crate::model::{Activity, Connection, Exchange, Kind, MetricDef, Start};
+use super::snapshot::{Attributes, Family, Moment, Point, PointValue, Snapshot};
+use super::{ExemplarIds, Layout};
+use crate::model::{Activity, Connection, Exchange, Kind, Ktime, MetricDef, Start};
 
 /// What a store is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Series that a metric may have; one more takes what comes after.
     pub series_cap: usize,
+    /// How long a series of the application's may go without a measurement before it vanishes; `None`: it never does.
+    pub expiry: Option<Duration>,
+    /// Upper bounds of histograms, by the metric's name, in place of the catalogue's.
+    pub buckets: BTreeMap<String, Vec<f64>>,
+    /// Whether histograms keep exponential buckets beside the explicit ones.
+    pub exponential: bool,
+    /// Now: since when its values count.
+    pub started: Moment,
 }
 
 impl Default for Options {
-    /// The metrics SDK specification's default cardinality limit.
+    /// The metrics SDK specification's default cardinality limit, and no more than that.
     fn default() -> Self {
-        Options { series_cap: 2000 }
+        Options {
+            series_cap: 2000,
+            expiry: None,
+            buckets: BTreeMap::new(),
+            exponential: false,
+            started: Moment::default(),
+        }
+    }
+}
+
+impl Options {
+    /// What the histograms of a metric are like.
+    pub(super) fn layout(&self, def: &MetricDef) -> Layout {
+        let own = match def.kind {
+            Kind::Histogram(bounds) => bounds,
+            _ => &[],
+        };
+        let bounds = self.buckets.get(def.name).map_or(own, Vec::as_slice);
+        Layout { bounds: bounds.into(), exponential: self.exponential }
     }
 }
 
@@ -61,6 +92,9 @@ impl Number {
     }
 }
 
+/// How often within the time that a series may live on without a measurement it is looked at.
+const EXPIRY_CHECKS: u32 = 10;
+
 /// Most attributes that a counter or gauge may have.
 pub(super) const MAX_ATTRIBUTES: usize = 3;
 /// Attribute values in the order of the definition; the rest empty.
@@ -70,6 +104,11 @@ type Labels = [&'static str; MAX_ATTRIBUTES];
 #[derive(Debug)]
 pub struct Store {
     options: Options,
+    /// The last moment that was told by both clocks.
+    now: Moment,
+    /// Until then nothing can have become too old.
+    expires: Ktime,
+    expired: u64,
     requests: Requests,
     numbers: Vec<(&'static MetricDef, Series<Labels, Number>)>,
 }
@@ -78,7 +117,14 @@ impl Store {
     /// An empty store.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Store { options, requests: Requests::new(options.series_cap), numbers: Vec::new() }
+        Store {
+            now: options.started,
+            expires: options.started.ktime,
+            expired: 0,
+            requests: Requests::new(&options),
+            numbers: Vec::new(),
+            options,
+        }
     }
 
     /// A request began. Its exchange is to follow.
@@ -91,9 +137,21 @@ impl Store {
         self.requests.activity(connection, from, to);
     }
 
-    /// Records a finished exchange under the role of the end that was observed. Allocates only for a new series.
-    pub fn exchange(&mut self, connection: &Connection, exchange: &Exchange) {
-        self.requests.record(connection, exchange);
+    /// Records a finished exchange under the role of the end that was observed. `span` names the span that it is
+    /// exported as, where it is. Allocates only for a new series or a new exemplar.
+    pub fn exchange(&mut self, connection: &Connection, exchange: &Exchange, span: Option<ExemplarIds>) {
+        self.requests.record(connection, exchange, self.now.of(exchange.ended), span);
+    }
+
+    /// Forgets the application's series that nothing was added to for `Options::expiry`, but only what was last
+    /// measured before `delivered`: a receiver that is pushed to shall have had the last value of each. Cheap enough
+    /// to be called all the time.
+    pub fn expire(&mut self, now: Ktime, delivered: Ktime) {
+        let Some(expiry) = self.options.expiry.filter(|_| now >= self.expires) else { return };
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.expires = Ktime(now.0.saturating_add(nanos(expiry / EXPIRY_CHECKS)));
+        let since = Ktime(now.0.saturating_sub(nanos(expiry))).min(delivered);
+        self.expired += self.requests.expire(since);
     }
 
     /// Sets a counter, gauge or info to what its owner says. `attributes` are values in the order of the definition.
@@ -123,9 +181,10 @@ impl Store {
         self.numbers_of(def).clear();
     }
 
-    /// All series as they stand. `at` is now; `started` is when the store was made.
+    /// All series as they stand. Series that begin from here on tell the time by the clocks as they stand now.
     #[must_use]
-    pub fn snapshot(&self, at: UnixNanos, started: UnixNanos) -> Snapshot {
+    pub fn snapshot(&mut self, now: Moment) -> Snapshot {
+        self.now = now;
         let mut families: Vec<Family> = catalogue::ALL
             .iter()
             .map(|def| Family { def, points: self.points(def) })
@@ -134,7 +193,7 @@ impl Store {
         for family in &mut families {
             family.points.sort_by(|a, b| a.attributes.cmp(&b.attributes));
         }
-        Snapshot { at, started, families }
+        Snapshot { at: now.unix, started: self.options.started.unix, families }
     }
 
     fn number(&mut self, def: &'static MetricDef, attributes: &[&'static str], new: Number) -> &mut Number {
@@ -143,7 +202,8 @@ impl Store {
         for (label, value) in labels.iter_mut().zip(attributes) {
             *label = value;
         }
-        self.numbers_of(def).entry(labels, || new)
+        let at = self.options.started;
+        self.numbers_of(def).entry(labels, at, || new)
     }
 
     fn numbers_of(&mut self, def: &'static MetricDef) -> &mut Series<Labels, Number> {
@@ -164,6 +224,8 @@ impl Store {
         } else if std::ptr::eq(def, &catalogue::SERIES_OVERFLOWED) {
             let numbers: u64 = self.numbers.iter().map(|(_, series)| series.overflowed()).sum();
             vec![lone(self.requests.overflowed() + numbers)]
+        } else if std::ptr::eq(def, &catalogue::SERIES_EXPIRED) {
+            vec![lone(self.expired)]
         } else {
             let series = self.numbers.iter().find(|(known, _)| std::ptr::eq(*known, def));
             series.map(|(_, series)| number_points(def, series)).unwrap_or_default()
@@ -177,6 +239,7 @@ fn number_points(def: &'static MetricDef, series: &Series<Labels, Number>) -> Ve
     };
     let point = |(labels, value): (Option<&Labels>, &Number)| Point {
         attributes: labels.map_or_else(overflow, attributes),
+        started: None,
         value: match *value {
             Number::U64(value) => PointValue::U64(value),
             Number::F64(value) => PointValue::F64(value),
@@ -186,5 +249,5 @@ fn number_points(def: &'static MetricDef, series: &Series<Labels, Number>) -> Ve
 }
 
 fn lone(value: u64) -> Point {
-    Point { attributes: Vec::new(), value: PointValue::U64(value) }
+    Point { attributes: Vec::new(), started: None, value: PointValue::U64(value) }
 }

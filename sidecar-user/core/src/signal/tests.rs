@@ -1,10 +1,14 @@
 //! Exchanges to series and spans, case by case.
 
+use std::time::Duration;
+
 use super::*;
 use crate::model::{
     Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Kind, Ktime, Method, MetricDef,
     Outcome, Role, Start, TraceParent,
 };
+
+const SECOND: u64 = 1_000_000_000;
 
 fn connection(role: Option<Role>) -> Connection {
     Connection {
@@ -56,11 +60,11 @@ fn told(attributes: &Attributes) -> String {
     pairs.join(" ")
 }
 
-fn taken(store: &Store) -> Snapshot {
-    store.snapshot(UnixNanos(2), UnixNanos(1))
+fn taken(store: &mut Store) -> Snapshot {
+    store.snapshot(Moment { ktime: Ktime(2_000_000_000), unix: UnixNanos(2_000_000_002) })
 }
 
-fn points(store: &Store, def: &MetricDef) -> Vec<(String, PointValue)> {
+fn points(store: &mut Store, def: &MetricDef) -> Vec<(String, PointValue)> {
     let snapshot = taken(store);
     let family = snapshot.family(def);
     family
@@ -111,8 +115,8 @@ fn attributes_of_durations() {
     ];
     for (role, exchange, def, expected) in cases {
         let mut store = Store::new(Options::default());
-        store.exchange(&connection(role), &exchange);
-        let made = points(&store, def);
+        store.exchange(&connection(role), &exchange, None);
+        let made = points(&mut store, def);
         assert_eq!(made.len(), 1, "{expected}");
         assert_eq!(made[0].0, expected);
         let PointValue::Histogram(histogram) = &made[0].1 else { panic!("{expected}: not a histogram") };
@@ -127,9 +131,9 @@ fn attributes_of_durations() {
 fn one_spelling_for_each_address() {
     let mut store = Store::new(Options::default());
     for host in ["", "10.0.0.2", "::ffff:10.0.0.2", "[::ffff:10.0.0.2]"] {
-        store.exchange(&connection(Some(Role::Client)), &to_host(host));
+        store.exchange(&connection(Some(Role::Client)), &to_host(host), None);
     }
-    assert_eq!(points(&store, &catalogue::HTTP_CLIENT_DURATION).len(), 1);
+    assert_eq!(points(&mut store, &catalogue::HTTP_CLIENT_DURATION).len(), 1);
 }
 
 #[test]
@@ -144,9 +148,9 @@ fn every_request_is_counted_once() {
     ];
     let mut store = Store::new(Options::default());
     for outcome in outcomes {
-        store.exchange(&connection(Some(Role::Server)), &exchange(Method::Get, None, outcome));
+        store.exchange(&connection(Some(Role::Server)), &exchange(Method::Get, None, outcome), None);
     }
-    let durations = points(&store, &catalogue::HTTP_SERVER_DURATION);
+    let durations = points(&mut store, &catalogue::HTTP_SERVER_DURATION);
     let counted: u64 = durations
         .iter()
         .map(|(_, value)| match value {
@@ -156,7 +160,7 @@ fn every_request_is_counted_once() {
         .sum();
     assert_eq!(counted, outcomes.len() as u64);
     let ended: Vec<String> =
-        points(&store, &catalogue::PARSER_OUTCOMES).into_iter().map(|(k, _)| k).collect();
+        points(&mut store, &catalogue::PARSER_OUTCOMES).into_iter().map(|(k, _)| k).collect();
     let expected = ["aborted", "complete", "not_observed", "reset", "truncated", "unanswered"]
         .map(|outcome| format!("sidecar.outcome={outcome} network.protocol.name=http"));
     assert_eq!(ended, expected);
@@ -164,11 +168,11 @@ fn every_request_is_counted_once() {
 
 #[test]
 fn cap_overflows_into_one_series() {
-    let mut store = Store::new(Options { series_cap: 3 });
+    let mut store = Store::new(Options { series_cap: 3, ..Options::default() });
     for host in ["a", "b", "c", "d", "e", "a"] {
-        store.exchange(&connection(Some(Role::Client)), &to_host(host));
+        store.exchange(&connection(Some(Role::Client)), &to_host(host), None);
     }
-    let made = points(&store, &catalogue::HTTP_CLIENT_DURATION);
+    let made = points(&mut store, &catalogue::HTTP_CLIENT_DURATION);
     assert_eq!(made.len(), 4);
     let counts: Vec<(bool, u64)> = made
         .iter()
@@ -178,9 +182,61 @@ fn cap_overflows_into_one_series() {
         })
         .collect();
     assert_eq!(counts, [(false, 2), (false, 1), (false, 1), (true, 2)]);
-    assert_eq!(points(&store, &catalogue::SERIES_OVERFLOWED)[0].1, PointValue::U64(2));
+    assert_eq!(points(&mut store, &catalogue::SERIES_OVERFLOWED)[0].1, PointValue::U64(2));
     // A duration and a size of the request's body each.
-    assert_eq!(points(&store, &catalogue::SERIES)[0].1, PointValue::U64(8));
+    assert_eq!(points(&mut store, &catalogue::SERIES)[0].1, PointValue::U64(8));
+}
+
+#[test]
+fn vanished_series_give_their_room_back() {
+    let options = Options { series_cap: 2, expiry: Some(Duration::from_secs(5)), ..Options::default() };
+    let mut store = Store::new(options);
+    let at = |host: &str, seconds: u64| {
+        let mut exchange = to_host(host);
+        (exchange.started, exchange.ended) = (Ktime(seconds * SECOND), Ktime(seconds * SECOND + 1));
+        exchange
+    };
+    let hosts = |store: &mut Store| -> Vec<String> {
+        let made = points(store, &catalogue::HTTP_CLIENT_DURATION);
+        let host = |text: &str| text.split_once("server.address=").map_or(text, |(_, host)| host).to_owned();
+        made.iter().map(|(attributes, _)| host(attributes).replace(" server.port=8080", "")).collect()
+    };
+    for (host, seconds) in [("a", 1), ("b", 2), ("c", 3), ("a", 4)] {
+        store.exchange(&connection(Some(Role::Client)), &at(host, seconds), None);
+    }
+    store.expire(Ktime(6 * SECOND), Ktime(u64::MAX));
+    assert_eq!(hosts(&mut store), ["a", "b", "otel.metric.overflow=true"]);
+    store.expire(Ktime(10 * SECOND), Ktime(0));
+    assert_eq!(hosts(&mut store).len(), 3, "their last values were not delivered");
+    store.expire(Ktime(10 * SECOND), Ktime(u64::MAX));
+    assert_eq!(hosts(&mut store).len(), 3, "looked at a moment ago");
+    // Ended 1 ns after the fourth second.
+    store.expire(Ktime(9 * SECOND + SECOND / 2 * 3), Ktime(3 * SECOND + 2));
+    assert_eq!(hosts(&mut store), ["a"]);
+    store.exchange(&connection(Some(Role::Client)), &at("c", 11), None);
+    assert_eq!(hosts(&mut store), ["a", "c"]);
+    let snapshot = taken(&mut store);
+    let family = snapshot.family(&catalogue::HTTP_CLIENT_DURATION).expect("a family");
+    let started: Vec<_> = family.points.iter().map(|point| point.started.map(|at| at.0 / SECOND)).collect();
+    assert_eq!(started, [Some(1), Some(11)], "what comes back starts anew");
+    // A duration and a size each, of one server and of the overflow.
+    assert_eq!(points(&mut store, &catalogue::SERIES_EXPIRED)[0].1, PointValue::U64(4));
+}
+
+#[test]
+fn bounds_are_overridden_by_name() {
+    let buckets = [("http.server.request.duration".to_owned(), vec![0.01, 0.03])];
+    let mut store = Store::new(Options { buckets: buckets.into(), exponential: true, ..Options::default() });
+    for role in [Role::Server, Role::Client] {
+        store.exchange(&connection(Some(role)), &to_host("a"), None);
+    }
+    let bounds = |store: &mut Store, def| match &points(store, def)[0].1 {
+        PointValue::Histogram(histogram) => (histogram.bounds.to_vec(), histogram.counts.to_vec()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(bounds(&mut store, &catalogue::HTTP_SERVER_DURATION), (vec![0.01, 0.03], vec![0, 1, 0]));
+    let own = bounds(&mut store, &catalogue::HTTP_CLIENT_DURATION).0;
+    assert_eq!(own, catalogue::DURATION_BUCKETS);
 }
 
 #[test]
@@ -200,10 +256,10 @@ fn numbers() {
         (&catalogue::BUILD, "sidecar.version=1.2.3", PointValue::U64(1)),
     ];
     for (def, attributes, value) in cases {
-        assert_eq!(points(&store, def), [(attributes.to_owned(), value)], "{}", def.name);
+        assert_eq!(points(&mut store, def), [(attributes.to_owned(), value)], "{}", def.name);
     }
     store.clear(&catalogue::CONNECTIONS_TRACKED);
-    assert!(points(&store, &catalogue::CONNECTIONS_TRACKED).is_empty());
+    assert!(points(&mut store, &catalogue::CONNECTIONS_TRACKED).is_empty());
 }
 
 #[test]
@@ -213,10 +269,10 @@ fn snapshots_are_ordered() {
         let mut store = Store::new(Options::default());
         for i in 0..hosts.len() {
             let host = hosts[(i + turn) % hosts.len()];
-            store.exchange(&connection(Some(Role::Client)), &to_host(host));
+            store.exchange(&connection(Some(Role::Client)), &to_host(host), None);
             store.add(&catalogue::CAPTURE_DROPS, &[["x", "y", "z"][(i + turn) % 3]], 1u64);
         }
-        taken(&store)
+        taken(&mut store)
     };
     assert_eq!(make(0), make(1));
     assert_eq!(make(0), make(2));
@@ -293,8 +349,8 @@ fn measures_of_an_exchange() {
     for (def, sums) in cases {
         for (exchange, expected) in [&whole, &early, &none].into_iter().zip(sums) {
             let mut store = Store::new(Options::default());
-            store.exchange(&connection(Some(Role::Server)), exchange);
-            let sum = points(&store, def).into_iter().next().map(|(_, value)| match value {
+            store.exchange(&connection(Some(Role::Server)), exchange, None);
+            let sum = points(&mut store, def).into_iter().next().map(|(_, value)| match value {
                 PointValue::Histogram(histogram) => histogram.sum,
                 PointValue::U64(_) | PointValue::F64(_) => f64::NAN,
             });
@@ -307,25 +363,25 @@ fn measures_of_an_exchange() {
 
 #[test]
 fn what_is_going_on_is_exact() {
-    let mut store = Store::new(Options { series_cap: 4 });
+    let mut store = Store::new(Options { series_cap: 4, ..Options::default() });
     let (server, client) = (connection(Some(Role::Server)), connection(Some(Role::Client)));
     let start = Start { at: Ktime(0), method: Method::Get, is_excluded: false };
-    assert!(points(&store, &catalogue::HTTP_SERVER_ACTIVE).is_empty());
+    assert!(points(&mut store, &catalogue::HTTP_SERVER_ACTIVE).is_empty());
     for start in [start, start, Start { method: Method::Put, ..start }, Start { is_excluded: true, ..start }]
     {
         store.started(&server, &start);
         store.started(&client, &start);
     }
-    store.exchange(&server, &exchange(Method::Put, Some(200), Outcome::Complete));
+    store.exchange(&server, &exchange(Method::Put, Some(200), Outcome::Complete), None);
     let excluded = Exchange { is_excluded: true, ..exchange(Method::Get, Some(200), Outcome::Complete) };
-    store.exchange(&server, &excluded);
+    store.exchange(&server, &excluded, None);
     let active = [
         ("http.request.method=GET url.scheme=http".to_owned(), PointValue::U64(2)),
         ("http.request.method=PUT url.scheme=http".to_owned(), PointValue::U64(0)),
     ];
-    assert_eq!(points(&store, &catalogue::HTTP_SERVER_ACTIVE), active);
-    assert_eq!(points(&store, &catalogue::EXCLUDED_EXCHANGES)[0].1, PointValue::U64(1));
-    let n_durations = points(&store, &catalogue::HTTP_SERVER_DURATION).len();
+    assert_eq!(points(&mut store, &catalogue::HTTP_SERVER_ACTIVE), active);
+    assert_eq!(points(&mut store, &catalogue::EXCLUDED_EXCHANGES)[0].1, PointValue::U64(1));
+    let n_durations = points(&mut store, &catalogue::HTTP_SERVER_DURATION).len();
     assert_eq!(n_durations, 1, "the excluded one is none of them");
 
     let others: Vec<Connection> =
@@ -350,9 +406,9 @@ fn what_is_going_on_is_exact() {
         of("idle", "10.0.0.3", 80, 1),
         ("otel.metric.overflow=true".to_owned(), PointValue::U64(1)),
     ];
-    assert_eq!(points(&store, &catalogue::HTTP_CLIENT_OPEN), expected);
+    assert_eq!(points(&mut store, &catalogue::HTTP_CLIENT_OPEN), expected);
     for (connection, from) in [(&client, active), (&client, idle), (&others[0], idle), (&others[1], idle)] {
         store.activity(connection, from, None);
     }
-    assert!(points(&store, &catalogue::HTTP_CLIENT_OPEN).is_empty(), "vanished servers leave nothing");
+    assert!(points(&mut store, &catalogue::HTTP_CLIENT_OPEN).is_empty(), "vanished servers leave nothing");
 }

@@ -167,13 +167,13 @@ mod tests {
 
     #[tokio::test]
     async fn drops_and_counts_the_newest() {
-        use sidecar_core::signal::{Options as StoreOptions, PointValue, Store, UnixNanos, catalogue};
+        use sidecar_core::signal::{Moment, Options as StoreOptions, PointValue, Store, catalogue};
 
         let (sender, batcher, _stop) = batcher(2, 4, Duration::from_secs(3600));
         (0..5).for_each(|_| sender.send(span()));
         let mut store = Store::new(StoreOptions::default());
         sender.stats.record(&mut store);
-        let snapshot = store.snapshot(UnixNanos(0), UnixNanos(0));
+        let snapshot = store.snapshot(Moment::default());
         let dropped = snapshot.family(&catalogue::EXPORT_DROPPED).expect("a family");
         assert_eq!(dropped.points[0].value, PointValue::U64(3));
         assert_eq!(batcher.left(), 2);

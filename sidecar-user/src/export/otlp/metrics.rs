@@ -123,12 +123,8 @@ fn family(snapshot: &Snapshot, family: &Family) -> Metric {
             is_monotonic: false,
         }),
         Kind::Gauge | Kind::Info => metric::Data::Gauge(Gauge { data_points: numbers() }),
-        Kind::Histogram(bounds) => metric::Data::Histogram(Histogram {
-            data_points: family
-                .points
-                .iter()
-                .filter_map(|point| histogram(snapshot, point, bounds))
-                .collect(),
+        Kind::Histogram(_) => metric::Data::Histogram(Histogram {
+            data_points: family.points.iter().filter_map(|point| histogram(snapshot, point)).collect(),
             aggregation_temporality: cumulative,
         }),
     };
@@ -150,23 +146,23 @@ fn number(snapshot: &Snapshot, point: &Point) -> Option<NumberDataPoint> {
     };
     Some(NumberDataPoint {
         attributes: attributes(&point.attributes),
-        start_time_unix_nano: snapshot.started.0,
+        start_time_unix_nano: point.started.unwrap_or(snapshot.started).0,
         time_unix_nano: snapshot.at.0,
         value: Some(value),
         ..NumberDataPoint::default()
     })
 }
 
-fn histogram(snapshot: &Snapshot, point: &Point, bounds: &[f64]) -> Option<HistogramDataPoint> {
+fn histogram(snapshot: &Snapshot, point: &Point) -> Option<HistogramDataPoint> {
     let PointValue::Histogram(value) = &point.value else { return None };
     Some(HistogramDataPoint {
         attributes: attributes(&point.attributes),
-        start_time_unix_nano: snapshot.started.0,
+        start_time_unix_nano: point.started.unwrap_or(snapshot.started).0,
         time_unix_nano: snapshot.at.0,
         count: value.count,
         sum: Some(value.sum),
         bucket_counts: value.counts.to_vec(),
-        explicit_bounds: bounds.to_vec(),
+        explicit_bounds: value.bounds.to_vec(),
         min: value.min.is_finite().then_some(value.min),
         max: value.max.is_finite().then_some(value.max),
         ..HistogramDataPoint::default()
@@ -220,10 +216,10 @@ mod tests {
                     for point in &histogram.data_points {
                         assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
                         assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
-                        assert_eq!(
-                            (point.start_time_unix_nano, point.time_unix_nano),
-                            (1_000_000_000, 2_000_000_000)
-                        );
+                        // Each began with its first request, the first of which took 30 ms.
+                        let started = point.start_time_unix_nano;
+                        assert!((1_030_000_000..2_000_000_000).contains(&started), "{started}");
+                        assert_eq!(point.time_unix_nano, 2_000_000_000);
                         requests += point.count;
                     }
                 }

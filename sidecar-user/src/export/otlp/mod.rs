@@ -151,7 +151,7 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
-    use sidecar_core::signal::{Options as StoreOptions, Store};
+    use sidecar_core::signal::{Moment, Options as StoreOptions, Store};
 
     use super::*;
     use crate::export::tests;
@@ -172,7 +172,7 @@ mod tests {
         let mut store = Store::new(StoreOptions::default());
         stats.record(&mut store);
         let exposition = crate::export::Format::Text
-            .encode(&Arc::new(store.snapshot(UnixNanos(0), UnixNanos(0))), &Arc::default())
+            .encode(&Arc::new(store.snapshot(Moment::default())), &Arc::default())
             .expect("an exposition");
         let counted =
             exposition.lines().filter(|line| line.starts_with("sidecar_export") && !line.ends_with(" 0"));
