@@ -3,6 +3,7 @@
 //! Until the command is started everything happens on the main thread, because capabilities and the cgroup of a new
 //! process belong to the thread; only then come the runtime and the other threads, which inherit what is left.
 
+mod accounts;
 mod attach;
 mod child;
 mod doctor;
@@ -26,6 +27,7 @@ use tokio::{runtime, sync::watch, task::JoinSet, time::timeout};
 use tracing::{error, info, warn};
 
 use self::{
+    accounts::Accounts,
     attach::{Cgroup, Watch},
     child::{Notice, Signals},
     facts::Facts,
@@ -226,8 +228,15 @@ async fn observe(
     let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
 
     let resource = Arc::new(Resource::new(identity::attributes(&config, &target, cgroup)));
-    let facts =
-        Arc::new(Facts::new(handle.clone(), Arc::clone(&resource), resolved, log, attached.summary()));
+    let accounts = Arc::new(cgroup.accounts());
+    let facts = Arc::new(Facts::new(
+        handle.clone(),
+        Arc::clone(&accounts),
+        Arc::clone(&resource),
+        resolved,
+        log,
+        attached.summary(),
+    ));
 
     let mut servers = JoinSet::new();
     let mut addresses = [const { String::new() }; 2];
@@ -270,7 +279,7 @@ async fn observe(
     notifier.stopping();
 
     // In this order: what is in the ring, then what was made of it, then whoever may ask.
-    stop_capture(&handle, &facts).await;
+    stop_capture(&handle, &accounts, &facts).await;
     let deadline = config.shutdown.deadline.get();
     let _ = drain.send(true);
     let flushed = timeout(deadline, async { while exporters.join_next().await.is_some() {} }).await;
@@ -316,8 +325,8 @@ fn start_watchdog(notifier: &Arc<Notifier>, facts: &Arc<Facts>) -> Option<tokio:
     }))
 }
 
-async fn stop_capture(handle: &Handle, facts: &Facts) {
-    match timeout(LAST_RECORDS, handle.stop()).await {
+async fn stop_capture(handle: &Handle, accounts: &Accounts, facts: &Facts) {
+    match timeout(LAST_RECORDS, handle.stop(accounts.read())).await {
         Ok(Some(last)) => facts.set_last(last),
         Ok(None) | Err(_) => {
             warn!("the capture thread did not answer in time: the last records are not exported")

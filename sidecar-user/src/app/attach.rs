@@ -12,10 +12,13 @@ use std::{
 use sidecar_core::config::{Config, Level};
 use tracing::{debug, warn};
 
-use super::logging::chain;
+use super::{accounts::Accounts, logging::chain};
 use crate::{
     cli::Target,
-    discovery::cgroup::{self, CgroupError, child},
+    discovery::{
+        cgroup::{self, CgroupError, child},
+        usage::Account,
+    },
     kernel::{self, Attached, Counts, Kernel, Later, Ring, Verdicts},
 };
 
@@ -80,6 +83,16 @@ impl Cgroup {
     /// The kernel's number of it.
     pub(super) fn id(&self) -> u64 {
         self.cgroup().id
+    }
+
+    /// What it costs, to be asked for.
+    pub(super) fn accounts(&self) -> Accounts {
+        let accounts = Accounts::default();
+        match File::open(self.path()) {
+            Ok(folder) => accounts.open(String::new(), Account::of(folder)),
+            Err(error) => debug!(%error, "the cgroup's figures cannot be read"),
+        }
+        accounts
     }
 
     /// For a process that is to be born in it.

@@ -10,8 +10,9 @@ use sidecar_core::{
     model::{Ktime, Role},
     signal::{Snapshot, UnixNanos},
 };
+use tokio::task::spawn_blocking;
 
-use super::{logging, pipeline::Handle};
+use super::{accounts::Accounts, logging, pipeline::Handle};
 use crate::{
     admin::{self, Answer, Check},
     export::{Format, Resource, otlp},
@@ -24,6 +25,7 @@ const LINES: usize = 1000;
 /// Everything that can be asked.
 pub(crate) struct Facts {
     handle: Handle,
+    accounts: Arc<Accounts>,
     resource: Arc<Resource>,
     resolved: Resolved,
     log: logging::Reload,
@@ -37,13 +39,14 @@ pub(crate) struct Facts {
 impl Facts {
     pub(super) fn new(
         handle: Handle,
+        accounts: Arc<Accounts>,
         resource: Arc<Resource>,
         resolved: Resolved,
         log: logging::Reload,
         attached: Result<String, String>,
     ) -> Self {
         let level = Mutex::new(resolved.config.log.level);
-        Facts { handle, resource, resolved, log, level, attached, last: Mutex::new(None) }
+        Facts { handle, accounts, resource, resolved, log, level, attached, last: Mutex::new(None) }
     }
 
     /// From now on this is the answer.
@@ -55,7 +58,12 @@ impl Facts {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match last {
             Some(last) => Some(last),
-            None => self.handle.snapshot().await.map(Arc::new),
+            None => {
+                // Files are read beside the runtime and the capture thread: neither waits for them.
+                let accounts = Arc::clone(&self.accounts);
+                let readings = spawn_blocking(move || accounts.read()).await.unwrap_or_default();
+                self.handle.snapshot(readings).await.map(Arc::new)
+            }
         }
     }
 }

@@ -18,7 +18,10 @@ use sidecar_core::{
     flow::{self, Flows, Line, Sink},
     model::{Activity, Connection, ConnectionId, Exchange, Start},
     protocol::{Keep, Limits, Protocol},
-    signal::{self, ExemplarIds, IdSource, Snapshot, Span, SpanIds, Store},
+    signal::{
+        self, ExemplarIds, IdSource, Snapshot, Span, SpanIds, Store,
+        application::{self, Application},
+    },
 };
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
 use tokio::sync::oneshot;
@@ -74,12 +77,12 @@ pub(crate) struct Parts {
 
 /// What others ask of it.
 pub(crate) enum Command {
-    /// All series, now.
-    Snapshot(oneshot::Sender<Snapshot>),
+    /// All series, now, with what the application costs.
+    Snapshot(Vec<Application>, oneshot::Sender<Snapshot>),
     /// The connections, at most so many.
     Connections(usize, oneshot::Sender<Vec<Line>>),
     /// Take what is left, finish what is open, answer with the last state.
-    Stop(oneshot::Sender<Snapshot>),
+    Stop(Vec<Application>, oneshot::Sender<Snapshot>),
 }
 
 /// How others reach it.
@@ -92,8 +95,8 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// All series; `None` if the thread is gone or too busy to be asked.
-    pub(crate) async fn snapshot(&self) -> Option<Snapshot> {
-        self.ask(Command::Snapshot).await
+    pub(crate) async fn snapshot(&self, readings: Vec<Application>) -> Option<Snapshot> {
+        self.ask(|reply| Command::Snapshot(readings, reply)).await
     }
 
     /// The connections, at most `limit`.
@@ -107,8 +110,8 @@ impl Handle {
     }
 
     /// Ends the thread.
-    pub(crate) async fn stop(&self) -> Option<Snapshot> {
-        self.ask(Command::Stop).await
+    pub(crate) async fn stop(&self, readings: Vec<Application>) -> Option<Snapshot> {
+        self.ask(|reply| Command::Stop(readings, reply)).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -165,19 +168,19 @@ impl Pipeline {
             let now = clock::now();
             self.beat.store(now.0, Ordering::Relaxed);
             match inbox.try_recv() {
-                Ok(Command::Snapshot(reply)) => {
+                Ok(Command::Snapshot(readings, reply)) => {
                     // Whoever asked may have gone.
-                    let _ = reply.send(self.snapshot());
+                    let _ = reply.send(self.snapshot(&readings));
                     continue;
                 }
                 Ok(Command::Connections(limit, reply)) => {
                     let _ = reply.send(self.flows.lines(limit));
                     continue;
                 }
-                Ok(Command::Stop(reply)) => {
+                Ok(Command::Stop(readings, reply)) => {
                     self.drain_all();
                     self.flows.finish(clock::now(), &mut self.out);
-                    let _ = reply.send(self.snapshot());
+                    let _ = reply.send(self.snapshot(&readings));
                     return;
                 }
                 Err(TryRecvError::Disconnected) => return,
@@ -217,11 +220,12 @@ impl Pipeline {
         n
     }
 
-    fn snapshot(&mut self) -> Snapshot {
+    fn snapshot(&mut self, readings: &[Application]) -> Snapshot {
         // What passed before the question was asked is in the answer.
         self.drain_all();
         let counted = self.counts.read();
         health::record(&mut self.out, &self.health, &self.flows, &counted);
+        application::record(&mut self.out.store, readings);
         self.out.store.snapshot(clock::moment())
     }
 }

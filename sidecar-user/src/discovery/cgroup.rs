@@ -139,6 +139,18 @@ impl Cgroup {
     }
 }
 
+/// The folder of a process's cgroup in the older hierarchy that has this controller, where there is one.
+pub(crate) fn legacy(pid: u32, controller: &str) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        controllers.split(',').any(|one| one == controller).then_some(path)
+    })?;
+    let mounts = mountinfo::legacy(&fs::read_to_string("/proc/self/mountinfo").ok()?, controller);
+    locate(&mounts, path).ok()
+}
+
 /// Where cgroup2 is mounted, for `doctor`: the folders, the first the one that is used.
 ///
 /// # Errors

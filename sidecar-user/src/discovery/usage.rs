@@ -1,6 +1,11 @@
-//! What this process itself costs, from `/proc/self/stat` (proc_pid_stat(5)).
+//! What this process itself costs, from `/proc/self/stat` (proc_pid_stat(5)), and what the application costs.
 
 use std::fs;
+
+mod application;
+mod ledger;
+
+pub(crate) use application::Account;
 
 /// Processor time and memory of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,15 +33,19 @@ pub(crate) fn ignored_signals() -> u64 {
 }
 
 fn parse(stat: &str, ticks_per_second: u64, page_bytes: u64) -> Option<Usage> {
-    // The second field is the command in parentheses, which may itself hold spaces and parentheses.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3)?.parse::<u64>().ok();
     let seconds = |ticks: u64| ticks as f64 / ticks_per_second as f64;
     Some(Usage {
-        user_s: seconds(field(14)?),
-        system_s: seconds(field(15)?),
-        rss_bytes: field(24)? * page_bytes,
+        user_s: seconds(field(stat, 14)?),
+        system_s: seconds(field(stat, 15)?),
+        rss_bytes: field(stat, 24)? * page_bytes,
     })
+}
+
+/// A field of a process's `stat`, from 3 on, numbered as in proc_pid_stat(5). The second one is the command in
+/// parentheses, which may itself hold spaces and parentheses.
+fn field(stat: &str, number: usize) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
 #[cfg(test)]

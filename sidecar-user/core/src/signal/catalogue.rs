@@ -1,7 +1,8 @@
 //! The one place where metrics are named. A metric is one item here, one entry of [`ALL`], and one recording.
 //!
 //! HTTP follows semantic conventions v1.44.0; `sidecar.tcp.*` is the application's traffic under our own names (the
-//! conventions have none that fit); the rest of `sidecar.*` is the daemon's own health.
+//! conventions have none that fit); `container.*` and `process.*` its resources, `sidecar.app.*` what the conventions
+//! have no name for; the rest of `sidecar.*` is the daemon's own health.
 
 use super::key;
 use crate::model::{Kind, MetricDef};
@@ -26,6 +27,16 @@ pub const ALL: &[&MetricDef] = &[
     &TCP_JOINED,
     &TCP_IO,
     &TCP_RETRANSMITS,
+    &APP_SOURCE,
+    &APP_CPU_TIME,
+    &APP_MEMORY,
+    &APP_THREADS,
+    &APP_FILES,
+    &APP_PROCESSES,
+    &PROCESS_CPU_TIME,
+    &PROCESS_MEMORY,
+    &PROCESS_THREADS,
+    &PROCESS_FILES,
     &CAPTURE_RECORDS,
     &CAPTURE_COPIED,
     &CAPTURE_SHED,
@@ -238,6 +249,86 @@ pub static TCP_RETRANSMITS: MetricDef = def(
     "{segment}",
     "TCP segments that were sent again.",
     &[key::TCP_ROLE],
+);
+/// Which of the possible places a figure of the application is from. Fed by `application::record`, as those below.
+pub static APP_SOURCE: MetricDef = def(
+    "sidecar.app.source",
+    Kind::Info,
+    "1",
+    "Where the figures of the application are read: its cgroup (v2, or v1 with the same processes) or its processes.",
+    &[key::RESOURCE, key::SOURCE, key::CONTAINER_NAME],
+);
+/// Processor time of the application's cgroup.
+pub static APP_CPU_TIME: MetricDef = def(
+    "container.cpu.time",
+    Kind::CounterF64,
+    "s",
+    "Processor time that the application used.",
+    &[key::CPU_MODE, key::CONTAINER_NAME],
+);
+/// Memory of the application's cgroup.
+pub static APP_MEMORY: MetricDef = def(
+    "container.memory.usage",
+    Kind::UpDown,
+    "By",
+    "Memory in use by the application: what its cgroup is charged with, else the resident memory of its processes.",
+    &[key::CONTAINER_NAME],
+);
+/// Threads of the application.
+pub static APP_THREADS: MetricDef = def(
+    "sidecar.app.threads",
+    Kind::UpDown,
+    "{thread}",
+    "Threads of the application, over all its processes.",
+    &[key::CONTAINER_NAME],
+);
+/// Descriptors of the application.
+pub static APP_FILES: MetricDef = def(
+    "sidecar.app.file_descriptors",
+    Kind::UpDown,
+    "{file_descriptor}",
+    "Open file descriptors of the application, over all its processes.",
+    &[key::CONTAINER_NAME],
+);
+/// Processes of the application, and whether they could be read: beyond the cap and in foreign PID namespaces not.
+pub static APP_PROCESSES: MetricDef = def(
+    "sidecar.app.processes",
+    Kind::UpDown,
+    "{process}",
+    "Processes of the application: read, or skipped (of another PID namespace, or more than are read at once).",
+    &[key::STATE, key::CONTAINER_NAME],
+);
+/// Processor time by executable: only where the daemon sees the processes.
+pub static PROCESS_CPU_TIME: MetricDef = def(
+    "process.cpu.time",
+    Kind::CounterF64,
+    "s",
+    "Processor time of the processes of an executable, since they were first seen.",
+    &[key::CPU_MODE, key::EXECUTABLE_NAME, key::CONTAINER_NAME],
+);
+/// Resident memory by executable.
+pub static PROCESS_MEMORY: MetricDef = def(
+    "process.memory.usage",
+    Kind::UpDown,
+    "By",
+    "Resident memory of the processes of an executable; what they share is counted in each.",
+    &[key::EXECUTABLE_NAME, key::CONTAINER_NAME],
+);
+/// Threads by executable.
+pub static PROCESS_THREADS: MetricDef = def(
+    "process.thread.count",
+    Kind::UpDown,
+    "{thread}",
+    "Threads of the processes of an executable.",
+    &[key::EXECUTABLE_NAME, key::CONTAINER_NAME],
+);
+/// Descriptors by executable.
+pub static PROCESS_FILES: MetricDef = def(
+    "process.unix.file_descriptor.count",
+    Kind::UpDown,
+    "{file_descriptor}",
+    "Open file descriptors of the processes of an executable.",
+    &[key::EXECUTABLE_NAME, key::CONTAINER_NAME],
 );
 /// Records that arrived.
 pub static CAPTURE_RECORDS: MetricDef = def(

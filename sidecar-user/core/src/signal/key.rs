@@ -48,3 +48,13 @@ pub const OUTCOME: &str = "sidecar.outcome";
 pub const SIGNAL: &str = "sidecar.signal";
 /// Version of the program.
 pub const VERSION: &str = "sidecar.version";
+/// A container's name where it is known, else the beginning of its id; only where several are observed.
+pub const CONTAINER_NAME: &str = "container.name";
+/// Base name of the executable of a process.
+pub const EXECUTABLE_NAME: &str = "process.executable.name";
+/// `cpu`, `memory`, `threads` or `file_descriptors`.
+pub const RESOURCE: &str = "sidecar.resource";
+/// Where a figure was read: `cgroup_v2`, `cgroup_v1` or `processes`.
+pub const SOURCE: &str = "sidecar.source";
+/// What became of something; each metric has a fixed set.
+pub const STATE: &str = "sidecar.state";

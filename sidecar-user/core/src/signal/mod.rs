@@ -1,6 +1,7 @@
 //! Signals: exchanges and counts become series and spans, under names from one catalogue. Not for protocols (they
 //! yield [`crate::model::Exchange`]) and not for formats: every exposition is an encoder of a [`Snapshot`].
 
+pub mod application;
 pub mod catalogue;
 mod coverage;
 mod exemplar;

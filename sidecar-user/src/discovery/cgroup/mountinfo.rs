@@ -32,6 +32,16 @@ fn join(point: &Path, below: &str) -> PathBuf {
 
 /// All mounts of type cgroup2, those of the whole hierarchy first. A mount that another one covers is left out.
 pub(super) fn cgroup2(text: &str) -> Vec<Mount> {
+    mounts(text, |kind, _| kind == "cgroup2")
+}
+
+/// The same of the older hierarchy that has this controller (cgroups(7), "Mounting v1 controllers").
+pub(super) fn legacy(text: &str, controller: &str) -> Vec<Mount> {
+    mounts(text, |kind, options| kind == "cgroup" && options.split(',').any(|option| option == controller))
+}
+
+/// Mounts by type and by the file system's own options.
+fn mounts(text: &str, is_wanted: impl Fn(&str, &str) -> bool) -> Vec<Mount> {
     let mut mounts: Vec<(Mount, bool)> = Vec::new();
     for line in text.lines() {
         let Some((fields, file_system)) = line.split_once(" - ") else { continue };
@@ -41,11 +51,13 @@ pub(super) fn cgroup2(text: &str) -> Vec<Mount> {
         let point = PathBuf::from(OsString::from_vec(unescaped(point)));
         mounts.retain(|(mount, _)| mount.point != point);
         let root = String::from_utf8_lossy(&unescaped(root)).into_owned();
-        let is_cgroup2 = file_system.split(' ').next() == Some("cgroup2");
-        mounts.push((Mount { root, point }, is_cgroup2));
+        // Type, source, options of the file system.
+        let mut file_system = file_system.split(' ');
+        let (kind, options) =
+            (file_system.next().unwrap_or_default(), file_system.nth(1).unwrap_or_default());
+        mounts.push((Mount { root, point }, is_wanted(kind, options)));
     }
-    let mut mounts: Vec<_> =
-        mounts.into_iter().filter(|(_, is_cgroup2)| *is_cgroup2).map(|(m, _)| m).collect();
+    let mut mounts: Vec<_> = mounts.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(m, _)| m).collect();
     mounts.sort_by_key(|mount| mount.root != "/");
     mounts
 }
@@ -90,6 +102,10 @@ mod tests {
         check(unified, &[("/", "/sys/fs/cgroup")]);
         check(hybrid, &[("/", "/sys/fs/cgroup/unified")]);
         check("", &[]);
+        let memory = legacy("35 31 0:32 /a /m rw - cgroup cgroup rw,memory\n", "memory");
+        assert_eq!(memory, [Mount { root: "/a".to_owned(), point: "/m".into() }]);
+        assert_eq!(legacy(hybrid, "memory")[0].point, PathBuf::from("/sys/fs/cgroup/memory"));
+        assert_eq!(legacy(hybrid, "pids"), []);
         check("31 23 0:28 / /sys/fs/cgroup\nbroken - cgroup2\n", &[]);
     }
 
