@@ -13,6 +13,7 @@ mod identity;
 mod logging;
 mod notify;
 mod pipeline;
+mod watching;
 
 use std::{
     process::{ExitCode, ExitStatus},
@@ -27,13 +28,13 @@ use tokio::{runtime, sync::watch, task::JoinSet, time::timeout};
 use tracing::{error, info, warn};
 
 use self::{
-    accounts::Accounts,
-    attach::{Cgroup, Watch},
+    attach::{Place, Watch},
     child::{Notice, Signals},
     facts::Facts,
     logging::chain,
     notify::Notifier,
     pipeline::Handle,
+    watching::Observed,
 };
 use crate::{
     admin::{
@@ -42,7 +43,7 @@ use crate::{
         serve::{Face, serve},
     },
     cli::{self, EXIT_FAILURE, EXIT_UNOBSERVED, EXIT_USAGE, Invocation, Run, Target},
-    config::{load, supervisor::Supervisor},
+    config::{Downward, load, supervisor::Supervisor},
     export::{
         ExportStats, Resource,
         otlp::{self, Exporter},
@@ -118,11 +119,12 @@ fn start(args: Run) -> anyhow::Result<u8> {
     let signals = Signals::install().context("install signal handlers")?;
     let config = &resolved.config;
     // Everything that a command of ours needs to be seen from its first socket on comes before it.
-    let begun = Cgroup::of(&target, args.whole_node).and_then(|cgroup| {
-        let watch = Watch::begin(&cgroup, config)?;
-        Ok((cgroup, watch))
+    let pod = Downward::read();
+    let begun = Place::of(&target, args.whole_node, pod.uid.as_deref()).and_then(|(place, source)| {
+        let watch = Watch::begin(source, config)?;
+        Ok((place, watch))
     });
-    let (cgroup, watch) = match (begun, &target) {
+    let (place, watch) = match (begun, &target) {
         (Ok(begun), _) => begun,
         (Err(error), Target::Command(_)) if args.strict => {
             error!(error = chain(&error), "observation cannot start, and --strict was given");
@@ -138,30 +140,30 @@ fn start(args: Run) -> anyhow::Result<u8> {
     let listeners = Listeners::open(config);
     if args.strict && listeners.public.is_none() {
         error!("the metrics cannot be served, and --strict was given");
-        cgroup.remove();
+        place.remove();
         return Ok(EXIT_UNOBSERVED);
     }
     let child = match &target {
         Target::Command(command) => {
-            let procs = cgroup.procs().context("open cgroup.procs")?;
-            match child::spawn(command, Some(&procs)) {
+            let procs = place.procs().context("open cgroup.procs")?;
+            match child::spawn(command, procs.as_ref()) {
                 Ok(child) => Some(child),
                 Err(error) => {
                     eprintln!("sidecar: start {}: {error}", command[0].display());
-                    cgroup.remove();
+                    place.remove();
                     return Ok(child::exit_code(&error));
                 }
             }
         }
-        Target::Cgroup(_) | Target::Pid(_) => None,
+        Target::Cgroups(_) | Target::Pid(_) | Target::Pod => None,
     };
-    if let Err(error) = kernel::drop_effective(cgroup.later()) {
+    if let Err(error) = kernel::drop_effective(place.later()) {
         warn!(%error, "capabilities not dropped");
     }
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    let code = runtime.block_on(observe(resolved, log, target, &cgroup, watch, listeners, signals, child));
+    let code = runtime.block_on(observe(resolved, log, target, &pod, watch, listeners, signals, child));
     runtime.shutdown_timeout(Duration::from_millis(100));
-    cgroup.remove();
+    place.remove();
     code
 }
 
@@ -208,7 +210,7 @@ async fn observe(
     resolved: Resolved,
     log: logging::Reload,
     target: Target,
-    cgroup: &Cgroup,
+    pod: &Downward,
     watch: Watch,
     listeners: Listeners,
     signals: Signals,
@@ -223,20 +225,15 @@ async fn observe(
     let stats = Arc::new(ExportStats::default());
     let (spans, span_queue) = otlp::queue(SPANS, Arc::clone(&stats));
     let wants_spans = config.otlp.to_traces().is_some();
-    let Watch { mut attached, ring, verdicts, counts } = watch;
+    let Watch { mut watcher, ring, verdicts, counts } = watch;
+    let observed = watcher.observed();
     let parts = pipeline::Parts { ring, verdicts, counts, spans: wants_spans.then_some(spans) };
     let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
 
-    let resource = Arc::new(Resource::new(identity::attributes(&config, &target, cgroup)));
-    let accounts = Arc::new(cgroup.accounts());
-    let facts = Arc::new(Facts::new(
-        handle.clone(),
-        Arc::clone(&accounts),
-        Arc::clone(&resource),
-        resolved,
-        log,
-        attached.summary(),
-    ));
+    let subject = watcher.first();
+    let resource = Arc::new(Resource::new(identity::attributes(&config, &target, subject.as_ref(), pod)));
+    let facts =
+        Arc::new(Facts::new(handle.clone(), Arc::clone(&observed), Arc::clone(&resource), resolved, log));
 
     let mut servers = JoinSet::new();
     let mut addresses = [const { String::new() }; 2];
@@ -256,30 +253,33 @@ async fn observe(
     }
     let mut exporters = JoinSet::new();
     start_exporters(&config, &resource, &stats, &facts, span_queue, &draining, &mut exporters)?;
-    let logger = attached.start_logger();
+    let logger = watcher.attached().start_logger();
 
     info!(
-        cgroup = %cgroup.path().display(),
-        cgroup_id = cgroup.id(),
-        programs = attached.summary().unwrap_or_else(|lossy| lossy),
+        cgroup = watcher.first().map(|first| first.path.display().to_string()),
+        cgroup_id = watcher.first().map(|first| first.id),
+        programs = observed.summary(),
         metrics = addresses[0],
         admin = addresses[1],
         "attached"
     );
-    for refusal in &attached.refused {
+    for refusal in &watcher.attached().refused {
         warn!(program = refusal.program, hook = refusal.hook, lost = refusal.loses, "{refusal}");
     }
 
     let notifier = Arc::new(Notifier::new(&Supervisor::own(), child.is_some()));
-    notifier.ready(&format!("observing {}", cgroup.path().display()));
+    notifier.ready(&observed.summary());
     let watchdog = start_watchdog(&notifier, &facts);
 
-    let ended = wait(&mut notices, child).await?;
+    let ended = tokio::select! {
+        ended = wait(&mut notices, child) => ended?,
+        () = watcher.run() => None,
+    };
     info!(ended = ended.map(tracing::field::debug), "stopping");
     notifier.stopping();
 
     // In this order: what is in the ring, then what was made of it, then whoever may ask.
-    stop_capture(&handle, &accounts, &facts).await;
+    stop_capture(&handle, &observed, &facts).await;
     let deadline = config.shutdown.deadline.get();
     let _ = drain.send(true);
     let flushed = timeout(deadline, async { while exporters.join_next().await.is_some() {} }).await;
@@ -325,8 +325,8 @@ fn start_watchdog(notifier: &Arc<Notifier>, facts: &Arc<Facts>) -> Option<tokio:
     }))
 }
 
-async fn stop_capture(handle: &Handle, accounts: &Accounts, facts: &Facts) {
-    match timeout(LAST_RECORDS, handle.stop(accounts.read())).await {
+async fn stop_capture(handle: &Handle, observed: &Observed, facts: &Facts) {
+    match timeout(LAST_RECORDS, handle.stop(observed.read())).await {
         Ok(Some(last)) => facts.set_last(last),
         Ok(None) | Err(_) => {
             warn!("the capture thread did not answer in time: the last records are not exported")

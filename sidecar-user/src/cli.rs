@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use sidecar_core::config::{Origin, Setting};
 
 /// Failed.
@@ -56,12 +56,14 @@ pub(crate) struct Run {
 /// What is observed.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Target {
-    /// This cgroup's folder.
-    Cgroup(PathBuf),
+    /// These cgroups' folders.
+    Cgroups(Vec<PathBuf>),
     /// The cgroup of this process.
     Pid(u32),
     /// This command, program first, in a cgroup made for it.
     Command(Vec<OsString>),
+    /// The other containers of the pod that the daemon is in.
+    Pod,
 }
 
 /// How a report is written.
@@ -98,7 +100,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Observe a cgroup, a process or a command
+    /// Observe cgroups, a process or a command; inside a pod, without any of these, its containers
     Run(Box<RunArgs>),
     /// Try a file of settings
     Check {
@@ -117,9 +119,9 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Observe this cgroup: a folder of the cgroup2 hierarchy
+    /// Observe this cgroup: a folder of the cgroup2 hierarchy; may be repeated
     #[arg(long, value_name = "PATH", group = "target")]
-    cgroup: Option<PathBuf>,
+    cgroup: Vec<PathBuf>,
     /// Observe the cgroup of this process
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), group = "target")]
     pid: Option<u32>,
@@ -162,13 +164,10 @@ impl TryFrom<RunArgs> for Run {
     type Error = clap::Error;
 
     fn try_from(args: RunArgs) -> Result<Self, clap::Error> {
-        let target = (args.cgroup.map(Target::Cgroup))
+        let target = (Some(args.cgroup).filter(|paths| !paths.is_empty()).map(Target::Cgroups))
             .or(args.pid.map(Target::Pid))
-            .or(Some(args.command).filter(|command| !command.is_empty()).map(Target::Command));
-        if target.is_none() && !args.print_config {
-            let message = "nothing to observe: give --cgroup PATH, --pid PID or -- COMMAND\n";
-            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
-        }
+            .or(Some(args.command).filter(|command| !command.is_empty()).map(Target::Command))
+            .or((!args.print_config).then_some(Target::Pod));
         let named = [
             ("--listen", "metrics.listen", args.listen),
             ("--admin", "admin.listen", args.admin),
@@ -217,14 +216,16 @@ mod tests {
 
     #[test]
     fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 
     #[test]
     fn targets() {
         let command = |words: &[&str]| Some(Target::Command(words.iter().map(OsString::from).collect()));
         for (line, target) in [
-            ("sidecar run --cgroup /a", Some(Target::Cgroup("/a".into()))),
+            ("sidecar run --cgroup /a", Some(Target::Cgroups(vec!["/a".into()]))),
+            ("sidecar run --cgroup /a --cgroup /b", Some(Target::Cgroups(vec!["/a".into(), "/b".into()]))),
+            ("sidecar run", Some(Target::Pod)),
             ("sidecar run --pid 7", Some(Target::Pid(7))),
             ("sidecar run -- nginx -g x --config y", command(&["nginx", "-g", "x", "--config", "y"])),
             ("sidecar run -- sh -- -c", command(&["sh", "--", "-c"])),
@@ -248,7 +249,6 @@ mod tests {
     #[test]
     fn wrong_lines_are_usage_errors() {
         for line in [
-            "sidecar run",
             "sidecar run --cgroup /a --pid 7",
             "sidecar run --pid 7 -- true",
             "sidecar run --pid 0",

@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use sidecar_core::signal::application::Application;
+use sidecar_core::signal::application::{Application, Cpu};
+use tracing::debug;
 
-use crate::discovery::usage::Account;
+use crate::discovery::{pod::Found, usage::Account};
 
 /// The accounts of what is observed at present.
 #[derive(Default)]
@@ -13,17 +14,34 @@ pub(super) struct Accounts(Mutex<State>);
 #[derive(Default)]
 struct State {
     open: Vec<Open>,
+    /// Processor time of those that were closed: an application that starts again goes on from where it was.
+    departed: Cpu,
 }
 
 struct Open {
+    id: u64,
     name: String,
     account: Account,
 }
 
 impl Accounts {
-    /// Adds a cgroup. `name` tells it from others, if there are any.
-    pub(super) fn open(&self, name: String, account: Account) {
-        self.lock().open.push(Open { name, account });
+    /// Adds a cgroup.
+    pub(super) fn open(&self, found: &Found) {
+        match found.folder.try_clone() {
+            Ok(folder) => {
+                let (id, name) = (found.id, found.name.clone());
+                self.lock().open.push(Open { id, name, account: Account::of(folder) });
+            }
+            Err(error) => debug!(%error, "the cgroup's figures cannot be read"),
+        }
+    }
+
+    /// Takes one away that is gone.
+    pub(super) fn close(&self, id: u64) {
+        let state = &mut *self.lock();
+        for gone in state.open.extract_if(.., |one| one.id == id) {
+            state.departed = plus(state.departed, gone.account.last_cpu());
+        }
     }
 
     /// All of them, as they are now. Blocks: a few files each, and three for each process.
@@ -33,6 +51,9 @@ impl Accounts {
         let read = |one: &mut Open| {
             let mut app = one.account.read();
             app.container = is_several.then(|| one.name.clone());
+            if let (Some((_, cpu)), false) = (&mut app.cpu, is_several) {
+                *cpu = plus(*cpu, state.departed);
+            }
             app
         };
         state.open.iter_mut().map(read).collect()
@@ -41,4 +62,8 @@ impl Accounts {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn plus(a: Cpu, b: Cpu) -> Cpu {
+    Cpu { user_s: a.user_s + b.user_s, system_s: a.system_s + b.system_s }
 }

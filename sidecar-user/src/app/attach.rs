@@ -1,25 +1,29 @@
-//! Which cgroup is observed, and the programs on it.
+//! Which cgroups are observed, and the programs on them.
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions},
     io,
     os::fd::AsFd as _,
-    path::Path,
+    path::PathBuf,
     process,
     time::Duration,
 };
 
 use sidecar_core::config::{Config, Level};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use super::{accounts::Accounts, logging::chain};
+use super::{
+    logging::chain,
+    watching::{Source, Watcher},
+};
 use crate::{
     cli::Target,
     discovery::{
         cgroup::{self, CgroupError, child},
-        usage::Account,
+        pod::{Pod, PodError},
     },
-    kernel::{self, Attached, Counts, Kernel, Later, Ring, Verdicts},
+    kernel::{self, Counts, Kernel, Later, Ring, Verdicts},
 };
 
 /// How long the kernel may take to let go of the last process of a cgroup.
@@ -39,108 +43,118 @@ pub(super) enum Error {
         "{0} is the root of the hierarchy, which holds every process of the machine: give --whole-node if you mean that"
     )]
     WholeNode(String),
-    /// It cannot be opened.
-    #[error("open the cgroup")]
-    Open(#[source] io::Error),
+    /// Nothing was named, and there is no way to a pod.
+    #[error("nothing to observe: give --cgroup PATH, --pid PID or -- COMMAND")]
+    Pod(#[source] PodError),
+    /// Before there is any cgroup to attach to.
+    #[error("{}", missing_capabilities())]
+    Capabilities,
     /// The kernel's part.
     #[error("{}", missing_capabilities())]
     Kernel(#[source] kernel::Error),
 }
 
-/// The cgroup that is observed.
-pub(super) enum Cgroup {
-    /// Somebody else's.
-    Found(cgroup::Cgroup),
-    /// Made for a command.
+/// The place of what is observed.
+pub(super) enum Place {
+    /// Somebody else's cgroups.
+    Found,
+    /// The pod's containers.
+    Pod,
+    /// A cgroup made for a command.
     Made(child::Child),
 }
 
-impl Cgroup {
-    /// The one that the target names, or one made for it.
-    pub(super) fn of(target: &Target, whole_node: bool) -> Result<Cgroup, Error> {
+impl Place {
+    /// The one that the target names, or one made for it, and where its cgroups come from.
+    pub(super) fn of(target: &Target, whole_node: bool, pod: Option<&str>) -> Result<(Place, Source), Error> {
         let found = match target {
-            Target::Cgroup(path) => cgroup::Cgroup::open(path).map_err(Error::Find)?,
-            Target::Pid(pid) => cgroup::Cgroup::of(*pid).map_err(Error::Find)?,
+            Target::Cgroups(paths) => {
+                let open = |path: &PathBuf| cgroup::Cgroup::open(path).map_err(Error::Find);
+                outermost(paths.iter().map(open).collect::<Result<_, _>>()?)
+            }
+            Target::Pid(pid) => vec![cgroup::Cgroup::of(*pid).map_err(Error::Find)?],
+            Target::Pod => {
+                let pod = Pod::find(pod).map_err(Error::Pod)?;
+                info!(route = pod.route(), "observing the pod");
+                return Ok((Place::Pod, Source::Pod(pod)));
+            }
             Target::Command(_) => {
                 let own = cgroup::Cgroup::own().map_err(Error::Make)?;
                 for path in child::sweep(&own, child::exists) {
                     debug!(path = %path.display(), "removed the cgroup of a daemon that is gone");
                 }
-                return child::Child::create(&own, process::id()).map(Cgroup::Made).map_err(Error::Make);
+                let made = child::Child::create(&own, process::id()).map_err(Error::Make)?;
+                let source = Source::Made(made.cgroup().clone());
+                return Ok((Place::Made(made), source));
             }
         };
-        if found.is_real_root() && !whole_node {
-            return Err(Error::WholeNode(found.path.display().to_string()));
+        if let Some(root) = found.iter().find(|found| found.is_real_root() && !whole_node) {
+            return Err(Error::WholeNode(root.path.display().to_string()));
         }
-        Ok(Cgroup::Found(found))
-    }
-
-    /// The folder.
-    pub(super) fn path(&self) -> &Path {
-        &self.cgroup().path
-    }
-
-    /// The kernel's number of it.
-    pub(super) fn id(&self) -> u64 {
-        self.cgroup().id
-    }
-
-    /// What it costs, to be asked for.
-    pub(super) fn accounts(&self) -> Accounts {
-        let accounts = Accounts::default();
-        match File::open(self.path()) {
-            Ok(folder) => accounts.open(String::new(), Account::of(folder)),
-            Err(error) => debug!(%error, "the cgroup's figures cannot be read"),
-        }
-        accounts
+        Ok((Place::Found, Source::Given(found.into_iter().map(|found| found.path).collect())))
     }
 
     /// For a process that is to be born in it.
-    pub(super) fn procs(&self) -> io::Result<File> {
-        OpenOptions::new().write(true).open(self.path().join("cgroup.procs"))
+    pub(super) fn procs(&self) -> io::Result<Option<File>> {
+        let Place::Made(made) = self else { return Ok(None) };
+        OpenOptions::new().write(true).open(made.cgroup().path.join("cgroup.procs")).map(Some)
     }
 
-    /// Capabilities that must outlive the drop, for what was made.
+    /// Capabilities that must outlive the drop.
     pub(super) fn later(&self) -> &'static [Later] {
         match self {
-            Cgroup::Found(_) => &[],
-            Cgroup::Made(made) if made.is_removable() => &[Later::Signal],
-            Cgroup::Made(_) => &[Later::Signal, Later::RemoveCgroup],
+            Place::Found => &[],
+            Place::Pod => &[Later::Reach],
+            Place::Made(made) if made.is_removable() => &[Later::Signal],
+            Place::Made(_) => &[Later::Signal, Later::RemoveCgroup],
         }
     }
 
     /// Removes what was made.
     pub(super) fn remove(self) {
-        if let Cgroup::Made(made) = self
+        if let Place::Made(made) = self
             && let Err(error) = kernel::raised(Later::RemoveCgroup, || made.remove(PATIENCE))
         {
             warn!(error = chain(&error), "the command left something behind");
         }
     }
+}
 
-    fn cgroup(&self) -> &cgroup::Cgroup {
-        match self {
-            Cgroup::Found(found) => found,
-            Cgroup::Made(made) => made.cgroup(),
+/// Those that are not below another: a packet would be seen twice.
+fn outermost(mut all: Vec<cgroup::Cgroup>) -> Vec<cgroup::Cgroup> {
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut kept: Vec<cgroup::Cgroup> = Vec::new();
+    for one in all {
+        match kept.iter().find(|other| other.id == one.id || one.path.starts_with(&other.path)) {
+            Some(other) => {
+                let (cgroup, below) = (one.path.display(), other.path.display());
+                warn!(%cgroup, %below, "given twice: observed with the one that it is below");
+            }
+            None => kept.push(one),
         }
     }
+    kept
 }
 
 /// Programs at work, and the ends of what they fill.
 pub(super) struct Watch {
-    pub(super) attached: Attached,
+    pub(super) watcher: Watcher,
     pub(super) ring: Ring,
     pub(super) verdicts: Verdicts,
     pub(super) counts: Counts,
 }
 
 impl Watch {
-    /// Loads and attaches.
-    pub(super) fn begin(cgroup: &Cgroup, config: &Config) -> Result<Watch, Error> {
-        let folder = File::open(cgroup.path()).map_err(Error::Open)?;
+    /// Loads, and attaches to what is there.
+    pub(super) fn begin(mut source: Source, config: &Config) -> Result<Watch, Error> {
+        let first = source.survey(&HashSet::new());
+        if matches!(source, Source::Pod(_)) && !kernel::missing().is_ok_and(|missing| missing.is_empty()) {
+            return Err(Error::Capabilities);
+        }
         let kernel = Kernel::load(options(config)).map_err(Error::Kernel)?;
-        let (attached, ring, verdicts, counts) = kernel.attach(folder.as_fd()).map_err(Error::Kernel)?;
-        Ok(Watch { attached, ring, verdicts, counts })
+        let cgroups: Vec<_> = first.found.iter().map(|found| (found.id, found.folder.as_fd())).collect();
+        let (attached, ring, verdicts, counts) = kernel.attach(&cgroups).map_err(Error::Kernel)?;
+        Ok(Watch { watcher: Watcher::new(source, attached, first), ring, verdicts, counts })
     }
 }
 

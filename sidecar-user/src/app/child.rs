@@ -53,7 +53,8 @@ impl Signals {
         // What was ignored at the start (nohup) stays so, for the command too: a handler would not outlive its exec.
         let ignored = ignored_signals();
         let is_heard = |signal: &&i32| ignored >> (**signal - 1) & 1 == 0;
-        let all = FORWARDED.iter().filter(is_heard).chain(&[SIGCHLD]);
+        let real_time: Vec<i32> = (libc::SIGRTMIN()..=libc::SIGRTMAX()).collect();
+        let all = FORWARDED.iter().chain(&real_time).filter(is_heard).chain(&[SIGCHLD]);
         SignalsInfo::<WithOrigin>::new(all).map(Signals)
     }
 
@@ -132,8 +133,10 @@ fn reap(child: Pid, notices: &mpsc::Sender<Notice>) {
     }
 }
 
+#[expect(unsafe_code, reason = "real-time signals have no names")]
 fn forward(signal: i32, child: Pid) {
-    let Some(signal) = Signal::from_named_raw(signal) else { return };
+    // SAFETY: the number is one that this process has just received, so the kernel knows it.
+    let signal = unsafe { Signal::from_raw_unchecked(signal) };
     let sent = kernel::raised(Later::Signal, || kill_process(child, signal));
     if let Err(error) = sent {
         debug!(?signal, %error, "signal not forwarded");

@@ -1,6 +1,6 @@
 //! `sidecar doctor`: what this machine lets the sidecar do, tried out and not guessed.
 
-use std::{fs::File, os::fd::AsFd as _, process};
+use std::{collections::HashSet, fs::File, os::fd::AsFd as _, path::Path, process};
 
 use serde_json::{Value, json};
 use sidecar_core::config::Config;
@@ -8,9 +8,11 @@ use sidecar_core::config::Config;
 use super::{attach, logging::chain};
 use crate::{
     cli::{EXIT_DEGRADED, EXIT_FAILURE, Output},
+    config::Downward,
     discovery::{
         cgroup::{self, Cgroup, child::Child},
         host,
+        pod::{Pod, PodError, Survey},
     },
     kernel::{self, Kernel, PROGRAMS, Refusal},
 };
@@ -89,6 +91,7 @@ fn examine() -> Vec<Finding> {
         }
         Err(error) => bad("capabilities", error),
     });
+    findings.extend(pod());
     match Cgroup::own() {
         Err(error) => findings.push(bad("own cgroup", chain(&error))),
         Ok(own) => {
@@ -111,6 +114,28 @@ fn examine() -> Vec<Finding> {
     findings
 }
 
+/// The pod around us: whether `run` finds its containers by itself. Nothing to say outside of one.
+fn pod() -> Option<Finding> {
+    let told = Downward::read();
+    match Pod::find(told.uid.as_deref()) {
+        Ok(mut pod) => {
+            let Survey { found, containers, unreachable, .. } =
+                pod.survey(&HashSet::new(), &|path: &Path| File::open(path));
+            let n = found.len().max(containers.len());
+            let detail = format!("`run` alone observes {}: {n} reached", pod.route());
+            if unreachable.is_empty() {
+                return Some(good("pod", detail));
+            }
+            let not: Vec<_> = unreachable.iter().map(|(name, why)| format!("{name} not, {why}")).collect();
+            Some(lossy("pod", format!("{detail}; {}", not.join("; "))))
+        }
+        Err(error @ PodError::NoRoute { .. }) if told.is_kubernetes || told.uid.is_some() => {
+            Some(lossy("pod", chain(&error)))
+        }
+        Err(_) => None,
+    }
+}
+
 /// Loads and attaches every program, for as long as it takes to say so.
 fn programs(cgroup: &Cgroup) -> Vec<Finding> {
     let tried = File::open(&cgroup.path).map_err(|error| error.to_string()).and_then(|folder| {
@@ -119,16 +144,26 @@ fn programs(cgroup: &Cgroup) -> Vec<Finding> {
     });
     let refused = match tried {
         Ok(refused) => refused,
-        Err(error) => return vec![bad("programs", error)],
+        Err(error) => {
+            let row = |program: &kernel::Program| {
+                let finding = lossy(label(program), format!("not tried; lost: {}", program.loses));
+                Finding { state: if program.needed { State::Bad } else { State::Lossy }, ..finding }
+            };
+            return [bad("programs", error)].into_iter().chain(PROGRAMS.iter().map(row)).collect();
+        }
     };
     let row = |program: &kernel::Program| {
-        let name = format!("{} on {}", program.name, program.hook);
+        let name = label(program);
         match refused.iter().find(|refusal| refusal.program == program.name) {
             None => good(name, "loads, attaches"),
             Some(refusal) => refusal_line(name, refusal),
         }
     };
     PROGRAMS.iter().map(row).collect()
+}
+
+fn label(program: &kernel::Program) -> String {
+    format!("{} on {}", program.name, program.hook)
 }
 
 fn refusal_line(name: String, refusal: &Refusal) -> Finding {

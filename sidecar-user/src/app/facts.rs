@@ -12,7 +12,7 @@ use sidecar_core::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{accounts::Accounts, logging, pipeline::Handle};
+use super::{logging, pipeline::Handle, watching::Observed};
 use crate::{
     admin::{self, Answer, Check},
     export::{Format, Resource, otlp},
@@ -25,13 +25,11 @@ const LINES: usize = 1000;
 /// Everything that can be asked.
 pub(crate) struct Facts {
     handle: Handle,
-    accounts: Arc<Accounts>,
+    observed: Arc<Observed>,
     resource: Arc<Resource>,
     resolved: Resolved,
     log: logging::Reload,
     level: Mutex<Level>,
-    /// What was attached, and what was not.
-    attached: Result<String, String>,
     /// The state at the end, once there is no one left to ask.
     last: Mutex<Option<Arc<Snapshot>>>,
 }
@@ -39,14 +37,13 @@ pub(crate) struct Facts {
 impl Facts {
     pub(super) fn new(
         handle: Handle,
-        accounts: Arc<Accounts>,
+        observed: Arc<Observed>,
         resource: Arc<Resource>,
         resolved: Resolved,
         log: logging::Reload,
-        attached: Result<String, String>,
     ) -> Self {
         let level = Mutex::new(resolved.config.log.level);
-        Facts { handle, accounts, resource, resolved, log, level, attached, last: Mutex::new(None) }
+        Facts { handle, observed, resource, resolved, log, level, last: Mutex::new(None) }
     }
 
     /// From now on this is the answer.
@@ -60,8 +57,8 @@ impl Facts {
             Some(last) => Some(last),
             None => {
                 // Files are read beside the runtime and the capture thread: neither waits for them.
-                let accounts = Arc::clone(&self.accounts);
-                let readings = spawn_blocking(move || accounts.read()).await.unwrap_or_default();
+                let observed = Arc::clone(&self.observed);
+                let readings = spawn_blocking(move || observed.read()).await.unwrap_or_default();
                 self.handle.snapshot(readings).await.map(Arc::new)
             }
         }
@@ -100,13 +97,10 @@ impl admin::Facts for Facts {
     }
 
     fn ready(&self) -> Vec<Check> {
-        let (ok, detail) = match &self.attached {
-            Ok(detail) => (true, detail.clone()),
-            // Something is lost, and what there is works.
-            Err(detail) => (true, detail.clone()),
-        };
+        // What is lost or not reached is said; what there is works.
+        let detail = self.observed.summary();
         let capture = Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() };
-        vec![Check { name: "attached", ok, detail }, capture]
+        vec![Check { name: "attached", ok: true, detail }, capture]
     }
 
     fn log_level(&self) -> Level {

@@ -40,8 +40,15 @@ pub(crate) fn filter(level: Level) -> Targets {
     Targets::new().with_default(of_ours).with_target("aya", of_aya).with_target("aya_obj", of_aya)
 }
 
-/// An error and what caused it, on one line. The JSON form of the log shows of an error itself only the first.
+/// An error and what caused it, on one line. The JSON form of the log shows of an error itself only the first. What an
+/// error says of its cause already is not said again.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut line = error.to_string();
+    for cause in std::iter::successors(error.source(), |error| error.source()) {
+        let text = cause.to_string();
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
 }

@@ -20,7 +20,7 @@ use sidecar_core::{
     protocol::{Keep, Limits, Protocol},
     signal::{
         self, ExemplarIds, IdSource, Snapshot, Span, SpanIds, Store,
-        application::{self, Application},
+        application::{self, Readings},
     },
 };
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
@@ -78,11 +78,11 @@ pub(crate) struct Parts {
 /// What others ask of it.
 pub(crate) enum Command {
     /// All series, now, with what the application costs.
-    Snapshot(Vec<Application>, oneshot::Sender<Snapshot>),
+    Snapshot(Readings, oneshot::Sender<Snapshot>),
     /// The connections, at most so many.
     Connections(usize, oneshot::Sender<Vec<Line>>),
     /// Take what is left, finish what is open, answer with the last state.
-    Stop(Vec<Application>, oneshot::Sender<Snapshot>),
+    Stop(Readings, oneshot::Sender<Snapshot>),
 }
 
 /// How others reach it.
@@ -95,7 +95,7 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// All series; `None` if the thread is gone or too busy to be asked.
-    pub(crate) async fn snapshot(&self, readings: Vec<Application>) -> Option<Snapshot> {
+    pub(crate) async fn snapshot(&self, readings: Readings) -> Option<Snapshot> {
         self.ask(|reply| Command::Snapshot(readings, reply)).await
     }
 
@@ -110,7 +110,7 @@ impl Handle {
     }
 
     /// Ends the thread.
-    pub(crate) async fn stop(&self, readings: Vec<Application>) -> Option<Snapshot> {
+    pub(crate) async fn stop(&self, readings: Readings) -> Option<Snapshot> {
         self.ask(|reply| Command::Stop(readings, reply)).await
     }
 
@@ -220,7 +220,7 @@ impl Pipeline {
         n
     }
 
-    fn snapshot(&mut self, readings: &[Application]) -> Snapshot {
+    fn snapshot(&mut self, readings: &Readings) -> Snapshot {
         // What passed before the question was asked is in the answer.
         self.drain_all();
         let counted = self.counts.read();

@@ -133,10 +133,43 @@ impl Cgroup {
     }
 
     fn by_file(file: &Path) -> Result<Self, CgroupError> {
-        let text = fs::read_to_string(file).map_err(CgroupError::io("read", file))?;
-        let path = unified(&text).ok_or_else(|| CgroupError::NoEntry { path: file.to_owned() })?;
-        Self::open(&locate(&mounts()?, path)?)
+        Self::open(&locate(&mounts()?, &path_of(file)?)?)
     }
+
+    /// The folder, open.
+    ///
+    /// # Errors
+    /// `Io`
+    pub(crate) fn folder(&self) -> Result<fs::File, CgroupError> {
+        fs::File::open(&self.path).map_err(CgroupError::io("open", &self.path))
+    }
+}
+
+/// The path in the unified hierarchy that a /proc/PID/cgroup gives, as this process's namespace shows it.
+///
+/// # Errors
+/// `Io`, or `NoEntry`.
+pub(crate) fn path_of(file: &Path) -> Result<String, CgroupError> {
+    let text = fs::read_to_string(file).map_err(CgroupError::io("read", file))?;
+    unified(&text).map(str::to_owned).ok_or_else(|| CgroupError::NoEntry { path: file.to_owned() })
+}
+
+/// The folders that show a path of the unified hierarchy, by the text of a /proc/PID/mountinfo.
+pub(crate) fn folders_of(mountinfo: &str, path: &str) -> Vec<PathBuf> {
+    mountinfo::cgroup2(mountinfo).iter().filter_map(|mount| mount.folder(path)).collect()
+}
+
+/// The kernel's number of an open cgroup.
+///
+/// # Errors
+/// The system's, and where it is a folder of another file system.
+pub(crate) fn id_of(folder: &fs::File) -> io::Result<u64> {
+    let kind = rustix::fs::fstatfs(folder)?;
+    let metadata = folder.metadata()?;
+    if u64::try_from(kind.f_type) != Ok(CGROUP2_MAGIC) || !metadata.is_dir() {
+        return Err(io::Error::other("not a folder of a cgroup2 file system"));
+    }
+    Ok(metadata.ino())
 }
 
 /// The folder of a process's cgroup in the older hierarchy that has this controller, where there is one.

@@ -2,4 +2,5 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod host;
+pub(crate) mod pod;
 pub(crate) mod usage;

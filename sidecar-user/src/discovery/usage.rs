@@ -5,7 +5,7 @@ use std::fs;
 mod application;
 mod ledger;
 
-pub(crate) use application::Account;
+pub(crate) use application::{Account, executable};
 
 /// Processor time and memory of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

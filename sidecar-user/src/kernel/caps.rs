@@ -57,9 +57,11 @@ pub(crate) fn take_effect() -> io::Result<()> {
     Ok(())
 }
 
-/// What a command of ours may need after the capabilities were dropped.
+/// What may be needed after the capabilities were dropped, besides the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Later {
+    /// Walking into the mounts of another container's process.
+    Reach,
     /// Signals for a command that changed its user.
     Signal,
     /// Removing the cgroup that was made for it, where its parent is writable for nobody (as the root is).
@@ -69,6 +71,7 @@ pub(crate) enum Later {
 impl Later {
     fn set(self) -> CapabilitySet {
         match self {
+            Later::Reach => CapabilitySet::SYS_PTRACE,
             Later::Signal => CapabilitySet::KILL,
             Later::RemoveCgroup => CapabilitySet::DAC_OVERRIDE,
         }
@@ -95,8 +98,17 @@ pub(crate) fn drop_effective(later: &[Later]) -> io::Result<()> {
 
 /// Runs `action` with a capability in effect, where it is permitted.
 pub(crate) fn raised<T>(later: Later, action: impl FnOnce() -> T) -> T {
+    with(later.set(), action)
+}
+
+/// Runs `action` with those of [`Capability::NEEDED`] in effect.
+pub(super) fn with_needed<T>(action: impl FnOnce() -> T) -> T {
+    with(Capability::NEEDED.into_iter().map(Capability::set).collect(), action)
+}
+
+fn with<T>(set: CapabilitySet, action: impl FnOnce() -> T) -> T {
     let Ok(before) = capabilities(None) else { return action() };
-    let effective = before.effective | (before.permitted & later.set());
+    let effective = before.effective | (before.permitted & set);
     // Where raising fails, the action is done as who we are.
     let _ = set_capabilities(None, CapabilitySets { effective, ..before });
     let result = action();

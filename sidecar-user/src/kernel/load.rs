@@ -1,6 +1,7 @@
 //! Loading the object and attaching it to a cgroup.
 
 use std::{
+    collections::HashMap,
     io,
     net::UdpSocket,
     os::fd::{AsFd as _, BorrowedFd},
@@ -14,11 +15,12 @@ use aya::{
 };
 use sidecar_ebpf::abi::{control::Control, who::Who};
 use tokio::{task::JoinHandle, time::sleep};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
+    caps,
     maps::{Abi, Counts, Verdicts},
-    programs::{self, Program},
+    programs::{self, Link, Program},
     ring::Ring,
 };
 
@@ -94,13 +96,13 @@ pub(crate) struct Kernel {
     refused: Vec<Refusal>,
 }
 
-/// Programs at work. Dropping it detaches them.
+/// Programs, loaded once, at work on any number of cgroups. Dropping it detaches them.
 pub(crate) struct Attached {
-    /// Keeps programs and links alive.
-    _ebpf: Ebpf,
-    /// Those that are attached.
-    pub(crate) programs: Vec<&'static Program>,
-    /// Those that are not.
+    /// Keeps the programs alive.
+    ebpf: Ebpf,
+    /// By cgroup.
+    links: HashMap<u64, Vec<Link>>,
+    /// Those that are not at work.
     pub(crate) refused: Vec<Refusal>,
     logger: Option<Logger>,
 }
@@ -109,9 +111,41 @@ pub(crate) struct Attached {
 type Logger = aya_log::EbpfLogger<&'static dyn log::Log>;
 
 impl Attached {
+    /// Attaches to one more cgroup, after the capabilities were dropped.
+    ///
+    /// # Errors
+    /// If a program that is needed was refused; nothing stays attached then. Others that are refused are only logged.
+    pub(crate) fn attach(&mut self, id: u64, cgroup: BorrowedFd<'_>) -> Result<(), Error> {
+        let mut links = Vec::new();
+        for row in programs::ALL {
+            if self.refused.iter().any(|refusal| refusal.program == row.name) {
+                continue;
+            }
+            let Some(program) = self.ebpf.program_mut(row.name) else { continue };
+            match caps::with_needed(|| row.attach(program, cgroup)) {
+                Ok(link) => links.push(link),
+                Err(error) => {
+                    let refusal = refusal(row, "attach", &error);
+                    if refusal.needed {
+                        return Err(Error::Needed { source: Box::new(refusal) });
+                    }
+                    warn!(cgroup_id = id, program = row.name, lost = row.loses, "{refusal}");
+                }
+            }
+        }
+        self.links.insert(id, links);
+        Ok(())
+    }
+
+    /// Lets go of a cgroup.
+    pub(crate) fn detach(&mut self, id: u64) {
+        self.links.remove(&id);
+    }
+
     /// What holds, in one line: `Err` where something is lost.
     pub(crate) fn summary(&self) -> Result<String, String> {
-        let all = format!("{} of {} programs", self.programs.len(), programs::ALL.len());
+        let n = programs::ALL.len() - self.refused.len();
+        let all = format!("{n} of {} programs", programs::ALL.len());
         if self.refused.is_empty() {
             return Ok(all);
         }
@@ -159,13 +193,13 @@ impl Kernel {
         Ok(Kernel { ebpf, options, refused })
     }
 
-    /// Attaches to one cgroup, and opens the maps.
+    /// Attaches to these cgroups, none below another, and opens the maps.
     ///
     /// # Errors
-    /// If a program that is needed cannot be attached, or a map is missing.
+    /// If a program that is needed cannot be loaded or attached, or a map is missing.
     pub(crate) fn attach(
         mut self,
-        cgroup: BorrowedFd<'_>,
+        cgroups: &[(u64, BorrowedFd<'_>)],
     ) -> Result<(Attached, Ring, Verdicts, Counts), Error> {
         let mut control = Control {
             generation: 1,
@@ -176,7 +210,10 @@ impl Kernel {
             pad: 0,
         };
         self.set_control(control)?;
-        let attached = self.attach_all(cgroup, &mut control)?;
+        let mut links = HashMap::new();
+        for (id, cgroup) in cgroups {
+            links.insert(*id, self.attach_all(*cgroup, &mut control)?);
+        }
         if let Some(refusal) = take_needed(&mut self.refused) {
             return Err(Error::Needed { source: Box::new(refusal) });
         }
@@ -185,7 +222,7 @@ impl Kernel {
         let ring = Ring::open(&mut self.ebpf, self.options.ring_bytes as usize)?;
         let verdicts = Verdicts::open(&mut self.ebpf, control)?;
         let counts = Counts::open(&mut self.ebpf)?;
-        let attached = Attached { _ebpf: self.ebpf, programs: attached, refused: self.refused, logger };
+        let attached = Attached { ebpf: self.ebpf, links, refused: self.refused, logger };
         Ok((attached, ring, verdicts, counts))
     }
 
@@ -199,29 +236,26 @@ impl Kernel {
             shed_above: u32::MAX,
             pad: 0,
         };
-        self.attach_all(cgroup, &mut control)?;
+        let _links = self.attach_all(cgroup, &mut control)?;
         Ok(self.refused)
     }
 
-    fn attach_all(
-        &mut self,
-        cgroup: BorrowedFd<'_>,
-        control: &mut Control,
-    ) -> Result<Vec<&'static Program>, Error> {
+    fn attach_all(&mut self, cgroup: BorrowedFd<'_>, control: &mut Control) -> Result<Vec<Link>, Error> {
         self.set_control(*control)?;
-        let mut attached = Vec::new();
+        let mut links = Vec::new();
         for row in programs::ALL {
             if self.refused.iter().any(|refusal| refusal.program == row.name) {
                 continue;
             }
             let Some(program) = self.ebpf.program_mut(row.name) else { continue };
             match row.attach(program, cgroup) {
-                Ok(()) => attached.push(row),
+                Ok(link) => links.push(link),
                 Err(error) => self.refused.push(refusal(row, "attach", &error)),
             }
             // Before any program that could see a socket of ours. In a cgroup of its own the daemon stays unknown,
             // and has nothing there to exclude.
             if row.name == "sk_create"
+                && control.own_tgid == 0
                 && let Some(own_tgid) = self.own_tgid()
             {
                 debug!(own_tgid, "sharing the application's cgroup");
@@ -229,7 +263,7 @@ impl Kernel {
                 self.set_control(*control)?;
             }
         }
-        Ok(attached)
+        Ok(links)
     }
 
     /// BPF's thread group id is the initial namespace's, which neither getpid() nor /proc shows inside a container: a

@@ -2,6 +2,8 @@
 
 use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, ProgramError, SockOps,
+    cgroup_skb::CgroupSkbLink, cgroup_sock::CgroupSockLink, cgroup_sock_addr::CgroupSockAddrLink,
+    sock_ops::SockOpsLink,
 };
 
 use std::os::fd::BorrowedFd;
@@ -28,6 +30,15 @@ pub(super) enum Kind {
     Sock,
     SockAddr,
     SockOps,
+}
+
+/// A program at work on a cgroup. Dropped, it is detached.
+#[expect(dead_code, reason = "a link is held, not read")]
+pub(super) enum Link {
+    Skb(CgroupSkbLink),
+    Sock(CgroupSockLink),
+    SockAddr(CgroupSockAddrLink),
+    SockOps(SockOpsLink),
 }
 
 /// In the order of attaching: who makes a socket is known before its first packet is seen, and `sk_create` comes
@@ -109,28 +120,35 @@ impl Program {
         }
     }
 
-    /// Makes a link from the cgroup to the program. It lives as long as the `Ebpf` that owns the program, and no
-    /// longer than this process. (`Single` is what `bpf_link_create` calls having no flags: links always add up.)
+    /// Makes a link from the cgroup to the program. It lives no longer than this process. (`Single` is what
+    /// `bpf_link_create` calls having no flags: links always add up.)
     pub(super) fn attach(
         &self,
         program: &mut aya::programs::Program,
         cgroup: BorrowedFd<'_>,
-    ) -> Result<(), ProgramError> {
+    ) -> Result<Link, ProgramError> {
         let mode = CgroupAttachMode::Single;
-        match self.kind {
+        Ok(match self.kind {
             Kind::Skb(way) => {
-                <&mut CgroupSkb>::try_from(program)?.attach(cgroup, way, mode)?;
+                let program = <&mut CgroupSkb>::try_from(program)?;
+                let id = program.attach(cgroup, way, mode)?;
+                Link::Skb(program.take_link(id)?)
             }
             Kind::Sock => {
-                <&mut CgroupSock>::try_from(program)?.attach(cgroup, mode)?;
+                let program = <&mut CgroupSock>::try_from(program)?;
+                let id = program.attach(cgroup, mode)?;
+                Link::Sock(program.take_link(id)?)
             }
             Kind::SockAddr => {
-                <&mut CgroupSockAddr>::try_from(program)?.attach(cgroup, mode)?;
+                let program = <&mut CgroupSockAddr>::try_from(program)?;
+                let id = program.attach(cgroup, mode)?;
+                Link::SockAddr(program.take_link(id)?)
             }
             Kind::SockOps => {
-                <&mut SockOps>::try_from(program)?.attach(cgroup, mode)?;
+                let program = <&mut SockOps>::try_from(program)?;
+                let id = program.attach(cgroup, mode)?;
+                Link::SockOps(program.take_link(id)?)
             }
-        }
-        Ok(())
+        })
     }
 }

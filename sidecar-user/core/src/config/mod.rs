@@ -94,7 +94,8 @@ impl Default for Admin {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Service {
-    /// Name of the application, `service.name`. Unset: the name of the command or unit that is observed.
+    /// Name of the application, `service.name`. Unset: the name of the container, pod, command, unit or executable that is
+    /// observed.
     pub name: Option<String>,
     /// What tells applications of one name apart, `service.namespace`.
     pub namespace: Option<String>,

@@ -74,8 +74,43 @@ pub struct Program {
     pub files: Option<u64>,
 }
 
-/// Puts the readings of all containers into the store, in the place of those before.
-pub fn record(store: &mut Store, all: &[Application]) {
+/// Everything about the application that is read when somebody asks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Readings {
+    /// What it costs, by container.
+    pub all: Vec<Application>,
+    /// The cgroups that it is observed by.
+    pub cgroups: Cgroups,
+}
+
+/// Cgroups that come and go: containers that start again, units that are restarted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cgroups {
+    /// The programs are on now.
+    pub attached: u64,
+    /// Wanted now, and not reached.
+    pub unreachable: u64,
+    /// Attached to since the start.
+    pub n_attached: u64,
+    /// Removed while they were observed.
+    pub n_gone: u64,
+    /// That the kernel or the bound refused.
+    pub n_refused: u64,
+}
+
+/// Puts the readings into the store, in the place of those before.
+pub fn record(store: &mut Store, readings: &Readings) {
+    let Cgroups { attached, unreachable, n_attached, n_gone, n_refused } = readings.cgroups;
+    for (state, n) in [("attached", attached), ("unreachable", unreachable)] {
+        store.set(&catalogue::CGROUPS, &[state], n);
+    }
+    for (change, n) in [("attached", n_attached), ("gone", n_gone), ("refused", n_refused)] {
+        store.set(&catalogue::CGROUP_CHANGES, &[change], n);
+    }
+    costs(store, &readings.all);
+}
+
+fn costs(store: &mut Store, all: &[Application]) {
     let mut points = Points::default();
     for one in all {
         let container = one.container.as_deref();
@@ -120,7 +155,7 @@ pub fn record(store: &mut Store, all: &[Application]) {
     }
 }
 
-/// What [`record`] replaces.
+/// What [`costs`] replaces.
 const ALL: &[&MetricDef] = &[
     &catalogue::APP_SOURCE,
     &catalogue::APP_CPU_TIME,
@@ -217,7 +252,7 @@ mod tests {
             programs: vec![program],
             ..Application::default()
         };
-        record(&mut store, std::slice::from_ref(&one));
+        costs(&mut store, std::slice::from_ref(&one));
         let expected = [
             "sidecar.app.source{cpu,cgroup_v2} 1",
             "sidecar.app.source{threads,processes} 1",
@@ -235,7 +270,7 @@ mod tests {
         // Two of them are told apart, and what is gone is gone.
         let named =
             |name: &str| Application { container: Some(name.into()), n_read: 1, ..Application::default() };
-        record(&mut store, &[named("a"), named("b")]);
+        costs(&mut store, &[named("a"), named("b")]);
         let expected = [
             "sidecar.app.processes{read,a} 1",
             "sidecar.app.processes{read,b} 1",
@@ -243,7 +278,7 @@ mod tests {
             "sidecar.app.processes{skipped,b} 0",
         ];
         assert_eq!(shown(&mut store), expected);
-        record(&mut store, &[]);
+        costs(&mut store, &[]);
         assert_eq!(shown(&mut store), [] as [&str; 0]);
     }
 }

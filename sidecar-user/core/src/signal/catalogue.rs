@@ -27,6 +27,8 @@ pub const ALL: &[&MetricDef] = &[
     &TCP_JOINED,
     &TCP_IO,
     &TCP_RETRANSMITS,
+    &CGROUPS,
+    &CGROUP_CHANGES,
     &APP_SOURCE,
     &APP_CPU_TIME,
     &APP_MEMORY,
@@ -250,7 +252,23 @@ pub static TCP_RETRANSMITS: MetricDef = def(
     "TCP segments that were sent again.",
     &[key::TCP_ROLE],
 );
-/// Which of the possible places a figure of the application is from. Fed by `application::record`, as those below.
+/// Cgroups by whether they are observed. Fed by `application::record`, as those below.
+pub static CGROUPS: MetricDef = def(
+    "sidecar.cgroup.observed",
+    Kind::Gauge,
+    "{cgroup}",
+    "Cgroups of the application: attached, or unreachable (the log and /readyz say why).",
+    &[key::STATE],
+);
+/// Cgroups that came and went.
+pub static CGROUP_CHANGES: MetricDef = def(
+    "sidecar.cgroup.changes",
+    Kind::Counter,
+    "{cgroup}",
+    "Cgroups that were attached to, were gone while observed, or were refused (by the kernel, or beyond 64).",
+    &[key::STATE],
+);
+/// Which of the possible places a figure of the application is from.
 pub static APP_SOURCE: MetricDef = def(
     "sidecar.app.source",
     Kind::Info,

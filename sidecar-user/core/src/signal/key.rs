@@ -48,7 +48,7 @@ pub const OUTCOME: &str = "sidecar.outcome";
 pub const SIGNAL: &str = "sidecar.signal";
 /// Version of the program.
 pub const VERSION: &str = "sidecar.version";
-/// A container's name where it is known, else the beginning of its id; only where several are observed.
+/// A container's id, else its cgroup's name; only where several are observed.
 pub const CONTAINER_NAME: &str = "container.name";
 /// Base name of the executable of a process.
 pub const EXECUTABLE_NAME: &str = "process.executable.name";

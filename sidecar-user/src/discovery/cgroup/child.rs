@@ -65,6 +65,11 @@ impl Drop for Child {
     }
 }
 
+/// The number of the daemon that made a cgroup of this name for its command.
+pub(crate) fn daemon_of(name: &str) -> Option<u32> {
+    name.strip_prefix("sidecar-")?.parse().ok()
+}
+
 /// Removes the empty cgroups below `parent` whose daemon is no more; gives those that are gone. `is_alive` tells whether
 /// a process has this number ([`exists`]). A daemon of another PID namespace looks dead from here: its cgroup is safe
 /// while its command runs.
@@ -72,7 +77,7 @@ pub(crate) fn sweep(parent: &Cgroup, is_alive: impl Fn(u32) -> bool) -> Vec<Path
     let Ok(folders) = fs::read_dir(&parent.path) else { return Vec::new() };
     let stale = folders.filter_map(Result::ok).filter(|folder| {
         let name = folder.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix("sidecar-")?.parse().ok());
+        let pid = name.to_str().and_then(daemon_of);
         pid.is_some_and(|pid| !is_alive(pid))
     });
     stale.map(|folder| folder.path()).filter(|path| rmdir(path).is_ok()).collect()

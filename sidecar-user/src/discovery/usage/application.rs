@@ -29,12 +29,19 @@ const FILE_MAX: u64 = 256 << 10;
 pub(crate) struct Account {
     folder: File,
     ledger: Ledger,
+    /// As it was read last: it stays true when the cgroup is gone.
+    last_cpu: Cpu,
 }
 
 impl Account {
     /// Of an open folder of the unified hierarchy.
     pub(crate) fn of(folder: File) -> Self {
-        Account { folder, ledger: Ledger::default() }
+        Account { folder, ledger: Ledger::default(), last_cpu: Cpu::default() }
+    }
+
+    /// Processor time as it was read last.
+    pub(crate) fn last_cpu(&self) -> Cpu {
+        self.last_cpu
     }
 
     /// Everything that can be read now.
@@ -59,6 +66,7 @@ impl Account {
         if app.cpu.is_none() && all.is_some() {
             app.cpu = Some((Source::Processes, seconds(self.ledger.total())));
         }
+        self.last_cpu = app.cpu.map_or(self.last_cpu, |(_, cpu)| cpu);
         app.memory = figure("memory.current", "memory", "memory.usage_in_bytes", |look| look.memory);
         app.threads = figure("pids.current", "pids", "pids.current", |look| look.threads);
         app.files = all.and_then(files).map(|n| (Source::Processes, n));
@@ -88,6 +96,11 @@ impl Account {
         });
         sums.collect()
     }
+}
+
+/// Name of the executable of the cgroup's first process.
+pub(crate) fn executable(folder: &Path) -> Option<String> {
+    look(*Members::of(folder).processes.first()?).map(|look| look.name)
 }
 
 /// The processes of a cgroup and of those below it.

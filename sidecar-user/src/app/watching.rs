@@ -1,0 +1,231 @@
+//! Keeps the programs where the application is: at the start, and when a container or a unit comes back as a new
+//! cgroup.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sidecar_core::signal::application::{Cgroups, Readings};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::{accounts::Accounts, identity::Subject, logging::chain};
+use crate::{
+    discovery::{
+        cgroup::Cgroup,
+        pod::{self, Found, Pod, Survey},
+    },
+    kernel::{self, Attached, Later},
+};
+
+/// Between two looks.
+const PACE: Duration = Duration::from_secs(1);
+/// Cgroups observed at once.
+const CGROUPS: usize = 64;
+
+/// Where cgroups come from.
+pub(super) enum Source {
+    /// Made for a command: it is there as long as we are.
+    Made(Cgroup),
+    /// Given by their paths, which may be made anew.
+    Given(Vec<PathBuf>),
+    /// Those of the pod's containers.
+    Pod(Pod),
+}
+
+impl Source {
+    /// What there is to attach to now, without those of `known`.
+    pub(super) fn survey(&mut self, known: &HashSet<u64>) -> Survey {
+        match self {
+            Source::Made(made) => given(std::slice::from_ref(&made.path), known),
+            Source::Given(paths) => given(paths, known),
+            Source::Pod(pod) => {
+                pod.survey(known, &|path: &Path| kernel::raised(Later::Reach, || File::open(path)))
+            }
+        }
+    }
+}
+
+fn given(paths: &[PathBuf], known: &HashSet<u64>) -> Survey {
+    let mut survey = Survey::default();
+    for path in paths {
+        match Cgroup::open(path).and_then(|cgroup| Ok((cgroup.folder()?, cgroup))) {
+            Ok((_, cgroup)) if known.contains(&cgroup.id) => {}
+            Ok((folder, cgroup)) => {
+                let name =
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                survey.found.push(Found { path: cgroup.path, folder, id: cgroup.id, name });
+            }
+            Err(error) => drop(survey.unreachable.insert(path.display().to_string(), chain(&error))),
+        }
+    }
+    survey
+}
+
+/// What is observed, for whoever asks.
+#[derive(Default)]
+pub(super) struct Observed {
+    accounts: Accounts,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the programs say of themselves: `Err` where something is lost.
+    programs: Option<Result<String, String>>,
+    attached: BTreeMap<u64, String>,
+    unreachable: BTreeMap<String, String>,
+    counts: Cgroups,
+}
+
+impl Observed {
+    /// Everything about the application that is read when somebody asks. Blocks for as long as some files take.
+    pub(super) fn read(&self) -> Readings {
+        let cgroups = self.lock().counts;
+        Readings { all: self.accounts.read(), cgroups }
+    }
+
+    /// In one line: programs, cgroups, and what is not reached.
+    pub(super) fn summary(&self) -> String {
+        let state = self.lock();
+        let programs = match &state.programs {
+            Some(Ok(text) | Err(text)) => text.as_str(),
+            None => "nothing",
+        };
+        let mut line = match state.attached.len() {
+            0 => format!("{programs}; no cgroup of the application is there yet"),
+            1 => programs.to_owned(),
+            n => format!("{programs}, on {n} cgroups"),
+        };
+        for (name, why) in &state.unreachable {
+            line.push_str(&format!("; {name} is not observed: {why}"));
+        }
+        line
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one that attaches and detaches.
+pub(super) struct Watcher {
+    source: Source,
+    attached: Attached,
+    /// Observed, or only accounted for.
+    open: Vec<Found>,
+    /// Cgroups that the kernel did not take: not tried again.
+    refused: HashSet<u64>,
+    observed: Arc<Observed>,
+}
+
+impl Watcher {
+    /// Of what was found and attached to at the start.
+    pub(super) fn new(source: Source, attached: Attached, first: Survey) -> Self {
+        let observed = Arc::new(Observed::default());
+        observed.lock().programs = Some(attached.summary());
+        let mut watcher = Watcher { source, attached, open: Vec::new(), refused: HashSet::new(), observed };
+        watcher.note(first, true);
+        watcher
+    }
+
+    /// What others see of it.
+    pub(super) fn observed(&self) -> Arc<Observed> {
+        Arc::clone(&self.observed)
+    }
+
+    /// The first cgroup that is observed.
+    pub(super) fn first(&self) -> Option<Subject<'_>> {
+        self.open.first().map(|found| Subject { path: &found.path, id: found.id })
+    }
+
+    /// The programs.
+    pub(super) fn attached(&mut self) -> &mut Attached {
+        &mut self.attached
+    }
+
+    /// Looks once a second, for ever. Capabilities belong to threads: on the one that was started with them.
+    pub(super) async fn run(mut self) {
+        if matches!(self.source, Source::Made(_)) {
+            return std::future::pending().await;
+        }
+        let mut ticks = interval(PACE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let is_removed = |found: &Found| pod::is_removed(&found.folder);
+        for gone in self.open.extract_if(.., |found| is_removed(found)) {
+            self.observed.accounts.close(gone.id);
+            let state = &mut *self.observed.lock();
+            if state.attached.remove(&gone.id).is_some() {
+                self.attached.detach(gone.id);
+                state.counts.n_gone += 1;
+                info!(cgroup = %gone.path.display(), cgroup_id = gone.id, "an observed cgroup was removed");
+            }
+            // There may be room now.
+            self.refused.clear();
+        }
+        let known: HashSet<u64> =
+            self.open.iter().map(|found| found.id).chain(self.refused.iter().copied()).collect();
+        let survey = self.source.survey(&known);
+        self.note(survey, false);
+    }
+
+    /// Takes what a look found. `is_first`: the programs are on it already.
+    fn note(&mut self, survey: Survey, is_first: bool) {
+        for (name, why) in &survey.unreachable {
+            if self.observed.lock().unreachable.get(name) != Some(why) {
+                warn!(cgroup = name, why, "not observed");
+            }
+        }
+        for found in survey.found {
+            if self.open.len() >= CGROUPS || !(is_first || self.attach(&found)) {
+                self.refused.insert(found.id);
+                self.observed.lock().counts.n_refused += 1;
+                continue;
+            }
+            let state = &mut *self.observed.lock();
+            state.attached.insert(found.id, found.name.clone());
+            state.counts.n_attached += 1;
+            // What is accounted for container by container is not accounted for as a whole.
+            if !survey.by_container {
+                self.observed.accounts.open(&found);
+            }
+            self.open.push(found);
+        }
+        for found in survey.containers {
+            if self.open.len() < CGROUPS {
+                self.observed.accounts.open(&found);
+                self.open.push(found);
+            }
+        }
+        let state = &mut *self.observed.lock();
+        state.unreachable = survey.unreachable;
+        state.counts.attached = state.attached.len() as u64;
+        state.counts.unreachable = state.unreachable.len() as u64;
+    }
+
+    fn attach(&mut self, found: &Found) -> bool {
+        let (path, cgroup_id) = (found.path.display(), found.id);
+        match self.attached.attach(found.id, found.folder.as_fd()) {
+            Ok(()) => {
+                info!(cgroup = %path, cgroup_id, name = found.name, "attached");
+                true
+            }
+            Err(error) => {
+                warn!(cgroup = %path, cgroup_id, error = chain(&error), "not attached");
+                false
+            }
+        }
+    }
+}
