@@ -13,9 +13,11 @@ mod identity;
 mod logging;
 mod notify;
 mod pipeline;
+mod reload;
 mod watching;
 
 use std::{
+    path::PathBuf,
     process::{ExitCode, ExitStatus},
     sync::Arc,
     time::Duration,
@@ -23,8 +25,13 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::process::Pid;
-use sidecar_core::config::{Config, Endpoint, Resolved};
-use tokio::{runtime, sync::watch, task::JoinSet, time::timeout};
+use sidecar_core::config::{Config, Endpoint, Resolved, Setting};
+use tokio::{
+    runtime,
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tracing::{error, info, warn};
 
 use self::{
@@ -34,6 +41,7 @@ use self::{
     logging::chain,
     notify::Notifier,
     pipeline::Handle,
+    reload::Reloader,
     watching::Observed,
 };
 use crate::{
@@ -161,7 +169,17 @@ fn start(args: Run) -> anyhow::Result<u8> {
         warn!(%error, "capabilities not dropped");
     }
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    let code = runtime.block_on(observe(resolved, log, target, &pod, watch, listeners, signals, child));
+    let code = runtime.block_on(observe(
+        resolved,
+        (args.config, args.settings),
+        log,
+        target,
+        &pod,
+        watch,
+        listeners,
+        signals,
+        child,
+    ));
     runtime.shutdown_timeout(Duration::from_millis(100));
     place.remove();
     code
@@ -180,7 +198,7 @@ fn unobserved(command: &[std::ffi::OsString], signals: Signals) -> anyhow::Resul
     loop {
         match notices.blocking_recv() {
             Some(Notice::Ended(status)) => return Ok(child::code_of(status)),
-            Some(Notice::Stop) => {}
+            Some(Notice::Stop | Notice::Reload) => {}
             None => anyhow::bail!("the signals' thread is gone"),
         }
     }
@@ -208,6 +226,7 @@ impl Listeners {
 #[expect(clippy::too_many_arguments, reason = "the wiring's one meeting point")]
 async fn observe(
     resolved: Resolved,
+    settings: (Option<PathBuf>, Vec<Setting>),
     log: logging::Reload,
     target: Target,
     pod: &Downward,
@@ -271,8 +290,11 @@ async fn observe(
     notifier.ready(&observed.summary());
     let watchdog = start_watchdog(&notifier, &facts);
 
+    let asked = Notify::new();
+    let reloader = Reloader::new(settings.0, settings.1, Arc::clone(&facts));
     let ended = tokio::select! {
-        ended = wait(&mut notices, child) => ended?,
+        ended = wait(&mut notices, child, &asked) => ended?,
+        () = reloader.run(&asked) => None,
         () = watcher.run() => None,
     };
     info!(ended = ended.map(tracing::field::debug), "stopping");
@@ -300,12 +322,14 @@ async fn observe(
 async fn wait(
     notices: &mut tokio::sync::mpsc::Receiver<Notice>,
     child: Option<Pid>,
+    asked: &Notify,
 ) -> anyhow::Result<Option<ExitStatus>> {
     loop {
         match (notices.recv().await, child) {
             (Some(Notice::Ended(status)), _) => return Ok(Some(status)),
             (Some(Notice::Stop), None) => return Ok(None),
             (Some(Notice::Stop), Some(_)) => {}
+            (Some(Notice::Reload), _) => asked.notify_one(),
             (None, _) => anyhow::bail!("the signals' thread is gone"),
         }
     }

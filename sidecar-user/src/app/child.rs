@@ -40,6 +40,8 @@ pub(crate) struct Signals(SignalsInfo<WithOrigin>);
 pub(crate) enum Notice {
     /// The command ended.
     Ended(ExitStatus),
+    /// SIGHUP, and there is no command to give it to.
+    Reload,
     /// SIGTERM or SIGINT, and there is no command to give it to.
     Stop,
 }
@@ -58,7 +60,7 @@ impl Signals {
         SignalsInfo::<WithOrigin>::new(all).map(Signals)
     }
 
-    /// Starts the thread that forwards to `child` and reaps; or, without one, reports SIGTERM and SIGINT.
+    /// Starts the thread that forwards to `child` and reaps; or, without one, reports SIGTERM, SIGINT and SIGHUP.
     ///
     /// # Errors
     /// If there are no more threads to be had.
@@ -77,6 +79,7 @@ impl Signals {
                     (signal, Some(child)) => forward(signal, child),
                     // A full queue has a stop in it.
                     (SIGTERM | SIGINT, None) => drop(notices.try_send(Notice::Stop)),
+                    (SIGHUP, None) => drop(notices.try_send(Notice::Reload)),
                     _ => {}
                 }
             }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sidecar_core::{
-    config::{Level, Resolved},
+    config::{Level, Reload, Resolved},
     flow::Line,
     model::{Ktime, Role},
     signal::{Snapshot, UnixNanos},
 };
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use super::{logging, pipeline::Handle, watching::Observed};
 use crate::{
@@ -22,12 +23,22 @@ use crate::{
 /// Connections that `/connections` lists.
 const LINES: usize = 1000;
 
+/// What became of new settings.
+#[derive(Default)]
+struct Reloads {
+    n_applied: u64,
+    n_refused: u64,
+    /// What is not in force of the newest ones.
+    detail: String,
+}
+
 /// Everything that can be asked.
 pub(crate) struct Facts {
     handle: Handle,
     observed: Arc<Observed>,
     resource: Arc<Resource>,
-    resolved: Resolved,
+    resolved: Mutex<Resolved>,
+    reloads: Mutex<Reloads>,
     log: logging::Reload,
     level: Mutex<Level>,
     /// The state at the end, once there is no one left to ask.
@@ -43,7 +54,38 @@ impl Facts {
         log: logging::Reload,
     ) -> Self {
         let level = Mutex::new(resolved.config.log.level);
-        Facts { handle, observed, resource, resolved, log, level, last: Mutex::new(None) }
+        let resolved = Mutex::new(resolved);
+        let reloads = Mutex::default();
+        Facts { handle, observed, resource, resolved, reloads, log, level, last: Mutex::new(None) }
+    }
+
+    /// The settings that hold.
+    pub(super) fn settings(&self) -> Resolved {
+        lock(&self.resolved).clone()
+    }
+
+    /// Lets new settings take effect: the one place that tells each owner.
+    pub(super) fn apply(&self, change: Reload) {
+        let level = change.now.config.log.level;
+        if change.applied.iter().any(|key| key == "log.level")
+            && let Err(error) = admin::Facts::set_log_level(self, level)
+        {
+            warn!(error, "the level of the log stays");
+        }
+        *lock(&self.resolved) = change.now;
+        let reloads = &mut *lock(&self.reloads);
+        reloads.n_applied += 1;
+        reloads.detail = match change.waiting.as_slice() {
+            [] => String::new(),
+            keys => format!("a restart is needed for {}", keys.join(", ")),
+        };
+    }
+
+    /// New settings were not valid.
+    pub(super) fn refuse(&self, why: String) {
+        let reloads = &mut *lock(&self.reloads);
+        reloads.n_refused += 1;
+        reloads.detail = format!("new settings are not valid, the old ones hold: {why}");
     }
 
     /// From now on this is the answer.
@@ -58,7 +100,12 @@ impl Facts {
             None => {
                 // Files are read beside the runtime and the capture thread: neither waits for them.
                 let observed = Arc::clone(&self.observed);
-                let readings = spawn_blocking(move || observed.read()).await.unwrap_or_default();
+                let mut readings = spawn_blocking(move || observed.read()).await.unwrap_or_default();
+                let reloads = {
+                    let reloads = lock(&self.reloads);
+                    (reloads.n_applied, reloads.n_refused)
+                };
+                readings.reloads = reloads;
                 self.handle.snapshot(readings).await.map(Arc::new)
             }
         }
@@ -85,7 +132,7 @@ impl admin::Facts for Facts {
     }
 
     fn config(&self) -> Value {
-        self.resolved.to_json()
+        self.settings().to_json()
     }
 
     fn started(&self) -> Vec<Check> {
@@ -100,7 +147,8 @@ impl admin::Facts for Facts {
         // What is lost or not reached is said; what there is works.
         let detail = self.observed.summary();
         let capture = Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() };
-        vec![Check { name: "attached", ok: true, detail }, capture]
+        let settings = Check { name: "settings", ok: true, detail: lock(&self.reloads).detail.clone() };
+        vec![Check { name: "attached", ok: true, detail }, capture, settings]
     }
 
     fn log_level(&self) -> Level {
@@ -112,6 +160,10 @@ impl admin::Facts for Facts {
         *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
         Ok(())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn connection(line: &Line) -> Value {

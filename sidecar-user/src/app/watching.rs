@@ -87,7 +87,7 @@ impl Observed {
     /// Everything about the application that is read when somebody asks. Blocks for as long as some files take.
     pub(super) fn read(&self) -> Readings {
         let cgroups = self.lock().counts;
-        Readings { all: self.accounts.read(), cgroups }
+        Readings { all: self.accounts.read(), cgroups, ..Readings::default() }
     }
 
     /// In one line: programs, cgroups, and what is not reached.

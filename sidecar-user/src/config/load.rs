@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -43,9 +44,22 @@ pub(crate) enum LoadError {
 /// # Errors
 /// [`LoadError`], with all problems of all layers.
 pub(crate) fn load(file: Option<&Path>, flags: Vec<Setting>) -> Result<Resolved, LoadError> {
-    let named = std::env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
     let (environment, problems) = environment(std::env::vars_os());
-    gather(file.or(named.as_deref()), environment, flags, problems)
+    gather(self::file(file).as_deref(), environment, flags, problems)
+}
+
+/// The file of settings: the one that was given, else the one that `SIDECAR_CONFIG` names.
+pub(crate) fn file(given: Option<&Path>) -> Option<PathBuf> {
+    let named = || std::env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
+    given.map(Path::to_owned).or_else(named)
+}
+
+/// Something that differs when the file's content does; `None` while it cannot be read. By content, because a mounted
+/// ConfigMap changes by a symbolic link, and its times need not tell.
+pub(crate) fn fingerprint(file: &Path) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    read(file).ok()?.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// Settings of a file alone, for `sidecar check`.

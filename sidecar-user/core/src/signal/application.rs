@@ -81,6 +81,8 @@ pub struct Readings {
     pub all: Vec<Application>,
     /// The cgroups that it is observed by.
     pub cgroups: Cgroups,
+    /// New settings that were applied, and that were refused.
+    pub reloads: (u64, u64),
 }
 
 /// Cgroups that come and go: containers that start again, units that are restarted.
@@ -106,6 +108,10 @@ pub fn record(store: &mut Store, readings: &Readings) {
     }
     for (change, n) in [("attached", n_attached), ("gone", n_gone), ("refused", n_refused)] {
         store.set(&catalogue::CGROUP_CHANGES, &[change], n);
+    }
+    let (applied, refused) = readings.reloads;
+    for (state, n) in [("applied", applied), ("refused", refused)] {
+        store.set(&catalogue::CONFIG_RELOADS, &[state], n);
     }
     costs(store, &readings.all);
 }

@@ -54,6 +54,7 @@ pub const ALL: &[&MetricDef] = &[
     &EXPORT_DROPPED,
     &CPU_TIME,
     &MEMORY_USAGE,
+    &CONFIG_RELOADS,
     &SERIES,
     &SERIES_OVERFLOWED,
     &SERIES_EXPIRED,
@@ -464,6 +465,14 @@ pub static MEMORY_USAGE: MetricDef = def(
     "By",
     "Physical memory in use by the sidecar itself.",
     &[],
+);
+/// New settings by what became of them. Fed by `application::record`.
+pub static CONFIG_RELOADS: MetricDef = def(
+    "sidecar.config.reloads",
+    Kind::Counter,
+    "{reload}",
+    "Times that settings were read again: applied, or refused because they were not valid.",
+    &[key::STATE],
 );
 /// Series held. Fed by `Store::snapshot`.
 pub static SERIES: MetricDef =

@@ -1,0 +1,116 @@
+//! Settings that change while the daemon runs: which take effect, and which wait for the next start.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Config, Resolved, keys};
+
+/// What a change of the settings comes to.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// The settings that hold from now on: those of before, and of the new ones what takes effect.
+    pub now: Resolved,
+    /// Keys that took effect.
+    pub applied: Vec<String>,
+    /// Keys that differ and need a restart.
+    pub waiting: Vec<String>,
+}
+
+/// Copies a key's value from new settings.
+type Carry = fn(&mut Config, &Config);
+
+/// Keys that take effect while running, each with what carries it over.
+const LIVE: &[(&str, Carry)] = &[("log.level", |now, new| now.log.level = new.log.level)];
+
+/// Whether this key takes effect while running.
+#[must_use]
+pub fn is_live(key: &str) -> bool {
+    LIVE.iter().any(|(live, _)| *live == key)
+}
+
+/// Puts the settings that hold beside new ones, which are valid as a whole.
+#[must_use]
+pub fn reload(running: &Resolved, new: &Resolved) -> Reload {
+    let mut now = running.clone();
+    let changed = changed(&running.config, &new.config);
+    for (key, carry) in LIVE.iter().filter(|(key, _)| changed.contains(*key)) {
+        carry(&mut now.config, &new.config);
+        match new.origins.get(*key) {
+            Some(origin) => drop(now.origins.insert((*key).to_owned(), origin.clone())),
+            None => drop(now.origins.remove(*key)),
+        }
+    }
+    let (applied, waiting) = changed.into_iter().partition(|key| is_live(key));
+    Reload { now, applied, waiting }
+}
+
+/// Keys with another value, in the order of their paths.
+fn changed(old: &Config, new: &Config) -> BTreeSet<String> {
+    let values = |config: &Config| serde_json::to_value(config).unwrap_or_default();
+    let (before, after) = (values(old), values(new));
+    let at = |values: &Value, path: &str| path.split('.').fold(values, |at, segment| &at[segment]).clone();
+    let keys = keys();
+    let differs = |path: &&str| {
+        // Secrets are written as `***`: their change shows on the values themselves.
+        at(&before, path) != at(&after, path)
+            || (*path == "otlp.headers" && old.otlp.headers != new.otlp.headers)
+    };
+    keys.iter().map(|key| key.path.as_str()).filter(differs).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, Level, Origin, Setting, resolve};
+
+    fn resolved(pairs: &[(&str, &str)]) -> Resolved {
+        let setting = |(line, (key, value)): (usize, &(&str, &str))| Setting {
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+            origin: Origin::File { line: line as u64 + 1, column: 1 },
+        };
+        let file = pairs.iter().enumerate().map(setting).collect();
+        resolve(&Layers { file, ..Layers::default() }).expect("valid settings")
+    }
+
+    #[test]
+    fn live_keys_take_effect_and_others_wait() {
+        let running = resolved(&[("log.level", "info"), ("metrics.series", "500"), ("otlp.headers", "a=b")]);
+        for (new, applied, waiting) in [
+            (vec![("log.level", "info"), ("metrics.series", "500"), ("otlp.headers", "a=b")], vec![], vec![]),
+            (
+                vec![("log.level", "debug"), ("metrics.series", "501"), ("otlp.headers", "a=c")],
+                vec!["log.level"],
+                vec!["metrics.series", "otlp.headers"],
+            ),
+            (
+                vec![("shutdown.deadline", "9s")],
+                vec![],
+                vec!["metrics.series", "otlp.headers", "shutdown.deadline"],
+            ),
+        ] {
+            let change = reload(&running, &resolved(&new));
+            assert_eq!(
+                (change.applied.clone(), change.waiting.clone()),
+                (
+                    applied.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>(),
+                    waiting.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>(),
+                )
+            );
+            // What waits is not half in force.
+            assert_eq!(change.now.config.metrics, running.config.metrics);
+            assert_eq!(change.now.config.otlp, running.config.otlp);
+        }
+        let change = reload(&running, &resolved(&[("log.level", "debug")]));
+        assert_eq!(change.now.config.log.level, Level::Debug);
+        assert_eq!(change.now.origin("log.level"), &Origin::File { line: 1, column: 1 });
+    }
+
+    #[test]
+    fn live_keys_are_keys() {
+        for (key, _) in LIVE {
+            assert!(keys().iter().any(|known| known.path == *key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! New settings while the daemon runs: valid as a whole or not taken, and what needs a restart is said.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use rustix::process::Signal;
+use sidecar_tests::{cgroup::Cgroup, eventually, scrape, sidecar::Sidecar};
+
+fn level(sidecar: &Sidecar) -> String {
+    let config = scrape::get(sidecar.admin_port, "/config", "");
+    let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    config["config"]["log"]["level"].as_str().expect("a level").to_owned()
+}
+
+fn reloads(sidecar: &Sidecar, state: &str) -> u64 {
+    sidecar.scrape().count("sidecar_config_reloads_total", &[("sidecar_state", state)])
+}
+
+fn ready(sidecar: &Sidecar) -> String {
+    scrape::get(sidecar.port, "/readyz?verbose", "")
+}
+
+/// As a mounted ConfigMap changes: the file is a link through a folder's link, and that one is replaced.
+fn publish(folder: &Path, generation: &str, text: &str) {
+    let data = folder.join(generation);
+    fs::create_dir(&data).expect("a generation");
+    fs::write(data.join("sidecar.yaml"), text).expect("its settings");
+    symlink(generation, folder.join("..new")).expect("a link");
+    fs::rename(folder.join("..new"), folder.join("..data")).expect("the link in its place");
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn settings_are_taken_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cgroup = Cgroup::new();
+    publish(dir.path(), "..1", "log: {level: info}\n");
+    let file = dir.path().join("sidecar.yaml");
+    symlink("..data/sidecar.yaml", &file).expect("the file");
+    let (path, file) = (cgroup.path().display().to_string(), file.display().to_string());
+    let sidecar = Sidecar::run(dir.path(), &["--cgroup", &path, "--config", &file], &[]);
+    assert_eq!(level(&sidecar), "info");
+
+    publish(dir.path(), "..2", "log: {level: debug}\n");
+    eventually("the change to be seen", || (level(&sidecar) == "debug").then_some(()));
+    assert_eq!(scrape::get(sidecar.admin_port, "/log", "").trim(), r#"{"level":"debug"}"#);
+    assert_eq!((reloads(&sidecar, "applied"), reloads(&sidecar, "refused")), (1, 0));
+
+    // One key is wrong, and the other is not taken either.
+    publish(dir.path(), "..3", "log: {level: warn}\nmetrics: {series: many}\n");
+    eventually("the refusal", || (reloads(&sidecar, "refused") == 1).then_some(()));
+    assert_eq!(level(&sidecar), "debug");
+    for text in [sidecar.log(), ready(&sidecar)] {
+        assert!(text.contains("the old ones hold") && text.contains("sidecar.yaml:2:"), "{text}");
+    }
+
+    // What needs a restart is named and not in force; what does not is.
+    publish(dir.path(), "..4", "log: {level: info}\nmetrics: {series: 77}\n");
+    eventually("the change to be seen", || (level(&sidecar) == "info").then_some(()));
+    assert!(ready(&sidecar).contains("a restart is needed for metrics.series"), "{}", ready(&sidecar));
+    let config = scrape::get(sidecar.admin_port, "/config", "");
+    assert!(!config.contains("77"), "{config}");
+
+    // The same by a signal, which does not wait for a look.
+    sidecar.signal(Signal::HUP);
+    eventually("the settings to be read again", || (reloads(&sidecar, "applied") == 3).then_some(()));
+}
+
+/// A command keeps getting SIGHUP; its file is looked at all the same.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_command_gets_the_signal_itself() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("sidecar.yaml");
+    fs::write(&file, "log: {level: info}\n").expect("settings");
+    let script = "trap 'echo got-hup' HUP; echo trap-is-set; while :; do sleep 0.1; done";
+    let path = file.display().to_string();
+    let sidecar = Sidecar::run(dir.path(), &["--config", &path], &["sh", "-c", script]);
+    eventually("the command", || sidecar.log().contains("trap-is-set").then_some(()));
+    sidecar.signal(Signal::HUP);
+    eventually("its signal", || sidecar.log().contains("got-hup").then_some(()));
+    assert_eq!(reloads(&sidecar, "applied"), 0);
+    fs::write(&file, "log: {level: warn}\n").expect("settings");
+    eventually("the change to be seen", || (level(&sidecar) == "warn").then_some(()));
+}
