@@ -93,6 +93,9 @@ impl Lane {
         if segment.fin {
             self.fin = Some(segment.seq.wrapping_add(segment.len));
         }
+        // FIN takes a sequence number and is no byte (RFC 9293, 3.4): a RST that comes after it is not past a hole.
+        let seq = self.fin.filter(|fin| segment.len == 0 && segment.seq == fin.wrapping_add(1));
+        let segment = &Segment { seq: seq.unwrap_or(segment.seq), ..*segment };
         let start = segment.seq.wrapping_sub(segment.skipped);
         let next = *self.next.get_or_insert(start);
         let settled = match self.dir {
@@ -293,6 +296,10 @@ mod tests {
         check("uncopied tail", Egress, 10, &[(10, "ab", 5, 10), (17, "cd", 0, 17)], "ab<skip 5>cd");
         check("wraps", Ingress, u32::MAX, &[(0, "b", 0, u32::MAX), (u32::MAX, "a", 0, u32::MAX)], "ab");
         check("fin before data", Ingress, 10, &[(12, "cd|", 0, 10), (10, "ab", 0, 10)], "abcd<end>");
+        let rows = [(10, "ab|", 0, 10), (13, "", 0, 13)];
+        check("reset after fin", Egress, 10, &rows, "ab<end>");
+        let rows = [(12, "cd|", 0, 10), (15, "", 0, 10), (10, "ab", 0, 10)];
+        check("reset after fin, data late", Ingress, 10, &rows, "abcd<end>");
         check("fin alone", Ingress, 10, &[(10, "|", 0, 10)], "<end>");
         check("partly settled", Ingress, 10, &[(14, "ef", 0, 12), (12, "cd", 0, 12)], "<gap 2>cdef");
     }

@@ -164,7 +164,8 @@ impl Flows {
             Event::Data { id, segment } => {
                 self.tally.copied += segment.bytes.len() as u64;
                 let Some(flow) = self.flows.get_mut(id) else {
-                    self.tally.unknown += 1;
+                    // A bare RST is what closing with SO_LINGER 0 sends, when the socket's end has been told already.
+                    self.tally.unknown += u64::from(segment.len != 0);
                     return;
                 };
                 let mut context = Context {

@@ -280,9 +280,11 @@ fn bounds_are_counted() {
         play.flows.apply(&event, &mut play.told);
     }
     assert_eq!((play.flows.len(), play.flows.tally().table_full), (4, 2));
-    let stray = segment(Dir::Ingress, 1, 0, 1, b"x");
-    play.flows.apply(&Event::Data { id: ConnectionId(5), segment: stray }, &mut play.told);
-    assert_eq!(play.flows.tally().unknown, 1);
+    for (bytes, unknown) in [(&b"x"[..], 1), (b"", 1)] {
+        let stray = segment(Dir::Ingress, 1, 0, bytes.len() as u32, bytes);
+        play.flows.apply(&Event::Data { id: ConnectionId(5), segment: stray }, &mut play.told);
+        assert_eq!(play.flows.tally().unknown, unknown, "{bytes:?}");
+    }
 }
 
 #[test]
