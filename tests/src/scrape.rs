@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     io::{Read as _, Write as _},
     net::TcpStream,
     time::Duration,
@@ -73,6 +74,35 @@ impl Scrape {
     pub fn drops(&self) -> BTreeMap<String, u64> {
         let drops = self.all("sidecar_capture_drops_total").filter(|(_, value)| *value > 0.0);
         drops.map(|(labels, value)| (labels["sidecar_reason"].clone(), value as u64)).collect()
+    }
+
+    /// The counts are these, every byte is explained, and nothing was dropped: requests by role, as the other programs
+    /// tell them.
+    pub fn assert_whole(&self, expected: &[(&str, BTreeMap<Kind, u64>)]) {
+        let mut wrong = String::new();
+        for role in ["server", "client"] {
+            let (mut left, counted) = (BTreeMap::new(), self.requests(role));
+            let own =
+                expected.iter().find(|(of, _)| *of == role).map(|(_, own)| own.clone()).unwrap_or_default();
+            left.extend(counted.iter().filter(|(kind, n)| own.get(kind) != Some(n)));
+            let right: BTreeMap<_, _> = own.iter().filter(|(kind, n)| counted.get(kind) != Some(n)).collect();
+            if (left.len(), right.len()) != (0, 0) {
+                let _ = writeln!(wrong, "{role}: counted {left:?}, their own account {right:?}");
+            }
+        }
+        let coverage = self.sum("sidecar_capture_coverage_ratio", &[]);
+        let (seen, explained) = (self.bytes("seen"), self.bytes("explained"));
+        if coverage != Some(1.0) || seen != explained {
+            let _ = writeln!(wrong, "coverage {coverage:?}: seen {seen}, explained {explained}");
+        }
+        if !self.drops().is_empty() {
+            let _ = writeln!(wrong, "dropped {:?}", self.drops());
+        }
+        let shed = self.count("sidecar_capture_shed_bytes_total", &[]);
+        assert!(wrong.is_empty(), "{wrong}({shed} bytes were left out as the ring was crowded)");
+        for class in ["lost", "unclassified", "encrypted", "before_join"] {
+            assert_eq!(self.bytes(class), 0, "{class}");
+        }
     }
 }
 

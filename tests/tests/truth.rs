@@ -1,6 +1,6 @@
 //! The daemon's counts equal the servers' and the clients' own.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use sidecar_tests::{
     cgroup::Cgroup,
@@ -8,7 +8,7 @@ use sidecar_tests::{
     load::Load,
     nginx::Nginx,
     process::{self, Process},
-    scrape::{Kind, Scrape, known_method},
+    scrape::{Kind, known_method},
     sidecar::Sidecar,
 };
 
@@ -78,33 +78,6 @@ fn words(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
-/// The counts are these, every byte is explained, and nothing was dropped.
-fn assert_whole(scrape: &Scrape, expected: &[(&str, BTreeMap<Kind, u64>)]) {
-    let mut wrong = String::new();
-    for role in ["server", "client"] {
-        let (mut left, counted) = (BTreeMap::new(), scrape.requests(role));
-        let own = expected.iter().find(|(of, _)| *of == role).map(|(_, own)| own.clone()).unwrap_or_default();
-        left.extend(counted.iter().filter(|(kind, n)| own.get(kind) != Some(n)));
-        let right: BTreeMap<_, _> = own.iter().filter(|(kind, n)| counted.get(kind) != Some(n)).collect();
-        if (left.len(), right.len()) != (0, 0) {
-            let _ = writeln!(wrong, "{role}: counted {left:?}, their own account {right:?}");
-        }
-    }
-    let coverage = scrape.sum("sidecar_capture_coverage_ratio", &[]);
-    let (seen, explained) = (scrape.bytes("seen"), scrape.bytes("explained"));
-    if coverage != Some(1.0) || seen != explained {
-        let _ = writeln!(wrong, "coverage {coverage:?}: seen {seen}, explained {explained}");
-    }
-    if !scrape.drops().is_empty() {
-        let _ = writeln!(wrong, "dropped {:?}", scrape.drops());
-    }
-    let shed = scrape.count("sidecar_capture_shed_bytes_total", &[]);
-    assert!(wrong.is_empty(), "{wrong}({shed} bytes were left out as the ring was crowded)");
-    for class in ["lost", "unclassified", "encrypted", "before_join"] {
-        assert_eq!(scrape.bytes(class), 0, "{class}");
-    }
-}
-
 /// The daemon starts nginx; the tools are outside.
 fn check_server(address: &str, listen: &str) {
     let dir = tempfile::tempdir().expect("a folder");
@@ -114,7 +87,7 @@ fn check_server(address: &str, listen: &str) {
     let mut load = Load::new(dir.path(), &[]);
     mixed(&mut load, &nginx);
     let scrape = sidecar.scrape_at_rest();
-    assert_whole(&scrape, &[("server", nginx.answered())]);
+    scrape.assert_whole(&[("server", nginx.answered())]);
 }
 
 #[test]
@@ -149,7 +122,7 @@ fn clients_by_their_own_count() {
     let mut load = Load::new(dir.path(), &cgroup.wrapper());
     mixed(&mut load, &nginx);
     let scrape = sidecar.scrape_at_rest();
-    assert_whole(&scrape, &[("client", load.answered)]);
+    scrape.assert_whole(&[("client", load.answered)]);
 }
 
 #[test]
@@ -166,7 +139,7 @@ fn both_ends_in_one_cgroup() {
     let mut load = Load::new(dir.path(), &cgroup.wrapper());
     mixed(&mut load, &nginx);
     let scrape = sidecar.scrape_at_rest();
-    assert_whole(&scrape, &[("server", nginx.answered()), ("client", load.answered)]);
+    scrape.assert_whole(&[("server", nginx.answered()), ("client", load.answered)]);
 }
 
 /// What Python's http.server logged: `… "GET /x HTTP/1.1" 200 -`.
@@ -215,7 +188,7 @@ fn python_by_its_own_log() {
     ];
     load.curl(&requests, 10);
     let scrape = sidecar.scrape_at_rest();
-    assert_whole(&scrape, &[("server", logged_by_python(&log))]);
+    scrape.assert_whole(&[("server", logged_by_python(&log))]);
 }
 
 /// Logs what it answered; bodies without a length are chunked.
@@ -265,5 +238,5 @@ fn node_by_its_own_log() {
         let (method, status) = line.split_once(' ').expect("a line of the log");
         *answered.entry((known_method(method).to_owned(), status.to_owned())).or_default() += 1;
     }
-    assert_whole(&scrape, &[("server", answered)]);
+    scrape.assert_whole(&[("server", answered)]);
 }

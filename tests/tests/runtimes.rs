@@ -1,0 +1,302 @@
+//! Servers and proxies of many makes: the daemon's counts equal their own.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::Path,
+    process::Command,
+};
+
+use sidecar_tests::{
+    cgroup::Cgroup,
+    eventually, free_port,
+    load::Load,
+    netns::Netns,
+    nginx::Nginx,
+    parts,
+    process::{self, Process},
+    root,
+    scrape::{Kind, known_method},
+    sidecar::Sidecar,
+};
+
+type Counts = BTreeMap<Kind, u64>;
+
+/// Lines of `METHOD STATUS`; others are skipped.
+fn logged(text: &str) -> Counts {
+    let mut counts = Counts::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [method, status] = words[..]
+            && method.bytes().all(|byte| byte.is_ascii_uppercase())
+            && status.parse::<u16>().is_ok()
+        {
+            *counts.entry((known_method(method).to_owned(), status.to_owned())).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn support(name: &str) -> String {
+    root().join("tests/support/servers").join(name).display().to_string()
+}
+
+/// Requests for `/STATUS/SIZE` of every kind.
+fn visit(load: &mut Load, port: u16) {
+    let url = |path: &str| format!("http://127.0.0.1:{port}/{path}");
+    load.h2load(("GET", 200), 400, "-c 8", 0, &url("200/1000"));
+    load.h2load(("GET", 404), 200, "-c 2", 0, &url("404/20000"));
+    load.h2load(("POST", 201), 200, "-c 4", 10_000, &url("201/100"));
+    load.hey("PUT", 100, "-c 4 -d abc", &url("500/10"));
+    load.ab(("GET", 200), 100, "-c 4", &url("200/3000"));
+    load.curl(&[("HEAD", "", url("200/100")), ("GET", "", url("200/2000000"))], 3);
+}
+
+/// The daemon starts the server, tools visit it, and what was counted is what the server logged.
+fn check(command: &[&str], port: u16, dir: &Path, account: impl Fn(&Sidecar) -> Counts) -> Sidecar {
+    let sidecar = Sidecar::run(dir, &[], command);
+    eventually("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let mut load = Load::new(dir, &[]);
+    visit(&mut load, port);
+    let scrape = sidecar.scrape_at_rest();
+    let answered = account(&sidecar);
+    assert_eq!(answered.values().sum::<u64>(), load.total(), "the server logged what the tools count");
+    scrape.assert_whole(&[("server", answered)]);
+    sidecar
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn java() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, port) = (dir.path().join("java.log"), free_port());
+    let command = ["java", &support("Server.java"), &log.display().to_string(), &port.to_string()];
+    check(&command, port, dir.path(), |_| logged(&process::read(&log)));
+}
+
+/// asyncio, by a server that many use.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn python_asyncio() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (port, uvicorn) = (free_port(), parts().join("venv/bin/uvicorn").display().to_string());
+    let folder = root().join("tests/support/servers").display().to_string();
+    let port_text = port.to_string();
+    let command = [
+        &uvicorn,
+        "--app-dir",
+        &folder,
+        "--port",
+        &port_text,
+        "--loop",
+        "asyncio",
+        "--http",
+        "h11",
+        "asgi:app",
+    ];
+    // INFO:     127.0.0.1:41234 - "GET /200/1000 HTTP/1.1" 200 OK
+    check(&command, port, dir.path(), |sidecar| {
+        let lines = sidecar.log();
+        let pairs = lines.lines().filter_map(|line| {
+            let (request, status) = line.split_once(" - \"")?.1.split_once('"')?;
+            Some(format!("{} {}\n", request.split(' ').next()?, status.split_whitespace().next()?))
+        });
+        logged(&pairs.collect::<String>())
+    });
+}
+
+/// Caddy, which is Go's net/http.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn go() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (port, config) = (free_port(), dir.path().join("Caddyfile"));
+    let log = dir.path().join("caddy.log");
+    let routes: String =
+        [("200", 1000), ("404", 20_000), ("201", 100), ("500", 10), ("200", 3000), ("200", 100)]
+            .map(|(status, size)| format!("  respond /{status}/{size} \"{}\" {status}\n", "g".repeat(size)))
+            .concat();
+    let big = dir.path().join("200/2000000");
+    std::fs::create_dir(dir.path().join("200")).expect("a folder");
+    std::fs::write(&big, vec![b'g'; 2_000_000]).expect("content");
+    let text = format!(
+        "{{\n  admin off\n  persist_config off\n}}\nhttp://:{port} {{\n  bind 127.0.0.1\n  log {{\n    output file {log}\n  }}\n\
+         {routes}  root * {root}\n  file_server\n}}\n",
+        log = log.display(),
+        root = dir.path().display(),
+    );
+    std::fs::write(&config, text).expect("the configuration");
+    let home = format!("HOME={}", dir.path().display());
+    let caddy = parts().join("venv/bin/caddy").display().to_string();
+    let config = config.display().to_string();
+    check(&["env", &home, &caddy, "run", "--config", &config], port, dir.path(), |_| {
+        let lines = process::read(&log);
+        let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let pairs = lines.filter(|line| line["request"].is_object()).map(|line| {
+            format!("{} {}\n", line["request"]["method"].as_str().expect("a method"), line["status"])
+        });
+        logged(&pairs.collect::<String>())
+    });
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn io_uring() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let port = free_port();
+    let server = env!("CARGO_BIN_EXE_uring_server");
+    let mut sidecar = check(&[server, &port.to_string()], port, dir.path(), |sidecar| logged(&sidecar.log()));
+    // It is what it says: the ring is among its files.
+    let daemon = sidecar.process().pid().as_raw_nonzero();
+    let children = process::read(Path::new(&format!("/proc/{daemon}/task/{daemon}/children")));
+    let files = std::fs::read_dir(format!("/proc/{}/fd", children.trim())).expect("the server's files");
+    let mut targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    assert!(targets.any(|target| target.ends_with("anon_inode:[io_uring]")));
+}
+
+/// Sends by reference: the packets have pages of the application's.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn msg_zerocopy() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, port) = (dir.path().join("zerocopy.log"), free_port());
+    let server =
+        ["python3", &support("zerocopy.py"), &log.display().to_string(), &port.to_string(), "300000"];
+    let sidecar = Sidecar::run(dir.path(), &[], &server);
+    eventually("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let url = format!("http://127.0.0.1:{port}/");
+    let mut load = Load::new(dir.path(), &[]);
+    load.h2load(("GET", 200), 60, "-c 1", 0, &url);
+    load.curl(&[("GET", "", url.clone())], 20);
+    let scrape = sidecar.scrape_at_rest();
+    let text = process::read(&log);
+    assert_eq!(logged(&text).values().sum::<u64>(), load.total());
+    scrape.assert_whole(&[("server", logged(&text))]);
+    let reported = text.lines().filter_map(|line| line.strip_prefix("zerocopy ")?.parse::<u64>().ok());
+    assert!(reported.sum::<u64>() >= load.total(), "each answer was sent so");
+}
+
+/// One program is client and server, on both loopback addresses: each exchange counts once for each role.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn talking_to_itself() {
+    const N: u64 = 50;
+    let dir = tempfile::tempdir().expect("a folder");
+    let sidecar = Sidecar::run(dir.path(), &[], &["python3", &support("talker.py"), &N.to_string()]);
+    let line = eventually("it to have asked", || {
+        sidecar.log().lines().find(|line| line.starts_with("{\"asked\"")).map(str::to_owned)
+    });
+    let account: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let counts = |name: &str| -> Counts {
+        let rows = account[name].as_object().expect("counts").iter();
+        rows.map(|(kind, n)| {
+            let (method, status) = kind.split_once(' ').expect("a method and a status");
+            ((method.to_owned(), status.to_owned()), n.as_u64().expect("a count"))
+        })
+        .collect()
+    };
+    let (asked, answered) = (counts("asked"), counts("answered"));
+    assert_eq!((asked.values().sum::<u64>(), &asked), (6 * N, &answered));
+    let scrape = sidecar.scrape_at_rest();
+    scrape.assert_whole(&[("server", answered), ("client", asked)]);
+    // A connection that was kept and N others, by each of the two families, at each of the two ends.
+    for role in ["server", "client"] {
+        let opened = scrape.count("sidecar_tcp_connection_opened_total", &[("sidecar_tcp_role", role)]);
+        assert_eq!(opened, 2 * (N + 1), "{role}");
+    }
+}
+
+/// A proxy that moves bodies from socket to socket by splice(2), in the middle of what is observed and what is not.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn haproxy_with_splice() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (port, backend) = (free_port(), free_port());
+    // One that takes a body before it answers.
+    let log = dir.path().join("backend.log");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_uring_server"));
+    let _server = Process::start(server.arg(backend.to_string()), &log);
+    let (config, socket) = (dir.path().join("haproxy.cfg"), dir.path().join("haproxy.sock"));
+    let text = format!(
+        "global\n  log stdout format raw local0\n  stats socket {socket}\n\
+         defaults\n  mode http\n  log global\n  log-format \"%HM %ST\"\n  option dontlognull\n  option splice-auto\n\
+         \x20 option splice-request\n  option splice-response\n  timeout connect 5s\n  timeout client 30s\n\
+         \x20 timeout server 30s\n\
+         listen shop\n  bind 127.0.0.1:{port}\n  server backend 127.0.0.1:{backend}\n",
+        socket = socket.display(),
+    );
+    std::fs::write(&config, text).expect("the configuration");
+    let config = config.display().to_string();
+    let sidecar = Sidecar::run(dir.path(), &[], &["haproxy", "-db", "-f", &config]);
+    for (port, what) in [(backend, "the backend to listen"), (port, "haproxy to listen")] {
+        eventually(what, || TcpStream::connect(("127.0.0.1", port)).ok());
+    }
+
+    let mut load = Load::new(dir.path(), &[]);
+    visit(&mut load, port);
+    let url = |path: &str| format!("http://127.0.0.1:{port}/{path}");
+    load.h2load(("POST", 201), 60, "-c 2", 60_000, &url("201/60000"));
+    let upload = format!("data-binary = \"@{}\"", load.body(5_000_000));
+    load.curl(&[("GET", "", url("200/5000000")), ("PUT", &upload, url("200/0"))], 5);
+
+    let scrape = sidecar.scrape_at_rest();
+    let (own, passed_on) = (logged(&sidecar.log()), logged(&process::read(&log)));
+    assert_eq!(own.values().sum::<u64>(), load.total(), "haproxy logged what the tools count");
+    assert_eq!(passed_on, own, "and passed all of it on");
+    scrape.assert_whole(&[("server", own), ("client", passed_on)]);
+    // It keeps the pipes that it has used.
+    let mut stats = UnixStream::connect(&socket).expect("haproxy's socket");
+    stats.write_all(b"show info\n").expect("ask");
+    let mut info = String::new();
+    stats.read_to_string(&mut info).expect("an answer");
+    let pipes = info.lines().find_map(|line| line.strip_prefix("PipesFree: ")).expect("its pipes");
+    assert_ne!(pipes, "0", "nothing was spliced");
+}
+
+/// 1 GiB by sendfile(2): hardly anything of it is copied, and its time is curl's.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_gibibyte_by_sendfile() {
+    const SIZE: u64 = 1 << 30;
+    let dir = tempfile::tempdir().expect("a folder");
+    let netns = Netns::new();
+    // What the receiver has in its socket and has not read yet, the sender has sent: little of it, for the times to agree.
+    let sysctl = ["sysctl", "-q", "-w", "net.ipv4.tcp_rmem=4096 65536 262144"].map(str::to_owned);
+    let words = [netns.wrapper(), sysctl.to_vec()].concat();
+    process::run(Command::new(&words[0]).args(&words[1..]));
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let config = dir.path().join("nginx.conf");
+    let text = std::fs::read_to_string(&config).expect("its configuration");
+    std::fs::write(&config, text.replace("keepalive_requests", "sendfile on;\n  keepalive_requests"))
+        .expect("its configuration");
+    let file = std::fs::File::create(dir.path().join("html/large.bin")).expect("content");
+    file.set_len(SIZE).expect("a file with nothing in it");
+
+    let cgroup = Cgroup::new();
+    let path = cgroup.path().display().to_string();
+    let sidecar = Sidecar::run(dir.path(), &["--cgroup", &path], &[]);
+    let words = [cgroup.wrapper(), netns.wrapper(), nginx.command()].concat();
+    let _nginx = Process::start(Command::new(&words[0]).args(&words[1..]), &dir.path().join("nginx.out"));
+    netns.within(|| nginx.await_listening());
+
+    let records = || sidecar.scrape_at_rest().count("sidecar_capture_records_total", &[]);
+    let before = records();
+    // Evenly: a transfer of one second would be at the mercy of a few milliseconds of somebody else's.
+    let told = "%{size_download} %{time_pretransfer} %{time_total}";
+    let url = nginx.url("large.bin");
+    let curl = ["curl", "-s", "-o", "/dev/null", "--limit-rate", "256M", "-w", told, &url];
+    let words = [netns.wrapper(), curl.map(str::to_owned).to_vec()].concat();
+    let told = process::run(Command::new(&words[0]).args(&words[1..]));
+    let numbers: Vec<f64> = told.split(' ').map(|number| number.parse().expect("a number")).collect();
+    assert_eq!(numbers[0] as u64, SIZE);
+    let n_records = records() - before;
+
+    let scrape = sidecar.scrape_at_rest();
+    scrape.assert_whole(&[("server", nginx.answered())]);
+    let duration = scrape.sum("http_server_request_duration_seconds_sum", &[]).expect("its time");
+    let curls = numbers[2] - numbers[1];
+    assert!((duration - curls).abs() < curls / 100.0, "{duration} s here, {curls} s by curl");
+    assert!(n_records < 100, "{n_records} records");
+}

@@ -1,0 +1,84 @@
+//! TCP in other clothes: IPv6 with extension headers, and MPTCP.
+
+use std::{collections::BTreeMap, process::Command};
+
+use sidecar_tests::{
+    cgroup::Cgroup,
+    free_port,
+    load::Load,
+    netns::Netns,
+    nginx::Nginx,
+    process::{self, Process},
+    root,
+    sidecar::Sidecar,
+};
+
+/// nginx and its clients in a cgroup and a namespace, seen at both ends.
+struct World {
+    netns: Netns,
+    sidecar: Sidecar,
+    nginx: Nginx,
+    server: Process,
+    cgroup: Cgroup,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// `wrapper` goes before nginx.
+    fn new(address: &str, wrapper: &[&str]) -> World {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (netns, cgroup) = (Netns::new(), Cgroup::new());
+        let path = cgroup.path().display().to_string();
+        let sidecar = Sidecar::run(dir.path(), &["--cgroup", &path], &[]);
+        let nginx = Nginx::prepare(dir.path(), address, free_port(), "");
+        let wrapper: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        let words = [cgroup.wrapper(), netns.wrapper(), wrapper, nginx.command()].concat();
+        let server = Process::start(Command::new(&words[0]).args(&words[1..]), &dir.path().join("nginx.out"));
+        netns.within(|| nginx.await_listening());
+        World { netns, sidecar, nginx, server, cgroup, dir }
+    }
+
+    /// Words that run a client inside. Inside the namespace the cgroups are out of sight.
+    fn inside(&self) -> Vec<String> {
+        [self.cgroup.wrapper(), self.netns.wrapper()].concat()
+    }
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn ipv6_with_destination_options() {
+    let world = World::new("[::1]", &[]);
+    let script = root().join("tests/support/ipv6_options.py").display().to_string();
+    let client = ["python3", &script, &world.nginx.port.to_string(), "/1000.bin", "40"].map(str::to_owned);
+    let words = [world.inside(), client.to_vec()].concat();
+    let told = process::run(Command::new(&words[0]).args(&words[1..]));
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    // The three requests of each connection at least.
+    assert!(told["extended"].as_u64() > Some(3 * 40), "{told}");
+    let mut asked = BTreeMap::new();
+    for (kind, n) in told["statuses"].as_object().expect("statuses") {
+        let (method, status) = kind.split_once(' ').expect("a method and a status");
+        asked.insert((method.to_owned(), status.to_owned()), n.as_u64().expect("a count"));
+    }
+    let scrape = world.sidecar.scrape_at_rest();
+    assert_eq!(world.nginx.answered(), asked);
+    scrape.assert_whole(&[("server", asked.clone()), ("client", asked)]);
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn mptcp() {
+    let mut world = World::new("127.0.0.1", &["mptcpize", "run"]);
+    let mut load =
+        Load::new(world.dir.path(), &[world.inside(), vec!["mptcpize".into(), "run".into()]].concat());
+    let url = |path: &str| world.nginx.url(path);
+    load.h2load(("GET", 200), 200, "-c 4", 0, &url("1000.bin"));
+    load.h2load(("POST", 201), 40, "-c 2", 60_000, &url("made"));
+    load.ab(("GET", 404), 40, "-c 2", &url("nowhere"));
+    load.curl(&[("GET", "", url("5000000.bin")), ("HEAD", "", url("100.bin"))], 5);
+    assert!(world.netns.snmp("MPTcpExt", "MPCapableACKRX") > 40, "both sides speak MPTCP");
+    assert_eq!(world.netns.snmp("MPTcpExt", "MPCapableFallbackACK"), 0);
+    let scrape = world.sidecar.scrape_at_rest();
+    assert!(world.server.is_running());
+    scrape.assert_whole(&[("server", world.nginx.answered()), ("client", load.answered)]);
+}
