@@ -124,6 +124,7 @@ pub(crate) struct Counters {
     pub(crate) state: u32,
 }
 
+const TCP_SYN_SENT: u32 = 2;
 const TCP_CLOSE_WAIT: u32 = 8;
 const TCP_LAST_ACK: u32 = 9;
 const TCP_CLOSING: u32 = 11;
@@ -208,12 +209,14 @@ impl Conn {
             self.lanes[0].flags |= LANE_FIN;
             self.lanes[0].fin = counters.rcv_nxt.wrapping_sub(1);
         }
+        // `rcv_nxt` means nothing before the SYN+ACK was taken, of which a second copy may come first.
+        let rcv_nxt = if counters.state == TCP_SYN_SENT { self.lanes[0].edge } else { counters.rcv_nxt };
         let retransmits = counters.retransmits.wrapping_sub(self.retransmits);
         self.retransmits = counters.retransmits;
         Seen {
             role: self.role as u8,
             class: self.class as u8,
-            fresh: [self.lanes[0].advance(counters.rcv_nxt), self.lanes[1].advance(counters.snd_nxt)],
+            fresh: [self.lanes[0].advance(rcv_nxt), self.lanes[1].advance(counters.snd_nxt)],
             retransmits,
             moved: false,
             old_role: 0,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::bpf_sock,
-    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_fullsock, bpf_tcp_sock},
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_tcp_sock},
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
@@ -124,9 +124,8 @@ fn acknowledged(sk: *mut bpf_sock) {
 fn listening(ctx: &SkBuffContext, sk: *mut bpf_sock, segment: &Segment) -> Option<()> {
     let (local_addr, remote_addr, local_port, remote_port) = packet::ingress_ends(ctx, segment)?;
     let who = who::of(sk);
-    // SAFETY: helper without preconditions.
-    let netns = unsafe { bpf_get_netns_cookie(packet::raw(ctx)) };
-    let (tgid, cgroup) = (who.tgid, who.cgroup);
+    // 6.12 has no helper for a packet's netns. The connection's socket will have this same `WHO`, or none.
+    let (tgid, cgroup, netns) = (who.tgid, who.cgroup, who.netns);
     let peers = Peers {
         local_addr,
         remote_addr,
@@ -189,20 +188,20 @@ fn report<const DIR: usize>(
     let cookie = unsafe { (*conn).cookie };
     let role = decision.seen.role;
     let mut head = emit::head(KIND_DATA, cookie, role, 0);
-    head.dir = DIR as u8;
-    head.edge = if DIR == EGRESS as usize { counters.snd_nxt } else { counters.rcv_nxt };
-    if decision.announce && !announce(sk, conn, &head, counters) {
+    let edge = |dir: u8| if dir == EGRESS { counters.snd_nxt } else { counters.rcv_nxt };
+    (head.dir, head.edge) = (DIR as u8, edge(DIR as u8));
+    if decision.announce && !announce(sk, conn, &mut head, counters) {
         return;
     }
     if decision.is_urgent {
         emit::hurry();
     }
     if decision.held.1 != 0 {
-        let mut held = head;
-        held.dir = decision.held_dir;
-        (held.seq, held.len) = decision.held;
-        held.edge = if held.dir == EGRESS { counters.snd_nxt } else { counters.rcv_nxt };
-        emit::bare(&held);
+        // One head for all, and no copies of it: there is little stack.
+        (head.dir, head.edge) = (decision.held_dir, edge(decision.held_dir));
+        (head.seq, head.len) = decision.held;
+        emit::bare(&head);
+        (head.dir, head.edge) = (DIR as u8, edge(DIR as u8));
     }
     if decision.from == u32::MAX {
         return;
@@ -216,14 +215,14 @@ fn report<const DIR: usize>(
 
 /// Tells user space of a connection that it does not know. False if the ring had no room: the next packet tries again.
 #[inline(always)]
-fn announce(sk: *mut bpf_sock, conn: *mut Conn, data: &Head, counters: Counters) -> bool {
+fn announce(sk: *mut bpf_sock, conn: *mut Conn, head: &mut Head, counters: Counters) -> bool {
     let mut peers = peers(sk, &who::of(sk));
     (peers.in_seq, peers.out_seq) = (counters.rcv_nxt, counters.snd_nxt);
-    let mut head = *data;
     head.kind = KIND_OPEN;
     // SAFETY: the verifier proved `conn`; JOINED never changes.
     head.flags = if unsafe { (*conn).flags } & JOINED != 0 { FLAG_JOINED } else { 0 };
-    let told = emit::peers(&head, &peers);
+    let told = emit::peers(head, &peers);
+    (head.kind, head.flags) = (KIND_DATA, 0);
     if !told {
         Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
     }

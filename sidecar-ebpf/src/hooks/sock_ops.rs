@@ -7,7 +7,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
         BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock,
     },
-    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set},
+    helpers::generated::{bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set},
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -103,9 +103,6 @@ fn established(ctx: &SockOpsContext, role: u8) -> Option<()> {
     if announce {
         let mut peers = peers(sk, &who);
         (peers.in_seq, peers.out_seq) = (counters.rcv_nxt, counters.snd_nxt);
-        // `WHO` may be missing, on a listener older than the programs.
-        // SAFETY: helper without preconditions.
-        peers.netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
         // SAFETY: the verifier proved `conn`; cookie never changes.
         let head = emit::head(KIND_OPEN, unsafe { (*conn).cookie }, role, 0);
         if !emit::peers(&head, &peers) {
