@@ -31,6 +31,12 @@ impl Netns {
         netns
     }
 
+    /// As `ip netns` lists it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
     /// `ip -n NAME …`.
     pub fn ip(&self, words: &str) {
         process::run(Command::new("ip").args(["-n", &self.0]).args(words.split_whitespace()));

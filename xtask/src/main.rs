@@ -12,6 +12,7 @@ mod process;
 mod setup;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -55,6 +56,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[FILTER]",
         help: "set up, build, and run every test, privileged ones included",
         run: test::command,
+    },
+    Command {
+        name: "vm",
+        arguments: "[--kernel NAME]… [FILTER]",
+        help: "set up, build, and run the guest's tests on real kernels, old and new, under emulation",
+        run: vm::command,
     },
     Command {
         name: "bench",

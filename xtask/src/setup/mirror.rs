@@ -2,6 +2,7 @@
 //! and package state are not touched. The mirror is the one that the machine already uses.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -10,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::testing::{answers, link};
-use crate::process::run;
+use crate::process::{output, run};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -30,38 +31,52 @@ impl Unpack {
         }
         println!("setup: unpacking {} of Debian {}: {}", self.packages.join(", "), self.release, self.why);
         let apt = Apt::new(&parts.join("apt"), self.release)?;
-        run(apt.command().args(["-qq", "update"]))?;
-        let archives = parts.join("apt/archives");
-        fs::create_dir_all(&archives)?;
-        run(apt.command().current_dir(&archives).args(["-qq", "download"]).args(self.packages))?;
         let root = parts.join(self.release);
-        for entry in fs::read_dir(&archives)? {
-            run(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&root))?;
-        }
+        apt.unpack(self.packages, &root)?;
         for program in self.programs {
             link(&root.join(program), bin)?;
         }
-        fs::remove_dir_all(parts.join("apt")).context("remove the downloaded packages")
+        fs::remove_dir_all(parts.join("apt")).context("remove the lists of packages")
     }
 }
 
-/// apt-get with lists, cache and package state of its own.
-struct Apt {
+/// apt with lists, cache and package state of its own.
+pub(crate) struct Apt {
     folder: PathBuf,
 }
 
 impl Apt {
-    fn new(folder: &Path, release: &str) -> Result<Self> {
+    /// One that knows the packages of this release (or suite) as they are now; keeps all of its own in `folder`.
+    pub(crate) fn new(folder: &Path, release: &str) -> Result<Self> {
         fs::create_dir_all(folder.join("lists/partial"))?;
         fs::create_dir_all(folder.join("cache/archives/partial"))?;
         fs::write(folder.join("status"), "")?;
         let line = format!("deb [signed-by={KEYRING}] {} {release} main\n", of_this_machine()?);
         fs::write(folder.join("sources.list"), line)?;
-        Ok(Self { folder: folder.to_path_buf() })
+        let apt = Self { folder: folder.to_path_buf() };
+        run(apt.command("apt-get").args(["-qq", "update"]))?;
+        Ok(apt)
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new("apt-get");
+    /// Names of the packages that begin like this.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// Downloads these packages and unpacks them below `root`.
+    pub(crate) fn unpack(&self, packages: &[impl AsRef<OsStr>], root: &Path) -> Result<()> {
+        let archives = self.folder.join("archives");
+        fs::create_dir_all(&archives)?;
+        run(self.command("apt-get").current_dir(&archives).args(["-qq", "download"]).args(packages))?;
+        for entry in fs::read_dir(&archives)? {
+            run(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(root))?;
+        }
+        fs::remove_dir_all(archives).context("remove the downloaded packages")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         let inside = |name: &str| self.folder.join(name).display().to_string();
         for (option, value) in [
             ("Dir::State::lists", inside("lists")),

@@ -3,8 +3,9 @@
 
 mod apt;
 mod compiler;
+mod emulation;
 pub(crate) mod linker;
-mod mirror;
+pub(crate) mod mirror;
 mod peers;
 mod python;
 mod testing;
@@ -22,6 +23,8 @@ pub(crate) enum Extent {
     BuildAndTest,
     /// And what measurements compare with.
     BuildTestAndCompare,
+    /// And other kernels to boot.
+    BuildTestAndBoot,
 }
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -47,6 +50,9 @@ pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<Compiler> {
     }
     if extent == Extent::BuildTestAndCompare {
         packages.extend(peers::PACKAGES);
+    }
+    if extent == Extent::BuildTestAndBoot {
+        packages.extend(emulation::PACKAGES);
     }
     apt::install(workspace, &packages)?;
 

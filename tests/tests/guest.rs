@@ -1,0 +1,164 @@
+//! What holds on the kernels that `cargo xtask vm` boots. Which of these tests are a kernel's is in its table of kernels.
+
+use std::{path::Path, process::Command};
+
+use sidecar_tests::{
+    binary,
+    cgroup::Cgroup,
+    eventually, free_port,
+    load::Load,
+    netns::Netns,
+    nginx::Nginx,
+    process::{self, Process},
+    sidecar::Sidecar,
+};
+
+/// Root, with no more than what is needed.
+const TWO_CAPABILITIES: [&str; 4] =
+    ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"];
+
+/// A daemon with the two capabilities, beside what runs in a cgroup.
+fn observe(dir: &Path, cgroup: &Cgroup) -> Sidecar {
+    let path = cgroup.path().display().to_string();
+    let mut sidecar = Sidecar::spawn(dir, &TWO_CAPABILITIES, &["--cgroup", &path], &[]);
+    sidecar.await_attached();
+    sidecar
+}
+
+fn start(words: &[String], output: &Path) -> Process {
+    Process::start(Command::new(&words[0]).args(&words[1..]), output)
+}
+
+/// What was counted at both ends is what both ends counted, all of it explained, and nothing was dropped.
+fn assert_exact(scrapes: [(&str, &Sidecar); 2], nginx: &Nginx, load: &Load) {
+    for (role, sidecar) in scrapes {
+        let scrape = sidecar.scrape_at_rest();
+        let own = if role == "server" { nginx.answered() } else { load.answered.clone() };
+        let (seen, explained, drops) = (scrape.bytes("seen"), scrape.bytes("explained"), scrape.drops());
+        let facts = format!("{role}: seen {seen}, explained {explained}, drops {drops:?}: {}", sidecar.log());
+        assert_eq!(scrape.requests(role), own, "{facts}");
+        assert!(seen == explained && drops.is_empty(), "{facts}");
+    }
+}
+
+/// `sidecar ARGS…` with the two capabilities, to its end: exit status, and all that it said.
+fn sidecar(parent: &Cgroup, args: &[&str]) -> (Option<i32>, String) {
+    let words = [parent.wrapper(), TWO_CAPABILITIES.map(str::to_owned).to_vec()].concat();
+    let mut command = Command::new(&words[0]);
+    let output = process::output(command.args(&words[1..]).arg(binary()).args(args));
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Every program loads and attaches, by the doctor's account and the daemon's.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn attaches() {
+    let (dir, parent) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
+    let (status, said) = sidecar(&parent, &["doctor"]);
+    assert_eq!(status, Some(0), "{said}");
+    let mut daemon = observe(dir.path(), &parent);
+    assert!(daemon.log().contains("9 of 9 programs"), "{}", daemon.log());
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// Where the kernel does not take what is needed, that is said with the program's name, and the command runs.
+#[test]
+#[ignore = "privileged: loads BPF programs"]
+fn refuses() {
+    let parent = Cgroup::new();
+    let (status, said) = sidecar(&parent, &["doctor"]);
+    assert_eq!(status, Some(1), "{said}");
+    let line = said.lines().find(|line| line.contains("skb_in on ")).unwrap_or_default();
+    assert!(line.starts_with("FAIL") && line.contains("load refused"), "{said}");
+    let (status, said) = sidecar(&parent, &["run", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(status, Some(7), "{said}");
+    assert!(said.contains("running unobserved") && said.contains("load skb_in"), "{said}");
+}
+
+/// 2,000 requests of every shape.
+fn requests(load: &mut Load, nginx: &Nginx) {
+    load.h2load(("GET", 200), 600, "-c 8", 0, &nginx.url("1000.bin"));
+    load.h2load(("GET", 200), 300, "-c 4 -m 16", 0, &nginx.url("10000.bin"));
+    load.h2load(("GET", 200), 150, "-c 4", 0, &nginx.url("60000.bin"));
+    load.h2load(("GET", 404), 200, "-c 4 -m 16", 0, &nginx.url("nowhere"));
+    load.h2load(("POST", 201), 200, "-c 4", 10_000, &nginx.url("made"));
+    load.ab(("GET", 200), 300, "-c 8", &nginx.url("1000.bin"));
+    load.ab(("GET", 503), 200, "-k -c 4", &nginx.url("status/503"));
+    let upload = format!("data-binary = \"@{}\"", load.body(60_000));
+    let requests = [
+        ("GET", "", nginx.url("5000000.bin")),
+        ("PUT", &upload, nginx.url("made")),
+        ("HEAD", "", nginx.url("60000.bin")),
+        ("DELETE", "", nginx.url("status/204")),
+        ("GET", "http1.0", nginx.url("100.bin")),
+    ];
+    load.curl(&requests, 10);
+    assert_eq!(load.total(), 2_000);
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn counts() {
+    let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
+    let daemon = observe(dir.path(), &cgroup);
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let words = [cgroup.wrapper(), nginx.command()].concat();
+    let _server = start(&words, &dir.path().join("nginx.out"));
+    nginx.await_listening();
+    let mut load = Load::new(dir.path(), &cgroup.wrapper());
+    requests(&mut load, &nginx);
+    assert_exact([("server", &daemon), ("client", &daemon)], &nginx, &load);
+}
+
+/// The kernel's own faults on a wire: both ends' devices lose, double and swap what they send.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn netem() {
+    let (server, client) = (Netns::new(), Netns::new());
+    process::run(Command::new("ip").args([
+        "link",
+        "add",
+        "wire0",
+        "netns",
+        server.name(),
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "wire0",
+        "netns",
+        client.name(),
+    ]));
+    for (netns, address) in [(&server, "10.78.0.1/24"), (&client, "10.78.0.2/24")] {
+        netns.ip(&format!("address add {address} dev wire0"));
+        netns.ip("link set wire0 up");
+        // A lost tail is sent again after 40 ms rather than 200.
+        netns.ip("route replace 10.78.0.0/24 dev wire0 rto_min 40ms");
+        let faults =
+            "qdisc add dev wire0 root netem limit 10000 delay 2ms loss 2% duplicate 5% reorder 90% 50%";
+        process::run(Command::new("tc").args(["-n", netns.name()]).args(faults.split_whitespace()));
+    }
+    let (near, far) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (servers, clients) = (Cgroup::new(), Cgroup::new());
+    let (at_server, at_client) = (observe(near.path(), &servers), observe(far.path(), &clients));
+    let nginx = Nginx::prepare(near.path(), "10.78.0.1", 8080, "");
+    let words = [servers.wrapper(), server.wrapper(), nginx.command()].concat();
+    let _server = start(&words, &near.path().join("nginx.out"));
+    eventually("nginx to start", || {
+        near.path().join("nginx.pid").metadata().ok().filter(|file| file.len() > 0)
+    });
+    let mut load = Load::new(far.path(), &[clients.wrapper(), client.wrapper()].concat());
+    requests(&mut load, &nginx);
+    assert_exact([("server", &at_server), ("client", &at_client)], &nginx, &load);
+    // By the kernels' own account it was that kind of wire.
+    for netns in [&server, &client] {
+        for (group, name) in
+            [("Tcp", "RetransSegs"), ("TcpExt", "TCPOFOQueue"), ("TcpExt", "TCPDSACKOldSent")]
+        {
+            let count = netns.snmp(group, name);
+            println!("{name}: {count}");
+            assert!(count > 0, "{name}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `cargo xtask vm`: the guest's tests (`tests/tests/guest.rs`) on real kernels of distributions, under emulation. For
+//! what a kernel does, not for how fast it does it.
+
+mod cpio;
+mod image;
+mod kernels;
+mod machine;
+mod report;
+
+use std::{path::PathBuf, process::Command, sync::Mutex, thread};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use self::kernels::{Kernel, Row};
+use crate::{
+    build,
+    process::{cargo, output},
+    setup::{self, Extent},
+    workspace::Workspace,
+};
+
+/// Machines at a time.
+const AT_A_TIME: usize = 2;
+
+pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let (mut rows, filters) = parse(arguments)?;
+    let compiler = setup::run(workspace, Extent::BuildTestAndBoot)?;
+    build::release(workspace, &compiler)?;
+    let tests = tests(workspace)?;
+    let listed = output(Command::new(&tests).args(["--list", "--format=terse", "--include-ignored"]))?;
+    let all: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    for name in &all {
+        ensure!(
+            kernels::ALL.iter().any(|row| row.tests.contains(name)),
+            "no kernel's row names the test {name}"
+        );
+    }
+    let wanted = |name: &&str| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter));
+    let names: Vec<&str> = all.into_iter().filter(wanted).collect();
+    rows.retain(|row| row.tests.iter().any(|test| names.contains(test)));
+    ensure!(!rows.is_empty(), "no test of these kernels is like {}", filters.join(" or "));
+
+    // One after the other: they share the archive's patience.
+    let mut kernels = Vec::new();
+    for row in rows {
+        kernels.push(kernels::get(workspace, row)?);
+    }
+    let common = image::common(&workspace.daemon(), &tests)?;
+    let runs = boot_all(workspace, &kernels, &common, &names)?;
+    report::show(&names, &runs)
+}
+
+/// Kernels by `--kernel`, all without; and the filters.
+fn parse(arguments: &[String]) -> Result<(Vec<&'static Row>, Vec<&str>)> {
+    let (mut rows, mut filters) = (Vec::new(), Vec::new());
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if word != "--kernel" {
+            ensure!(!word.starts_with('-'), "no option {word}");
+            filters.push(word.as_str());
+            continue;
+        }
+        let name = words.next().context("--kernel takes a name")?;
+        let row = kernels::ALL.iter().find(|row| row.name == name);
+        let known = || kernels::ALL.iter().map(|row| row.name).collect::<Vec<_>>().join(", ");
+        rows.push(row.with_context(|| format!("no kernel {name}; there are {}", known()))?);
+    }
+    if rows.is_empty() {
+        rows.extend(kernels::ALL);
+    }
+    Ok((rows, filters))
+}
+
+/// The guest's tests, compiled.
+fn tests(workspace: &Workspace) -> Result<PathBuf> {
+    let mut command = cargo(workspace);
+    command.args(["test", "--quiet", "--package", "sidecar-tests", "--test", "guest", "--no-run"]);
+    let messages = output(command.arg("--message-format=json"))?;
+    let executable = messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        (message["target"]["name"] == "guest").then(|| message["executable"].as_str().map(PathBuf::from))?
+    });
+    executable.context("cargo names no executable of the guest's tests")
+}
+
+/// A kernel, and what became of its machine.
+type Run<'a> = (&'a Kernel, machine::Outcome);
+
+fn boot_all<'a>(
+    workspace: &Workspace,
+    kernels: &'a [Kernel],
+    common: &[u8],
+    names: &[&str],
+) -> Result<Vec<Run<'a>>> {
+    let waiting = Mutex::new(kernels.iter());
+    let folder = workspace.path("target/vm/runs");
+    let work = || -> Result<Vec<Run<'a>>> {
+        let mut done = Vec::new();
+        loop {
+            let next = waiting.lock().ok().and_then(|mut waiting| waiting.next());
+            let Some(kernel) = next else { return Ok(done) };
+            let tests: Vec<&str> =
+                kernel.row.tests.iter().copied().filter(|test| names.contains(test)).collect();
+            let own = image::of_kernel(kernel, &tests)
+                .with_context(|| format!("pack what kernel {} needs", kernel.row.name))?;
+            let outcome = machine::run(&folder, kernel, [common, &own])?;
+            done.push((kernel, outcome));
+        }
+    };
+    let mut runs = thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
+        let mut runs = Vec::new();
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => runs.extend(done?),
+                Err(_) => bail!("a machine's thread panicked"),
+            }
+        }
+        Ok(runs)
+    })?;
+    runs.sort_by_key(|(kernel, _)| kernels.iter().position(|one| one.row.name == kernel.row.name));
+    Ok(runs)
+}
