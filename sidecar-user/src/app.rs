@@ -14,6 +14,7 @@ mod logging;
 mod notify;
 mod pipeline;
 mod reload;
+mod spans;
 mod watching;
 
 use std::{

@@ -63,5 +63,6 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
     store.set(&catalogue::CPU_TIME, &["system"], usage.system_s);
     store.set(&catalogue::MEMORY_USAGE, &[], usage.rss_bytes);
     store.set(&catalogue::BUILD, &[env!("CARGO_PKG_VERSION")], 1u64);
+    out.tracer.record(store);
     health.export.record(store);
 }

@@ -19,7 +19,7 @@ use sidecar_core::{
     model::{Activity, Connection, ConnectionId, Exchange, Start},
     protocol::{Keep, Limits, Protocol},
     signal::{
-        self, ExemplarIds, IdSource, Snapshot, Span, SpanIds, Store,
+        self, ExemplarIds, Snapshot, Span, Store, Tracer,
         application::{self, Readings},
     },
 };
@@ -30,6 +30,7 @@ use tracing::{debug, warn};
 use super::{
     health::{self, Health},
     logging::chain,
+    spans,
 };
 use crate::{
     export::{ExportStats, otlp::SpanSender},
@@ -57,14 +58,9 @@ struct Pipeline {
 pub(super) struct Out {
     pub(super) verdicts: Verdicts,
     pub(super) store: Store,
-    /// To the exporter, where spans are wanted.
-    spans: Option<Spans>,
-}
-
-/// The way to the spans' exporter, which counts what finds its queue full.
-pub(crate) struct Spans {
-    queue: SpanSender,
-    ids: IdSource,
+    pub(super) tracer: Tracer,
+    /// To the exporter, where spans are wanted. It counts what finds its queue full.
+    spans: Option<SpanSender>,
 }
 
 /// What the pipeline is made of.
@@ -132,9 +128,9 @@ impl Parts {
         config: &Config,
         export: &Arc<ExportStats>,
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
-        let Parts { ring, verdicts, counts, spans } = self;
-        let spans = spans.map(|queue| Spans { queue, ids: IdSource::new(clock::seed()) });
-        let keep = Keep { paths: spans.is_some(), ..Keep::default() };
+        let Parts { ring, verdicts, counts, spans: queue } = self;
+        let tracer = spans::tracer(&config.spans, queue.is_some());
+        let keep = Keep { paths: queue.is_some(), ..Keep::default() };
         let limits = Limits { keep: Arc::new(keep), ..Limits::default() };
         let flows = Flows::new(flow::Options {
             connections: config.capture.connections as usize,
@@ -151,7 +147,7 @@ impl Parts {
         let beat = Arc::new(AtomicU64::new(clock::now().0));
         let (commands, inbox) = sync_channel(COMMANDS);
         let handle = Handle { commands, waker: ring.waker(), beat: Arc::clone(&beat) };
-        let out = Out { verdicts, store, spans };
+        let out = Out { verdicts, store, tracer, spans: queue };
         let pipeline = Pipeline { ring, counts, flows, health, out, beat };
         let thread = thread::Builder::new().name("capture".into()).spawn(move || pipeline.run(&inbox))?;
         Ok((handle, thread))
@@ -240,16 +236,10 @@ impl Sink for Out {
     }
 
     fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, exchange: Exchange) {
-        let mut exemplar = None;
-        if let Some(spans) = &mut self.spans
-            && !exchange.is_excluded
-        {
-            let ids = SpanIds { trace: spans.ids.trace(), span: spans.ids.span() };
-            let span = Span::new(connection, &exchange, ids);
-            if span.is_sampled() {
-                exemplar = Some(ExemplarIds { trace: span.trace, span: span.id });
-                spans.queue.send(span);
-            }
+        let decision = self.tracer.decide(&exchange);
+        let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
+        if let (Some(ids), Some(spans)) = (decision.ids(), &self.spans) {
+            spans.send(Span::new(connection, &exchange, ids));
         }
         self.store.exchange(connection, &exchange, exemplar);
     }

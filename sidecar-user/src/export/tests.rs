@@ -7,7 +7,9 @@ use sidecar_core::model::{
     Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, Outcome, Role,
     Start,
 };
-use sidecar_core::signal::{Moment, Options, Snapshot, Span, Store, UnixNanos, catalogue, kernel};
+use sidecar_core::signal::{
+    IdSource, Moment, Options, Root, Sampler, Snapshot, Span, Store, Tracer, UnixNanos, catalogue, kernel,
+};
 use sidecar_ebpf::abi::count::Traffic;
 
 use super::{ExportStats, Format, Resource};
@@ -69,6 +71,7 @@ pub(super) fn snapshot() -> Snapshot {
     store.set(&catalogue::CPU_TIME, &["user"], 0.25);
     store.set(&catalogue::MEMORY_USAGE, &[], 20_000_000u64);
     store.set(&catalogue::BUILD, &["0.1.0"], 1u64);
+    Tracer::new(true, Sampler::default(), IdSource::new(1)).record(&mut store);
     ExportStats::default().record(&mut store);
     store.snapshot(Moment { ktime: Ktime(1_000_000_000), unix: UnixNanos(2_000_000_000) })
 }
@@ -174,4 +177,23 @@ fn openmetrics() {
         assert!(exposition.lines().any(|is| is == line), "{line}\nis not in\n{exposition}");
     }
     assert!(exposition.ends_with("\n# EOF\n"));
+}
+
+/// OpenTelemetry's SDK for Rust samples the same traces by ratio.
+#[test]
+fn sampled_alike() {
+    use opentelemetry::trace::{SpanKind, TraceId};
+    use opentelemetry_sdk::trace::{Sampler as Theirs, SamplingDecision, ShouldSample as _};
+    let mut ids = IdSource::new(4);
+    let mut n_sampled = 0;
+    for ratio in [0.0, 1e-6, 0.001, 0.25, 0.5, 0.999, 1.0].repeat(1000) {
+        let trace = ids.trace();
+        let theirs = Theirs::TraceIdRatioBased(ratio);
+        let theirs =
+            theirs.should_sample(None, TraceId::from_bytes(trace), "", &SpanKind::Server, &[], &[]).decision;
+        let ours = Sampler { is_parent_based: false, root: Root::Ratio(ratio) }.samples(trace, None);
+        assert_eq!(ours, theirs == SamplingDecision::RecordAndSample, "{ratio} {trace:?}");
+        n_sampled += usize::from(ours);
+    }
+    assert!((2500..3000).contains(&n_sampled), "{n_sampled} of 7000, of 2750 expected");
 }

@@ -31,7 +31,9 @@ pub use reference::reference;
 pub use reload::{Reload, is_live, reload};
 pub use resolve::{Resolved, resolve};
 pub use secret::{Headers, Secret};
-pub use value::{AdminListen, Duration, Endpoint, Level, Listen, LogFormat, Refused, RingBytes};
+pub use value::{
+    AdminListen, Duration, Endpoint, Level, Listen, LogFormat, Ratio, Refused, RingBytes, Sampler,
+};
 
 /// All settings, each with its default.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -50,6 +52,8 @@ pub struct Config {
     pub capture: Capture,
     /// Pushing metrics and spans to an OpenTelemetry collector. Off until an endpoint is given.
     pub otlp: Otlp,
+    /// Which requests become spans.
+    pub spans: Spans,
     /// How the daemon stops.
     pub shutdown: Shutdown,
     /// The daemon's own log, on standard error.
@@ -184,6 +188,18 @@ impl Otlp {
     pub fn to_traces(&self) -> Option<&Endpoint> {
         self.traces_endpoint.as_ref().or(self.endpoint.as_ref()).filter(|_| self.traces)
     }
+}
+
+/// Section `spans`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spans {
+    /// Who decides which requests become spans, as OpenTelemetry's SDKs name it: `parentbased_…` follows the decision
+    /// in a request's `traceparent`, and decides only of requests without one.
+    pub sampler: Sampler,
+    /// The share of traces that the `…traceidratio` samplers take, 0 to 1. By their ids: an SDK with the same ratio takes
+    /// the same ones.
+    pub ratio: Ratio,
 }
 
 /// Section `shutdown`.

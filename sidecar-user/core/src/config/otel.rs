@@ -22,6 +22,8 @@ pub(super) enum Rule {
     Disabled,
     /// Which protocol: gRPC it is.
     Protocol,
+    /// Which sampler.
+    Sampler,
     /// Known, not acted on, and this happens instead.
     NotHonoured(&'static str),
 }
@@ -32,10 +34,11 @@ const NO_COMPRESSION: &str = "nothing is compressed";
 const NO_LOGS: &str = "this version pushes no logs";
 const ONE_FOR_ALL: &str = "set it for all signals, without METRICS or TRACES in the name";
 const CUMULATIVE: &str = "sums and histograms are cumulative, histograms have explicit buckets";
-const EACH_SPAN: &str = "every exchange is a span, pushed in batches of this program's own size";
+const BATCHES: &str = "spans are pushed in batches of this program's own size";
+const NO_SUCH_SAMPLER: &str = "spans.sampler holds";
 
 /// All that are known, in the order in which they apply: a later one wins.
-pub(super) const VARIABLES: [(&str, Rule); 41] = [
+pub(super) const VARIABLES: [(&str, Rule); 42] = [
     ("OTEL_RESOURCE_ATTRIBUTES", Rule::Attributes),
     ("OTEL_SERVICE_NAME", Rule::Key("service.name")),
     ("OTEL_LOG_LEVEL", Rule::Level("log.level")),
@@ -75,8 +78,9 @@ pub(super) const VARIABLES: [(&str, Rule); 41] = [
     ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", Rule::NotHonoured(CUMULATIVE)),
     ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", Rule::NotHonoured(NO_LOGS)),
     ("OTEL_LOGS_EXPORTER", Rule::NotHonoured(NO_LOGS)),
-    ("OTEL_TRACES_SAMPLER", Rule::NotHonoured(EACH_SPAN)),
-    ("OTEL_BSP_SCHEDULE_DELAY", Rule::NotHonoured(EACH_SPAN)),
+    ("OTEL_TRACES_SAMPLER", Rule::Sampler),
+    ("OTEL_TRACES_SAMPLER_ARG", Rule::Key("spans.ratio")),
+    ("OTEL_BSP_SCHEDULE_DELAY", Rule::NotHonoured(BATCHES)),
 ];
 
 /// The settings that the environment's `OTEL_…` variables make.
@@ -144,6 +148,10 @@ fn apply(rule: Rule, value: &str, set: &mut dyn FnMut(&str, &str)) -> Result<Opt
             "http/protobuf" | "http/json" => return Ok(Some(GRPC_ONLY)),
             _ => return Err(format!("`{value}` is not a protocol")),
         },
+        Rule::Sampler => match value {
+            "jaeger_remote" | "parentbased_jaeger_remote" | "xray" => return Ok(Some(NO_SUCH_SAMPLER)),
+            _ => set("spans.sampler", value),
+        },
         Rule::NotHonoured(instead) => return Ok(Some(instead)),
     }
     Ok(None)
@@ -187,6 +195,8 @@ mod tests {
             ("OTEL_METRICS_EXPORTER", "prometheus, otlp", vec![("otlp.metrics", "true")]),
             ("OTEL_SDK_DISABLED", "TRUE", vec![("otlp.metrics", "false"), ("otlp.traces", "false")]),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", vec![]),
+            ("OTEL_TRACES_SAMPLER", "traceidratio", vec![("spans.sampler", "traceidratio")]),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25", vec![("spans.ratio", "0.25")]),
         ] {
             let (settings, notices) = check(&[(name, value)]);
             let expected: Vec<_> = expected.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
@@ -207,6 +217,7 @@ mod tests {
                 "not yet honoured: this version pushes by grpc only",
             ),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "not yet honoured"),
+            ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", "not yet honoured: spans.sampler holds"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem", "not yet honoured: this version has no TLS"),
             ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "not yet honoured"),
         ] {

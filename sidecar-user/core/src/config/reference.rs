@@ -53,6 +53,7 @@ pub fn reference() -> String {
             Rule::Exporters(key) => format!("`{key}` is whether the list has `otlp`"),
             Rule::Disabled => "`true` sets `otlp.metrics` and `otlp.traces` to `false`".to_owned(),
             Rule::Protocol => "`grpc`; the others are not yet honoured".to_owned(),
+            Rule::Sampler => "`spans.sampler`; the samplers of Jaeger and X-Ray are not had".to_owned(),
             Rule::NotHonoured(instead) => format!("not yet honoured: {instead}"),
         };
         let _ = writeln!(out, "| `{name}` | {here} |");

@@ -54,6 +54,39 @@ fn each_layer_wins_over_those_below() {
     }
 }
 
+/// What is not valid in OpenTelemetry's variables is as if it were not set ("General SDK Configuration").
+#[test]
+fn samplers() {
+    let by_ratio = |sampler, ratio: &str| Spans { sampler, ratio: ratio.parse().expect("a ratio") };
+    let (sampler, ratio) = ("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG");
+    for (layers, expected, n_notices) in [
+        (layers(&[], &[], &[]), by_ratio(Sampler::ParentBasedAlwaysOn, "1"), 0),
+        (
+            layers(&[], &[(sampler, "parentbased_traceidratio"), (ratio, "0.25")], &[]),
+            by_ratio(Sampler::ParentBasedTraceIdRatio, "0.25"),
+            0,
+        ),
+        (
+            layers(&[], &[(sampler, "traceidratio"), (ratio, "1.5")], &[]),
+            by_ratio(Sampler::TraceIdRatio, "1"),
+            1,
+        ),
+        (layers(&[], &[(sampler, "sometimes")], &[]), by_ratio(Sampler::ParentBasedAlwaysOn, "1"), 1),
+        (
+            layers(&[("spans.ratio", "1e-3")], &[(sampler, "always_on")], &[("spans.sampler", "always_off")]),
+            by_ratio(Sampler::AlwaysOff, "0.001"),
+            0,
+        ),
+    ] {
+        let resolved = resolve(&layers).expect("valid");
+        assert_eq!((resolved.config.spans, resolved.notices.len()), (expected, n_notices), "{layers:?}");
+    }
+    for value in ["NaN", "-0.1", "1.1", "half"] {
+        let problems = problems(&layers(&[], &[], &[("spans.ratio", value)]));
+        assert!(problems.len() == 1 && problems[0].contains("from 0 to 1"), "{problems:?}");
+    }
+}
+
 #[test]
 fn maps_are_merged_name_by_name() {
     let layers = layers(

@@ -196,6 +196,67 @@ impl JsonSchema for RingBytes {
     }
 }
 
+/// A share, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// As a number.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Default for Ratio {
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
+
+impl FromStr for Ratio {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        text.parse()
+            .ok()
+            .filter(|share| (0.0..=1.0).contains(share))
+            .map(Self)
+            .ok_or_else(|| Refused(format!("`{text}` is not a number from 0 to 1")))
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// OpenTelemetry's samplers, under the names that `OTEL_TRACES_SAMPLER` has for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Sampler {
+    /// Every request.
+    AlwaysOn,
+    /// None.
+    AlwaysOff,
+    /// A share of all traces.
+    #[serde(rename = "traceidratio")]
+    TraceIdRatio,
+    /// As the sender decided; every request without a sender's decision.
+    #[default]
+    #[serde(rename = "parentbased_always_on")]
+    ParentBasedAlwaysOn,
+    /// As the sender decided; no request without a sender's decision.
+    #[serde(rename = "parentbased_always_off")]
+    ParentBasedAlwaysOff,
+    /// As the sender decided; a share of the traces that begin here.
+    #[serde(rename = "parentbased_traceidratio")]
+    ParentBasedTraceIdRatio,
+}
+
 /// How important a line of the log must be to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -288,4 +349,4 @@ macro_rules! textual {
         }
     )*};
 }
-textual!(Duration "duration", Listen "address", AdminListen "address or unix:PATH", Endpoint "URL");
+textual!(Duration "duration", Listen "address", AdminListen "address or unix:PATH", Endpoint "URL", Ratio "ratio");

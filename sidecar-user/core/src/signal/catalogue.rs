@@ -49,6 +49,7 @@ pub const ALL: &[&MetricDef] = &[
     &PARSER_ODDITIES,
     &EXCLUDED_EXCHANGES,
     &CONNECTIONS_TRACKED,
+    &SPANS,
     &EXPORT_SENT,
     &EXPORT_FAILED,
     &EXPORT_DROPPED,
@@ -441,6 +442,15 @@ pub static EXPORT_FAILED: MetricDef = def(
     "{item}",
     "Data points and spans that were pushed and not accepted, by reason.",
     &[key::SIGNAL, key::REASON],
+);
+/// Exchanges, by what the tracer decided of them; absent where spans are not wanted. The conventions' own
+/// `otel.sdk.span.started` is the application's SDK's, if it has one. Fed by `Tracer::record`.
+pub static SPANS: MetricDef = def(
+    "sidecar.spans",
+    Kind::Counter,
+    "{span}",
+    "Exchanges that could become spans, by whether they did.",
+    &[key::DECISION],
 );
 /// Items that were never pushed. Reasons: queue_full, shutdown.
 pub static EXPORT_DROPPED: MetricDef = def(

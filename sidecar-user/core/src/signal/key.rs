@@ -44,6 +44,8 @@ pub const REASON: &str = "sidecar.reason";
 pub const CLASS: &str = "sidecar.class";
 /// What became of an exchange.
 pub const OUTCOME: &str = "sidecar.outcome";
+/// Whether an exchange became a span, or why not: `sampled`, `not_sampled`.
+pub const DECISION: &str = "sidecar.decision";
 /// `metrics` or `traces`.
 pub const SIGNAL: &str = "sidecar.signal";
 /// Version of the program.

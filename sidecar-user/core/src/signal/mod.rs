@@ -16,12 +16,14 @@ pub mod names;
 mod now;
 mod reference;
 mod requests;
+mod sampling;
 mod series;
 mod snapshot;
 mod span;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tracer;
 
 pub use coverage::{Bytes, coverage};
 pub use exemplar::{Exemplar, ExemplarIds};
@@ -29,6 +31,8 @@ pub use exponential::{Exponential, MAX_BUCKETS, MAX_SCALE};
 pub use histogram::{Histogram, Layout};
 pub use ids::IdSource;
 pub use reference::reference;
+pub use sampling::{Root, Sampler};
 pub use snapshot::{Attributes, Family, Moment, Point, PointValue, Snapshot, UnixNanos, Value};
 pub use span::{Span, SpanIds};
 pub use store::{Number, Options, Store};
+pub use tracer::{Decision, Tracer};

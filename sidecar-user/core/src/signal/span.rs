@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use super::http::{self, ErrorType, Host};
+use super::sampling::SAMPLED;
 use super::{Attributes, key};
-use crate::model::{Connection, Detail, Exchange, Http, Ktime, Method, Outcome, Role, TraceParent};
+use crate::model::{Connection, Detail, Exchange, Http, Ktime, Method, Outcome, Role};
 
-/// Ids of a span, by whoever makes them (`IdSource`).
+/// Ids of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanIds {
-    /// Used where the request belongs to no trace yet.
+    /// The parent's trace, where there is one.
     pub trace: [u8; 16],
     /// Its own id.
     pub span: [u8; 8],
@@ -28,7 +29,7 @@ pub struct Span {
     pub id: [u8; 8],
     /// The span that sent the request, across the network.
     pub parent: Option<[u8; 8]>,
-    /// W3C trace flags: the parent's, else `sampled`.
+    /// W3C trace flags: the parent's, and `sampled`.
     pub flags: u8,
     /// The request's first byte.
     pub started: Ktime,
@@ -41,33 +42,25 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span of an exchange.
+    /// The span of an exchange that is sampled.
     #[must_use]
     pub fn new(connection: &Connection, exchange: &Exchange, ids: SpanIds) -> Span {
         let Detail::Http(http) = &exchange.detail;
         let role = http::role(connection);
         let error = ErrorType::of(role, exchange.outcome, http);
-        let own = TraceParent { trace: ids.trace, span: [0; 8], flags: 1 };
-        let TraceParent { trace, flags, .. } = http.parent.unwrap_or(own);
         Span {
             name: if http.method == Method::Other { "HTTP" } else { http::method(http.method) },
             role,
-            trace,
+            trace: ids.trace,
             id: ids.span,
             parent: http.parent.map(|parent| parent.span),
-            flags,
+            flags: http.parent.map_or(0, |parent| parent.flags) | SAMPLED,
             started: exchange.started,
             ended: exchange.ended,
             attributes: attributes(role, connection, http, error),
             // That a response was not captured says nothing of the application.
             error: error.is_some() && exchange.outcome != Outcome::NotObserved,
         }
-    }
-
-    /// Whether the sender of the request samples its trace; true where the trace begins here.
-    #[must_use]
-    pub fn is_sampled(&self) -> bool {
-        self.flags & 1 == 1
     }
 }
 

@@ -296,12 +296,12 @@ fn spans() {
     let ids = SpanIds { trace: [1; 16], span: [2; 8] };
     let mut traced = exchange(Method::Get, Some(404), Outcome::Complete);
     let Detail::Http(http) = &mut traced.detail;
-    http.parent = Some(TraceParent { trace: [7; 16], span: [8; 8], flags: 0 });
+    http.parent = Some(TraceParent { trace: [7; 16], span: [8; 8], flags: 2 });
 
     let server = Span::new(&connection(Some(Role::Server)), &traced, ids);
     assert_eq!((server.name, server.role, server.error), ("GET", Role::Server, false));
-    assert_eq!((server.trace, server.parent, server.id), ([7; 16], Some([8; 8]), [2; 8]));
-    assert!(!server.is_sampled());
+    assert_eq!((server.trace, server.parent, server.id), ([1; 16], Some([8; 8]), [2; 8]));
+    assert_eq!(server.flags, 3, "the sender's, and sampled");
     assert_eq!(
         told(&server.attributes),
         "http.request.method=GET url.scheme=http url.path=/a client.address=10.0.0.2 \
@@ -321,7 +321,7 @@ fn spans() {
     let own = exchange(Method::Other, None, Outcome::Reset);
     let root = Span::new(&connection(Some(Role::Server)), &own, ids);
     assert_eq!((root.name, root.trace, root.parent), ("HTTP", [1; 16], None));
-    assert!(root.is_sampled() && root.error);
+    assert!(root.flags == 1 && root.error);
     assert_eq!(root.ended.since(root.started).as_millis(), 30);
 
     let unseen = exchange(Method::Get, None, Outcome::NotObserved);
