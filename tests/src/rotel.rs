@@ -19,13 +19,14 @@ pub struct Rotel {
     _process: Process,
     output: PathBuf,
     port: u16,
+    http_port: u16,
 }
 
 impl Rotel {
     /// Starts it.
     #[must_use]
     pub fn start(dir: &Path) -> Rotel {
-        let (port, output) = (free_port(), dir.join("rotel.txt"));
+        let (port, http_port, output) = (free_port(), free_port(), dir.join("rotel.txt"));
         let mut command = Command::new(parts().join("bin/rotel"));
         command.args(["start", "--exporter", "blackhole", "--disable-batching"]);
         command.args([
@@ -38,10 +39,16 @@ impl Rotel {
         ]);
         command.arg("--pid-file").arg(dir.join("rotel.pid"));
         command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{port}")]);
-        command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", free_port())]);
+        command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{http_port}")]);
         let process = Process::start(&mut command, &output);
         eventually("rotel to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-        Rotel { _process: process, output, port }
+        Rotel { _process: process, output, port, http_port }
+    }
+
+    /// Where it takes OTLP/HTTP.
+    #[must_use]
+    pub fn http_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http_port)
     }
 
     /// For `--otlp-endpoint`.

@@ -2,7 +2,17 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use sidecar_tests::{free_port, load::Load, nginx::Nginx, otlp::Receiver, process, python, sidecar::Sidecar};
+use sidecar_tests::{
+    cgroup::Cgroup,
+    eventually, free_port,
+    load::Load,
+    nginx::Nginx,
+    otlp::Receiver,
+    process::{self, Process},
+    python, root,
+    rotel::Rotel,
+    sidecar::Sidecar,
+};
 
 /// By ratio the same traces are taken as by OpenTelemetry's SDK for Python, whatever their senders decided.
 #[test]
@@ -54,4 +64,59 @@ for line in open(sys.argv[2]):
     let spans = receiver.spans();
     assert_eq!(spans.len(), sampled.len());
     assert_eq!(spans.into_iter().map(|span| span.trace).collect::<BTreeSet<_>>(), sampled);
+}
+
+/// An application that exports its own spans is not traced twice from when that shows, and its neighbour in the same
+/// cgroup is; metrics count all. Its exports are no spans in any case.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn an_instrumented_application_is_not_traced_twice() {
+    for (setting, n_of_app) in [("detect", 1), ("ignore", 21)] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (collector, receiver) = (Rotel::start(dir.path()), Receiver::start(dir.path()));
+        let cgroup = Cgroup::new();
+        let inside = |words: &[&str], output: &str| {
+            let wrapper = cgroup.wrapper();
+            let mut command = Command::new(&wrapper[0]);
+            Process::start(command.args(&wrapper[1..]).args(words), &dir.path().join(output))
+        };
+        let folder = cgroup.path().display().to_string();
+        let setting = format!("spans.instrumented={setting}");
+        let args = ["--cgroup", &folder, "--otlp-endpoint", &receiver.endpoint(), "--set", &setting];
+        let mut sidecar = Sidecar::run(dir.path(), &args, &[]);
+        let (port, script) = (free_port(), root().join("tests/support/instrumented_app.py"));
+        let python = python();
+        let app = [&python, &script.display().to_string(), &port.to_string(), &collector.http_endpoint()];
+        let _app = inside(&app.map(String::as_str), "app.log");
+        let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+        let command = nginx.command();
+        let _nginx = inside(&command.iter().map(String::as_str).collect::<Vec<_>>(), "nginx.log");
+        nginx.await_listening();
+        eventually("the application to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+
+        let get = |url: &str| process::run(Command::new("curl").args(["-s", url]));
+        let own = format!("http://127.0.0.1:{port}/");
+        assert_eq!(get(&own), "ok");
+        eventually("its export to be seen", || {
+            let seen = sidecar.scrape().count("sidecar_app_otlp", &[("sidecar_signal", "traces")]);
+            (seen == 1).then_some(())
+        });
+        for _ in 0..20 {
+            assert_eq!(get(&own), "ok");
+            get(&nginx.url("100.bin"));
+        }
+        let scrape = sidecar.scrape_at_rest();
+        assert_eq!(scrape.requests("server").values().sum::<u64>(), 41);
+        // Each of its spans is one export.
+        eventually("the collector to have its spans", || (collector.spans().len() == 21).then_some(()));
+        assert_eq!(scrape.requests("client").values().sum::<u64>(), 21);
+        sidecar.stop();
+        let spans = receiver.spans();
+        assert!(spans.iter().all(|span| span.kind == "SPAN_KIND_SERVER"), "{setting}");
+        let of = |port: u16| {
+            spans.iter().filter(|span| span.attributes["server.port"] == port.to_string()).count()
+        };
+        assert_eq!((of(port), of(nginx.port)), (n_of_app, 20), "{setting}");
+        assert!(sidecar.log().contains("exports traces of its own"), "{}", sidecar.log());
+    }
 }

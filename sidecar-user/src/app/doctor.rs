@@ -111,6 +111,10 @@ fn examine() -> Vec<Finding> {
             }
         }
     }
+    findings.push(good(
+        "applications that trace themselves",
+        "recognised by plaintext OTLP/HTTP; not by gRPC or TLS: for those set spans.instrumented=assume",
+    ));
     findings
 }
 

@@ -236,7 +236,10 @@ impl Sink for Out {
     }
 
     fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, exchange: Exchange) {
-        let decision = self.tracer.decide(&exchange);
+        let decision = self.tracer.decide(connection, &exchange);
+        if let Some(app) = self.tracer.take_news() {
+            spans::tell(app, &mut self.tracer);
+        }
         let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
         if let (Some(ids), Some(spans)) = (decision.ids(), &self.spans) {
             spans.send(Span::new(connection, &exchange, ids));

@@ -2,14 +2,37 @@
 
 use sidecar_core::{
     config,
-    signal::{IdSource, Root, Sampler, Tracer},
+    signal::{App, IdSource, IfInstrumented, Instrumented, Root, Sampler, Scope, Tracer},
 };
+use tracing::info;
 
-use crate::kernel::clock;
+use crate::{discovery::kin, kernel::clock};
 
 /// The tracer; `is_on` where spans have somewhere to go.
 pub(super) fn tracer(settings: &config::Spans, is_on: bool) -> Tracer {
-    Tracer::new(is_on, sampler(settings), IdSource::new(clock::seed()))
+    let scope = if kin::can_be_looked_up() { Scope::Process } else { Scope::Cgroup };
+    let if_instrumented = match settings.instrumented {
+        config::Instrumented::Detect => IfInstrumented::Skip,
+        config::Instrumented::Assume => IfInstrumented::Assume,
+        config::Instrumented::Ignore => IfInstrumented::Ignore,
+    };
+    let ids = IdSource::new(clock::seed());
+    Tracer::new(is_on, sampler(settings), ids, Instrumented::new(scope), if_instrumented)
+}
+
+/// Says that an application was seen to trace itself. A server's sockets may be its parent's, as where workers share
+/// one listener: they are the same application.
+pub(super) fn tell(app: App, tracer: &mut Tracer) {
+    let (mut pid, mut cgroup_id) = (None, None);
+    match app {
+        App::Process(tgid) => {
+            pid = Some(tgid);
+            let parents: Vec<_> = kin::parents(tgid).into_iter().map(App::Process).collect();
+            tracer.add_kin(app, &parents);
+        }
+        App::Cgroup(id) => cgroup_id = Some(id),
+    }
+    info!(pid, cgroup_id, "the application exports traces of its own: see spans.instrumented");
 }
 
 fn sampler(settings: &config::Spans) -> Sampler {

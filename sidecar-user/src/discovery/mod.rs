@@ -2,5 +2,6 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod host;
+pub(crate) mod kin;
 pub(crate) mod pod;
 pub(crate) mod usage;

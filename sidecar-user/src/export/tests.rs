@@ -8,7 +8,8 @@ use sidecar_core::model::{
     Start,
 };
 use sidecar_core::signal::{
-    IdSource, Moment, Options, Root, Sampler, Snapshot, Span, Store, Tracer, UnixNanos, catalogue, kernel,
+    IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope, Snapshot, Span, Store,
+    Tracer, UnixNanos, catalogue, kernel,
 };
 use sidecar_ebpf::abi::count::Traffic;
 
@@ -39,6 +40,7 @@ pub(super) fn snapshot() -> Snapshot {
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             parent: None,
+            exports: None,
             request_body: 0,
             response_body: 0,
         };
@@ -71,7 +73,9 @@ pub(super) fn snapshot() -> Snapshot {
     store.set(&catalogue::CPU_TIME, &["user"], 0.25);
     store.set(&catalogue::MEMORY_USAGE, &[], 20_000_000u64);
     store.set(&catalogue::BUILD, &["0.1.0"], 1u64);
-    Tracer::new(true, Sampler::default(), IdSource::new(1)).record(&mut store);
+    let instrumented = Instrumented::new(Scope::Process);
+    Tracer::new(true, Sampler::default(), IdSource::new(1), instrumented, IfInstrumented::Skip)
+        .record(&mut store);
     ExportStats::default().record(&mut store);
     store.snapshot(Moment { ktime: Ktime(1_000_000_000), unix: UnixNanos(2_000_000_000) })
 }

@@ -32,7 +32,8 @@ pub use reload::{Reload, is_live, reload};
 pub use resolve::{Resolved, resolve};
 pub use secret::{Headers, Secret};
 pub use value::{
-    AdminListen, Duration, Endpoint, Level, Listen, LogFormat, Ratio, Refused, RingBytes, Sampler,
+    AdminListen, Duration, Endpoint, Instrumented, Level, Listen, LogFormat, Ratio, Refused, RingBytes,
+    Sampler,
 };
 
 /// All settings, each with its default.
@@ -200,6 +201,9 @@ pub struct Spans {
     /// The share of traces that the `…traceidratio` samplers take, 0 to 1. By their ids: an SDK with the same ratio takes
     /// the same ones.
     pub ratio: Ratio,
+    /// What is done about an application that makes spans by itself. That shows by its exports, if they go out as
+    /// plaintext OTLP/HTTP; towards a TLS or gRPC endpoint nobody can see it: then say `assume`.
+    pub instrumented: Instrumented,
 }
 
 /// Section `shutdown`.

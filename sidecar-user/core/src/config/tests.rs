@@ -57,7 +57,8 @@ fn each_layer_wins_over_those_below() {
 /// What is not valid in OpenTelemetry's variables is as if it were not set ("General SDK Configuration").
 #[test]
 fn samplers() {
-    let by_ratio = |sampler, ratio: &str| Spans { sampler, ratio: ratio.parse().expect("a ratio") };
+    let by_ratio =
+        |sampler, ratio: &str| Spans { sampler, ratio: ratio.parse().expect("a ratio"), ..Spans::default() };
     let (sampler, ratio) = ("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG");
     for (layers, expected, n_notices) in [
         (layers(&[], &[], &[]), by_ratio(Sampler::ParentBasedAlwaysOn, "1"), 0),

@@ -257,6 +257,20 @@ pub enum Sampler {
     ParentBasedTraceIdRatio,
 }
 
+/// What is done about an application that makes spans by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Instrumented {
+    /// Once it is seen to export traces, it is not traced twice.
+    #[default]
+    Detect,
+    /// It is taken to do so: no spans are made.
+    Assume,
+    /// Spans are made in any case.
+    Ignore,
+}
+
 /// How important a line of the log must be to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -81,6 +81,8 @@ pub struct Http {
     pub response_headers: Headers,
     /// `traceparent`, if it was sent and well-formed.
     pub parent: Option<TraceParent>,
+    /// The signal that the request exports by OTLP/HTTP, if it does.
+    pub exports: Option<Telemetry>,
     /// Bytes of the request's body (after chunked coding was removed), as far as it was seen.
     pub request_body: u64,
     /// The same of the response's.
@@ -114,6 +116,32 @@ pub enum Method {
     Trace,
     Query,
     Other,
+}
+
+/// A signal of OpenTelemetry, as OTLP's requests carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Telemetry {
+    /// Spans.
+    Traces,
+    /// Metrics.
+    Metrics,
+    /// Logs.
+    Logs,
+}
+
+impl Telemetry {
+    /// All, in the order of their numbers.
+    pub const ALL: [Telemetry; 3] = [Telemetry::Traces, Telemetry::Metrics, Telemetry::Logs];
+
+    /// `traces`, `metrics` or `logs`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Telemetry::Traces => "traces",
+            Telemetry::Metrics => "metrics",
+            Telemetry::Logs => "logs",
+        }
+    }
 }
 
 /// W3C Trace Context, level 1.

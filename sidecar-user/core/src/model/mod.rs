@@ -8,7 +8,9 @@ mod route;
 mod time;
 
 pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
-pub use exchange::{Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, TraceParent};
+pub use exchange::{
+    Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, Telemetry, TraceParent,
+};
 pub use metric::{Kind, MetricDef};
 pub use pattern::{Malformed, PathPattern};
 pub use route::{Route, RouteSource};

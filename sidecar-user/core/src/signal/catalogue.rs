@@ -50,6 +50,7 @@ pub const ALL: &[&MetricDef] = &[
     &EXCLUDED_EXCHANGES,
     &CONNECTIONS_TRACKED,
     &SPANS,
+    &APP_OTLP,
     &EXPORT_SENT,
     &EXPORT_FAILED,
     &EXPORT_DROPPED,
@@ -451,6 +452,14 @@ pub static SPANS: MetricDef = def(
     "{span}",
     "Exchanges that could become spans, by whether they did.",
     &[key::DECISION],
+);
+/// Parts of the application that trace, measure or log by themselves. Fed by `Instrumented::record`.
+pub static APP_OTLP: MetricDef = def(
+    "sidecar.app.otlp",
+    Kind::Gauge,
+    "{application}",
+    "Processes (in a container: containers) of the application that were seen to export by OTLP/HTTP, by signal.",
+    &[key::SIGNAL],
 );
 /// Items that were never pushed. Reasons: queue_full, shutdown.
 pub static EXPORT_DROPPED: MetricDef = def(

@@ -154,6 +154,7 @@ mod tests {
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             parent: None,
+            exports: None,
             request_body: 0,
             response_body: 0,
         }

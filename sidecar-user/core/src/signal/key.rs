@@ -44,9 +44,9 @@ pub const REASON: &str = "sidecar.reason";
 pub const CLASS: &str = "sidecar.class";
 /// What became of an exchange.
 pub const OUTCOME: &str = "sidecar.outcome";
-/// Whether an exchange became a span, or why not: `sampled`, `not_sampled`.
+/// Whether an exchange became a span, or why not: `sampled`, `not_sampled`, `instrumented`, `export`.
 pub const DECISION: &str = "sidecar.decision";
-/// `metrics` or `traces`.
+/// `metrics`, `traces` or `logs`.
 pub const SIGNAL: &str = "sidecar.signal";
 /// Version of the program.
 pub const VERSION: &str = "sidecar.version";

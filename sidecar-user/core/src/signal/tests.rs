@@ -10,7 +10,7 @@ use crate::model::{
 
 const SECOND: u64 = 1_000_000_000;
 
-fn connection(role: Option<Role>) -> Connection {
+pub(super) fn connection(role: Option<Role>) -> Connection {
     Connection {
         id: ConnectionId(1),
         role,
@@ -22,7 +22,7 @@ fn connection(role: Option<Role>) -> Connection {
     }
 }
 
-fn exchange(method: Method, status: Option<u16>, outcome: Outcome) -> Exchange {
+pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) -> Exchange {
     let http = Http {
         method,
         version: HttpVersion::Http11,
@@ -34,6 +34,7 @@ fn exchange(method: Method, status: Option<u16>, outcome: Outcome) -> Exchange {
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         parent: None,
+        exports: None,
         request_body: 0,
         response_body: 0,
     };
@@ -64,7 +65,7 @@ fn taken(store: &mut Store) -> Snapshot {
     store.snapshot(Moment { ktime: Ktime(2_000_000_000), unix: UnixNanos(2_000_000_002) })
 }
 
-fn points(store: &mut Store, def: &MetricDef) -> Vec<(String, PointValue)> {
+pub(super) fn points(store: &mut Store, def: &MetricDef) -> Vec<(String, PointValue)> {
     let snapshot = taken(store);
     let family = snapshot.family(def);
     family

@@ -1,7 +1,7 @@
 //! What becomes of an exchange as a span, decided before anything is made of it.
 
-use super::{IdSource, Sampler, SpanIds, catalogue, store::Store};
-use crate::model::{Detail, Exchange};
+use super::{App, IdSource, Instrumented, Sampler, SpanIds, catalogue, store::Store};
+use crate::model::{Connection, Detail, Exchange, Role};
 
 /// Decides, and counts what it decided.
 #[derive(Debug)]
@@ -9,8 +9,22 @@ pub struct Tracer {
     /// Spans have somewhere to go.
     is_on: bool,
     sampler: Sampler,
+    instrumented: Instrumented,
+    if_instrumented: IfInstrumented,
     ids: IdSource,
+    news: Option<App>,
     counts: [u64; DECISIONS.len()],
+}
+
+/// What is done about an application that traces itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfInstrumented {
+    /// No span is made of it from when that shows.
+    Skip,
+    /// It is taken to do so without having shown it: no spans at all.
+    Assume,
+    /// It is traced like any other.
+    Ignore,
 }
 
 /// Of one exchange.
@@ -20,12 +34,16 @@ pub enum Decision {
     Sampled(SpanIds),
     /// The sampler left it out.
     NotSampled,
+    /// The application traces itself.
+    Instrumented,
+    /// The request is an export of the application's own telemetry, which no SDK traces either.
+    Export,
     /// Nobody wants spans, or the exchange is left out of all signals.
     Off,
 }
 
 /// `sidecar.decision`; the order is that of `Tracer::counts`.
-const DECISIONS: [&str; 2] = ["sampled", "not_sampled"];
+const DECISIONS: [&str; 4] = ["sampled", "not_sampled", "instrumented", "export"];
 
 impl Decision {
     /// The span's ids, if it becomes one.
@@ -33,7 +51,7 @@ impl Decision {
     pub fn ids(self) -> Option<SpanIds> {
         match self {
             Decision::Sampled(ids) => Some(ids),
-            Decision::NotSampled | Decision::Off => None,
+            _ => None,
         }
     }
 
@@ -41,32 +59,69 @@ impl Decision {
         match self {
             Decision::Sampled(_) => Some(0),
             Decision::NotSampled => Some(1),
+            Decision::Instrumented => Some(2),
+            Decision::Export => Some(3),
             Decision::Off => None,
         }
+    }
+
+    /// `sidecar.decision`'s word; `off` where nobody wants spans.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.index().map_or("off", |index| DECISIONS[index])
     }
 }
 
 impl Tracer {
     /// `is_on`: spans have somewhere to go.
     #[must_use]
-    pub fn new(is_on: bool, sampler: Sampler, ids: IdSource) -> Self {
-        Tracer { is_on, sampler, ids, counts: [0; DECISIONS.len()] }
+    pub fn new(
+        is_on: bool,
+        sampler: Sampler,
+        ids: IdSource,
+        instrumented: Instrumented,
+        if_instrumented: IfInstrumented,
+    ) -> Self {
+        let counts = [0; DECISIONS.len()];
+        Tracer { is_on, sampler, instrumented, if_instrumented, ids, news: None, counts }
     }
 
     /// What becomes of an exchange. The parent is the one that the request names, never a guess.
-    pub fn decide(&mut self, exchange: &Exchange) -> Decision {
-        let decision = self.decision(exchange);
+    pub fn decide(&mut self, connection: &Connection, exchange: &Exchange) -> Decision {
+        self.news = self.instrumented.note(connection, exchange).or(self.news);
+        let decision = self.decision(connection, exchange);
         if let Some(index) = decision.index() {
             self.counts[index] += 1;
         }
         decision
     }
 
-    fn decision(&mut self, exchange: &Exchange) -> Decision {
+    /// An application that has shown that it traces itself, told once.
+    pub fn take_news(&mut self) -> Option<App> {
+        self.news.take()
+    }
+
+    /// `kin` belong to the application `app`.
+    pub fn add_kin(&mut self, app: App, kin: &[App]) {
+        self.instrumented.add_kin(app, kin);
+    }
+
+    fn decision(&mut self, connection: &Connection, exchange: &Exchange) -> Decision {
         if !self.is_on || exchange.is_excluded {
             return Decision::Off;
         }
         let Detail::Http(http) = &exchange.detail;
+        if http.exports.is_some() && connection.role == Some(Role::Client) {
+            return Decision::Export;
+        }
+        let is_instrumented = match self.if_instrumented {
+            IfInstrumented::Skip => self.instrumented.is_traced(connection, exchange.ended),
+            IfInstrumented::Assume => true,
+            IfInstrumented::Ignore => false,
+        };
+        if is_instrumented {
+            return Decision::Instrumented;
+        }
         let parent = http.parent.as_ref();
         let trace = parent.map_or_else(|| self.ids.trace(), |parent| parent.trace);
         if self.sampler.samples(trace, parent) {
@@ -78,10 +133,71 @@ impl Tracer {
 
     /// Brings what was counted into the store.
     pub fn record(&self, store: &mut Store) {
+        self.instrumented.record(store);
         if self.is_on {
             for (decision, n) in DECISIONS.iter().zip(self.counts) {
                 store.set(&catalogue::SPANS, &[decision], n);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Method, Outcome, Telemetry, TraceParent};
+    use crate::signal::tests::{connection, exchange, points};
+    use crate::signal::{Options, PointValue, Root, Scope};
+
+    fn tracer(is_on: bool, sampler: Sampler, if_instrumented: IfInstrumented) -> Tracer {
+        Tracer::new(is_on, sampler, IdSource::new(1), Instrumented::new(Scope::Cgroup), if_instrumented)
+    }
+
+    #[test]
+    fn what_becomes_of_exchanges() {
+        let server = connection(Some(Role::Server));
+        let own = exchange(Method::Get, Some(200), Outcome::Complete);
+        let mut of_a_trace = own.clone();
+        let Detail::Http(http) = &mut of_a_trace.detail;
+        http.parent = Some(TraceParent { trace: [7; 16], span: [8; 8], flags: 1 });
+
+        let only_of_sampled = Sampler { is_parent_based: true, root: Root::AlwaysOff };
+        let mut tracer_ = tracer(true, only_of_sampled, IfInstrumented::Skip);
+        assert_eq!(tracer_.decide(&server, &own), Decision::NotSampled);
+        let Decision::Sampled(ids) = tracer_.decide(&server, &of_a_trace) else {
+            panic!("its sender samples it")
+        };
+        assert_eq!(ids.trace, [7; 16]);
+        let mut store = Store::new(Options::default());
+        tracer_.record(&mut store);
+        let n = |word: &str, n| (format!("sidecar.decision={word}"), PointValue::U64(n));
+        assert_eq!(
+            points(&mut store, &catalogue::SPANS),
+            [n("export", 0), n("instrumented", 0), n("not_sampled", 1), n("sampled", 1)]
+        );
+        let mut off = tracer(false, Sampler::default(), IfInstrumented::Skip);
+        assert_eq!(off.decide(&server, &of_a_trace), Decision::Off);
+    }
+
+    #[test]
+    fn an_application_that_traces_itself() {
+        let of = |role| Connection { cgroup: 3, ..connection(Some(role)) };
+        let own = exchange(Method::Get, Some(200), Outcome::Complete);
+        let mut export = own.clone();
+        let Detail::Http(http) = &mut export.detail;
+        http.exports = Some(Telemetry::Traces);
+        for (policy, before, after) in [
+            (IfInstrumented::Skip, "sampled", "instrumented"),
+            (IfInstrumented::Assume, "instrumented", "instrumented"),
+            (IfInstrumented::Ignore, "sampled", "sampled"),
+        ] {
+            let mut tracer = tracer(true, Sampler::default(), policy);
+            assert_eq!(tracer.decide(&of(Role::Server), &own).as_str(), before, "{policy:?}");
+            assert_eq!(tracer.take_news(), None);
+            assert_eq!(tracer.decide(&of(Role::Client), &export), Decision::Export);
+            assert_eq!(tracer.decide(&of(Role::Server), &own).as_str(), after, "{policy:?}");
+            assert_eq!(tracer.take_news(), Some(App::Cgroup(3)));
+            assert_eq!(tracer.take_news(), None);
         }
     }
 }

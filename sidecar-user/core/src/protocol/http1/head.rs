@@ -8,8 +8,7 @@ use std::sync::Arc;
 use httparse::{Error, Header, ParserConfig, Status};
 
 use super::authority::{Target, decimal, host_and_port};
-use super::captured;
-use super::traceparent;
+use super::{captured, otlp, traceparent};
 use crate::model::{Headers, Http, HttpVersion, Method};
 use crate::protocol::Keep;
 
@@ -158,6 +157,7 @@ impl Heads {
             request_headers: captured::of(&self.keep.request_headers, request.headers),
             response_headers: Headers::new(),
             parent: lines.parent.and_then(traceparent::parse),
+            exports: otlp::exported(method, target.path, lines.content_type),
             request_body: 0,
             response_body: 0,
         };
@@ -180,11 +180,13 @@ struct Lines<'a> {
     n_parents: u32,
     length: Option<Option<u64>>,
     coding: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
 }
 
 impl<'a> Lines<'a> {
     fn read(headers: &[Header<'a>]) -> Self {
-        let mut lines = Lines { host: None, parent: None, n_parents: 0, length: None, coding: None };
+        let mut lines =
+            Lines { host: None, parent: None, n_parents: 0, length: None, coding: None, content_type: None };
         for Header { name, value } in headers {
             // By length first: most lines are none of these, and are passed over with one comparison.
             match name.len() {
@@ -194,6 +196,7 @@ impl<'a> Lines<'a> {
                     lines.n_parents += 1;
                     lines.parent = (lines.n_parents == 1).then_some(value);
                 }
+                12 if name.eq_ignore_ascii_case("content-type") => lines.content_type = Some(value),
                 14 if name.eq_ignore_ascii_case("content-length") => lines.add_length(value),
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => lines.coding = Some(value),
                 _ => {}

@@ -13,6 +13,7 @@ mod ending;
 mod head;
 mod lost;
 mod messages;
+mod otlp;
 mod parser;
 mod queue;
 mod reader;
