@@ -7,6 +7,7 @@ mod accounts;
 mod attach;
 mod child;
 mod doctor;
+mod explain;
 mod facts;
 mod health;
 mod identity;

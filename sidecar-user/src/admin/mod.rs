@@ -25,6 +25,13 @@ pub(crate) trait Facts: Send + Sync + 'static {
     fn metrics<'a>(&'a self, accept: &'a str) -> Answer<'a, (String, Bytes)>;
     /// The connections that are followed.
     fn connections(&self) -> Answer<'_, Value>;
+    /// The exchanges behind a series, by a query (without `?`) and an `Accept` header: content type and body, or what is
+    /// wrong with the query.
+    fn explain<'a>(
+        &'a self,
+        query: &'a str,
+        accept: &'a str,
+    ) -> Answer<'a, Result<(&'static str, Bytes), String>>;
     /// The settings and their origins, secrets hidden: `Resolved::to_json`.
     fn config(&self) -> Value;
     /// Whether what comes after it may start: settings hold, programs are loaded. It does not wait for an application,

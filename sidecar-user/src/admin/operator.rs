@@ -1,4 +1,4 @@
-//! `/connections`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which no web form
+//! `/connections`, `/explain`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which no web form
 //! can send; `guard` has looked at the request before.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Method, Request, StatusCode,
     body::{Body, Bytes},
-    header::{CONTENT_TYPE, HeaderMap},
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -38,18 +38,32 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let methods = match request.uri().path() {
-        "/connections" | "/config" => Methods::Read,
+        "/connections" | "/config" | "/explain" => Methods::Read,
         "/log" => Methods::ReadAndPut,
-        _ => return reply::refusal(StatusCode::NOT_FOUND, "here are /connections, /config and /log"),
+        _ => {
+            return reply::refusal(
+                StatusCode::NOT_FOUND,
+                "here are /connections, /explain, /config and /log",
+            );
+        }
     };
     if let Some(refusal) = methods.refuse(request.method()) {
         return refusal;
     }
     match request.uri().path() {
         "/connections" => reply::json(StatusCode::OK, &facts.connections().await),
+        "/explain" => explain(facts, &request).await,
         "/config" => reply::json(StatusCode::OK, &facts.config()),
         _ if request.method() == Method::PUT => set_log(facts, request).await,
         _ => log(facts),
+    }
+}
+
+async fn explain<B>(facts: &dyn Facts, request: &Request<B>) -> Reply {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match facts.explain(request.uri().query().unwrap_or_default(), accept).await {
+        Ok((content_type, body)) => reply::of(StatusCode::OK, HeaderValue::from_static(content_type), body),
+        Err(why) => reply::refusal(StatusCode::BAD_REQUEST, &why),
     }
 }
 

@@ -47,6 +47,17 @@ impl Facts for Fixed {
         Box::pin(async { json!([{ "id": 7 }]) })
     }
 
+    fn explain<'a>(
+        &'a self,
+        query: &'a str,
+        accept: &'a str,
+    ) -> Answer<'a, Result<(&'static str, Bytes), String>> {
+        Box::pin(async move {
+            let body = json!({ "query": query, "accept": accept }).to_string();
+            if query.is_empty() { Err("no query".to_owned()) } else { Ok(("application/json", body.into())) }
+        })
+    }
+
     fn config(&self) -> Value {
         json!({ "config": {} })
     }
@@ -204,9 +215,11 @@ fn the_admin_listener_answers_its_operator() {
     let port = served.tcp().port();
     for (line, status, body) in [
         ("GET /connections", 200, json!([{ "id": 7 }])),
+        ("GET /explain?a=b%20c", 200, json!({ "query": "a=b%20c", "accept": "" })),
+        ("GET /explain", 400, json!({ "error": "no query" })),
         ("GET /config", 200, json!({ "config": {} })),
         ("GET /log", 200, json!({ "level": "info" })),
-        ("GET /metrics", 404, json!({ "error": "here are /connections, /config and /log" })),
+        ("GET /metrics", 404, json!({ "error": "here are /connections, /explain, /config and /log" })),
     ] {
         for host in ["localhost", &format!("127.0.0.1:{port}"), "[::1]:1"] {
             let reply = served.ask(&format!("{line} HTTP/1.1\nhost: {host}"), "");

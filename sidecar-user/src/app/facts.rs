@@ -13,7 +13,7 @@ use sidecar_core::{
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{logging, pipeline::Handle, watching::Observed};
+use super::{explain, logging, pipeline::Handle, watching::Observed};
 use crate::{
     admin::{self, Answer, Check},
     export::{Format, Resource, otlp},
@@ -128,6 +128,26 @@ impl admin::Facts for Facts {
         Box::pin(async {
             let lines = self.handle.connections(LINES).await.unwrap_or_default();
             lines.iter().map(connection).collect()
+        })
+    }
+
+    fn explain<'a>(
+        &'a self,
+        query: &'a str,
+        accept: &'a str,
+    ) -> Answer<'a, Result<(&'static str, Bytes), String>> {
+        Box::pin(async move {
+            let (selector, limit) = explain::parse(query).map_err(|error| error.to_string())?;
+            let Some(answer) = self.handle.explain(selector, limit).await else {
+                return Err("nobody is left to ask: the daemon is stopping".to_owned());
+            };
+            let answer = answer.map_err(|error| error.to_string())?;
+            let offset = clock::unix_offset();
+            Ok(if accept.contains("text/plain") {
+                ("text/plain; charset=utf-8", explain::to_text(&answer, offset).into())
+            } else {
+                ("application/json", format!("{}\n", explain::to_json(&answer, offset)).into())
+            })
         })
     }
 

@@ -21,6 +21,7 @@ use sidecar_core::{
     signal::{
         self, ExemplarIds, Snapshot, Span, Store, Tracer,
         application::{self, Readings},
+        explain::{Answer, BadSelector, Explain, Selector},
     },
 };
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
@@ -59,6 +60,7 @@ pub(super) struct Out {
     pub(super) verdicts: Verdicts,
     pub(super) store: Store,
     pub(super) tracer: Tracer,
+    explain: Explain,
     /// To the exporter, where spans are wanted. It counts what finds its queue full.
     spans: Option<SpanSender>,
 }
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Snapshot(Readings, oneshot::Sender<Snapshot>),
     /// The connections, at most so many.
     Connections(usize, oneshot::Sender<Vec<Line>>),
+    /// The last so many exchanges behind a series.
+    Explain(Selector, usize, oneshot::Sender<Result<Answer, BadSelector>>),
     /// Take what is left, finish what is open, answer with the last state.
     Stop(Readings, oneshot::Sender<Snapshot>),
 }
@@ -98,6 +102,15 @@ impl Handle {
     /// The connections, at most `limit`.
     pub(crate) async fn connections(&self, limit: usize) -> Option<Vec<Line>> {
         self.ask(|reply| Command::Connections(limit, reply)).await
+    }
+
+    /// The last `limit` exchanges behind a series.
+    pub(crate) async fn explain(
+        &self,
+        selector: Selector,
+        limit: usize,
+    ) -> Option<Result<Answer, BadSelector>> {
+        self.ask(|reply| Command::Explain(selector, limit, reply)).await
     }
 
     /// The thread went round within the last seconds.
@@ -130,7 +143,7 @@ impl Parts {
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
         let Parts { ring, verdicts, counts, spans: queue } = self;
         let tracer = spans::tracer(&config.spans, queue.is_some());
-        let keep = Keep { paths: queue.is_some(), ..Keep::default() };
+        let keep = Keep { paths: queue.is_some() || config.explain.exchanges > 0, ..Keep::default() };
         let limits = Limits { keep: Arc::new(keep), ..Limits::default() };
         let flows = Flows::new(flow::Options {
             connections: config.capture.connections as usize,
@@ -147,7 +160,8 @@ impl Parts {
         let beat = Arc::new(AtomicU64::new(clock::now().0));
         let (commands, inbox) = sync_channel(COMMANDS);
         let handle = Handle { commands, waker: ring.waker(), beat: Arc::clone(&beat) };
-        let out = Out { verdicts, store, tracer, spans: queue };
+        let explain = Explain::new(config.explain.exchanges as usize, true);
+        let out = Out { verdicts, store, tracer, explain, spans: queue };
         let pipeline = Pipeline { ring, counts, flows, health, out, beat };
         let thread = thread::Builder::new().name("capture".into()).spawn(move || pipeline.run(&inbox))?;
         Ok((handle, thread))
@@ -171,6 +185,11 @@ impl Pipeline {
                 }
                 Ok(Command::Connections(limit, reply)) => {
                     let _ = reply.send(self.flows.lines(limit));
+                    continue;
+                }
+                Ok(Command::Explain(selector, limit, reply)) => {
+                    self.drain_all();
+                    let _ = reply.send(self.out.explain.find(&selector, limit));
                     continue;
                 }
                 Ok(Command::Stop(readings, reply)) => {
@@ -245,6 +264,7 @@ impl Sink for Out {
             spans.send(Span::new(connection, &exchange, ids));
         }
         self.store.exchange(connection, &exchange, exemplar);
+        self.explain.keep(connection, exchange, decision);
     }
 
     fn judge(&mut self, id: ConnectionId, verdict: Verdict) {

@@ -55,6 +55,7 @@ pub(super) fn snapshot() -> Snapshot {
                 ended: Ktime(30_000_000 << i),
                 outcome: Outcome::Complete,
                 is_excluded: false,
+                lost: 0,
                 detail: Detail::Http(http),
             },
             None,

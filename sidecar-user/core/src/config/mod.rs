@@ -55,6 +55,8 @@ pub struct Config {
     pub otlp: Otlp,
     /// Which requests become spans.
     pub spans: Spans,
+    /// What `/explain` on the admin listener has to tell.
+    pub explain: Explain,
     /// How the daemon stops.
     pub shutdown: Shutdown,
     /// The daemon's own log, on standard error.
@@ -204,6 +206,22 @@ pub struct Spans {
     /// What is done about an application that makes spans by itself. That shows by its exports, if they go out as
     /// plaintext OTLP/HTTP; towards a TLS or gRPC endpoint nobody can see it: then say `assume`.
     pub instrumented: Instrumented,
+}
+
+/// Section `explain`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Explain {
+    /// Exchanges that are kept in memory, the newest, and a quarter more of errors that these pushed out. Each takes 1 KiB
+    /// at most; 0 keeps none.
+    #[schemars(range(max = 65_536))]
+    pub exchanges: u32,
+}
+
+impl Default for Explain {
+    fn default() -> Self {
+        Self { exchanges: 1024 }
+    }
 }
 
 /// Section `shutdown`.

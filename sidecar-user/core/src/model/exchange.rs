@@ -30,6 +30,8 @@ pub struct Exchange {
     pub outcome: Outcome,
     /// Its path is one that is to be left out of all signals.
     pub is_excluded: bool,
+    /// Bytes of its connection, either way, whose records were lost while it was outstanding; 4 GiB are as good as more.
+    pub lost: u32,
     /// What the protocol says of it.
     pub detail: Detail,
 }

@@ -92,6 +92,22 @@ impl ErrorType {
         }
     }
 
+    /// In a sentence, why it is that.
+    pub(super) fn why(self, role: Role) -> &'static str {
+        match (self, role) {
+            (ErrorType::Status(_), Role::Server) => "a status of 500 or above is the server's error",
+            (ErrorType::Status(_), Role::Client) => "a status of 400 or above is an error to the client",
+            (ErrorType::InvalidStatus, _) => "the status is none that HTTP allows (100 to 599)",
+            (ErrorType::ResponseTruncated, _) => {
+                "the response began, and its connection ended before it was whole"
+            }
+            (ErrorType::ConnectionClosed, _) => "the connection was closed before a response",
+            (ErrorType::ConnectionReset, _) => "the connection was reset before a response",
+            (ErrorType::ResponseNotObserved, _) => "the response was not captured: nothing is known of it",
+            (ErrorType::RequestAborted, _) => "the client ended the connection before its request was whole",
+        }
+    }
+
     /// The attribute's value.
     pub(super) fn text(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {

@@ -5,6 +5,7 @@ pub mod application;
 pub mod catalogue;
 mod coverage;
 mod exemplar;
+pub mod explain;
 mod exponential;
 mod histogram;
 mod http;

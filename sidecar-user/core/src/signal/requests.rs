@@ -99,14 +99,7 @@ impl Requests {
         let Detail::Http(http) = &exchange.detail;
         self.outcomes[exchange.outcome as usize] += 1;
         let role = http::role(connection);
-        let key = |server: Option<Server>| HttpKey {
-            method: http.method,
-            version: http.version,
-            status: http::status(http),
-            error: ErrorType::of(role, exchange.outcome, http),
-            route: http.route.clone().filter(|_| role == Role::Server),
-            server,
-        };
+        let key = |server| HttpKey::new(role, exchange.outcome, http, server);
         let measured = match role {
             Role::Server => {
                 self.now.ended(http.method);
@@ -211,6 +204,35 @@ fn measures(exchange: &Exchange, http: &Http) -> [Option<f64>; MEASURES] {
     ]
 }
 
+/// The metrics that each exchange is measured by.
+pub(super) fn measured() -> [&'static MetricDef; 2 * MEASURES] {
+    std::array::from_fn(|i| if i < MEASURES { OF_SERVER[i] } else { OF_CLIENT[i - MEASURES] })
+}
+
+/// How an exchange was measured by `def`, or by its duration: the metric, the series and the value. `None` where the
+/// metric is the other role's, or the exchange has not what it measures.
+pub(super) fn measurement(
+    def: Option<&'static MetricDef>,
+    connection: &Connection,
+    exchange: &Exchange,
+) -> Option<(&'static MetricDef, Attributes, f64)> {
+    let Detail::Http(http) = &exchange.detail;
+    let role = http::role(connection);
+    let defs = match role {
+        Role::Server => OF_SERVER,
+        Role::Client => OF_CLIENT,
+    };
+    let measure = def.map_or(Some(0), |def| defs.iter().position(|one| std::ptr::eq(*one, def)))?;
+    let value = measures(exchange, http)[measure]?;
+    let mut hosts = Names::default();
+    let server = match role {
+        Role::Server => None,
+        Role::Client => Some(server(&mut hosts, connection, http, true)?),
+    };
+    let series = HttpKey::new(role, exchange.outcome, http, server).attributes(&hosts);
+    Some((defs[measure], series, value))
+}
+
 fn empty(layouts: &[Layout; MEASURES]) -> Measured {
     layouts.each_ref().map(Histogram::new)
 }
@@ -231,6 +253,17 @@ struct HttpKey {
 }
 
 impl HttpKey {
+    fn new(role: Role, outcome: Outcome, http: &Http, server: Option<Server>) -> HttpKey {
+        HttpKey {
+            method: http.method,
+            version: http.version,
+            status: http::status(http),
+            error: ErrorType::of(role, outcome, http),
+            route: http.route.clone().filter(|_| role == Role::Server),
+            server,
+        }
+    }
+
     fn attributes(&self, hosts: &Names) -> Attributes {
         let mut out: Attributes =
             vec![(key::METHOD, http::method(self.method).into()), (key::URL_SCHEME, http::SCHEME.into())];

@@ -45,6 +45,7 @@ pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) ->
         ended: Ktime(1_030_000_000),
         outcome,
         is_excluded: false,
+        lost: 0,
         detail: Detail::Http(http),
     }
 }

@@ -152,6 +152,7 @@ impl Parser for Http1 {
     }
 
     fn gap(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step {
+        self.queue.lose(n);
         self.pass(side, at, n, out)
     }
 

@@ -22,6 +22,7 @@ pub(super) struct Pending {
     requested: Option<Ktime>,
     pub(super) answered: Option<Ktime>,
     is_excluded: bool,
+    lost: u32,
     pub(super) http: Http,
 }
 
@@ -43,7 +44,8 @@ impl Queue {
     pub(super) fn start(&mut self, started: Ktime, request: Request, out: &mut Vec<Signal>) {
         let Request { http, is_excluded, .. } = request;
         out.push(Signal::Started(Start { at: started, method: http.method, is_excluded }));
-        self.requests.push_back(Pending { started, requested: None, answered: None, is_excluded, http });
+        let pending = Pending { started, requested: None, answered: None, is_excluded, lost: 0, http };
+        self.requests.push_back(pending);
         self.is_sending = true;
     }
 
@@ -63,6 +65,12 @@ impl Queue {
         {
             pending.requested = at;
         }
+    }
+
+    /// So many bytes of the connection were lost, and may be of any request that is outstanding.
+    pub(super) fn lose(&mut self, n: u64) {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        self.requests.iter_mut().for_each(|pending| pending.lost = pending.lost.saturating_add(n));
     }
 
     /// The oldest request's final response began at `at`.
@@ -85,10 +93,10 @@ impl Queue {
     /// The oldest request is over.
     pub(super) fn finish(&mut self, outcome: Outcome, ended: Ktime, out: &mut Vec<Signal>) {
         let Some(pending) = self.requests.pop_front() else { return };
-        let Pending { started, requested, answered, is_excluded, http } = pending;
+        let Pending { started, requested, answered, is_excluded, lost, http } = pending;
         self.is_sending &= !self.requests.is_empty();
         let detail = Detail::Http(http);
-        let exchange = Exchange { started, requested, answered, ended, outcome, is_excluded, detail };
+        let exchange = Exchange { started, requested, answered, ended, outcome, is_excluded, lost, detail };
         out.push(Signal::Finished(exchange));
     }
 
