@@ -7,8 +7,8 @@ use super::body::{State, Taken};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chunked {
     part: Part,
-    /// Bytes of the body so far, framing included.
-    pub(super) passed: u64,
+    /// Bytes of the body that were read so far, framing included.
+    pub(super) read: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,14 @@ impl Default for Part {
 }
 
 impl Chunked {
+    /// Bytes of the current chunk's data that are still to come.
+    pub(super) fn left(&self) -> u64 {
+        match self.part {
+            Part::Data(left) => left,
+            Part::Size(_) | Part::Extension(_) | Part::DataEnd | Part::Trailer(_) => 0,
+        }
+    }
+
     pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
         let (mut used, mut content, mut state) = (0, 0, State::More);
         while used < bytes.len() && state == State::More {
@@ -41,7 +49,7 @@ impl Chunked {
             used += n;
             content += if is_content { n as u64 } else { 0 };
         }
-        self.passed += used as u64;
+        self.read += used as u64;
         Taken { used: used as u64, content, state }
     }
 
@@ -55,7 +63,6 @@ impl Chunked {
         if *left == 0 {
             self.part = Part::DataEnd;
         }
-        self.passed += used;
         Taken { used, content: used, state: State::More }
     }
 

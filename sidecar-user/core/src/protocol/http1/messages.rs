@@ -198,8 +198,7 @@ impl Http1 {
         }
     }
 
-    /// The head that `prefix` begins is too long to hold; `len` bytes of it have been taken. What its start line says
-    /// is known, and its end is looked for.
+    /// The head that `prefix` begins is too long to hold; `len` bytes of it have been taken.
     fn oversized(
         &mut self,
         side: Side,
@@ -210,6 +209,19 @@ impl Http1 {
         out: &mut Vec<Signal>,
     ) {
         self.odd.oversized += 1;
+        self.begin_long(side, prefix, blank, len, at, out);
+    }
+
+    /// What the start line of a head says is known, and its end is looked for.
+    fn begin_long(
+        &mut self,
+        side: Side,
+        prefix: &[u8],
+        blank: BlankLine,
+        len: u64,
+        at: Ktime,
+        out: &mut Vec<Signal>,
+    ) {
         let response = match side {
             Side::Client => self.heads.request_line(prefix).map(|request| {
                 self.begin_request(request, at, out);
@@ -225,6 +237,18 @@ impl Http1 {
             return self.lose(side);
         };
         self.reader(side).place = Place::LongHead(LongHead { blank, len, response });
+    }
+
+    /// The rest of a head, of which something is held, will not be seen: it was not copied, or lost. What its start line
+    /// says is known. Says whether there was one.
+    pub(super) fn break_off(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) -> bool {
+        let reader = self.reader(side);
+        if reader.place != Place::Head || reader.held.is_empty() {
+            return false;
+        }
+        let held = std::mem::take(&mut reader.held);
+        self.begin_long(side, &held, BlankLine::default(), held.len() as u64, at, out);
+        true
     }
 
     /// The end of a head that was too long to hold passed. Whether a body follows is known of few.

@@ -147,11 +147,15 @@ impl Parser for Http1 {
     fn skipped(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step {
         if n > 0 {
             self.reader(side).last = at;
+            self.odd.oversized += u32::from(self.break_off(side, at, out));
         }
         self.pass(side, at, n, out)
     }
 
     fn gap(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step {
+        if n > 0 {
+            self.break_off(side, at, out);
+        }
         self.queue.lose(n);
         self.pass(side, at, n, out)
     }

@@ -286,6 +286,32 @@ fn oversized() -> Vec<Case> {
         .odd(once)
         .unexplained(61),
         case(
+            "a request whose rest is not copied",
+            &[
+                c("PUT /x HTTP/1.1|Host: a|Cookie: 01"),
+                Do::Skip(CLIENT, 5000),
+                s("HTTP/1.1 200 OK|Content-Length: 2||ok"),
+                c("GET / HTTP/1.1||"),
+                s("HTTP/1.1 204 No||"),
+            ],
+            &["PUT -/x -> 200 complete 0/2 @1 - 3 3", "GET -/ -> 204 complete 0/0 @4 4 5 5"],
+        )
+        .odd(Oddities { resyncs: 1, ..once })
+        .unexplained(5036),
+        case(
+            "a response whose rest is lost",
+            &[
+                c("GET /x HTTP/1.1||"),
+                s("HTTP/1.1 503 No|Set-Cookie: 01"),
+                Do::Gap(SERVER, 5000),
+                c("GET / HTTP/1.1||"),
+                s("HTTP/1.1 204 No||"),
+            ],
+            &["GET -/x -> 503 complete 0/0 @1 1 2 2", "GET -/ -> 204 complete 0/0 @4 4 5 5"],
+        )
+        .odd(Oddities { resyncs: 1, ..Oddities::default() })
+        .unexplained(5031),
+        case(
             "too many lines",
             &[c(&many), s("HTTP/1.1 204 No||")],
             &["GET -/x -> 204 complete 0/0 @1 - 2 2"],

@@ -11,14 +11,19 @@ const CHUNKS: &str = "HTTP/1.1 200 OK|Transfer-Encoding: chunked||";
 
 /// What is wanted of the client and of the server after a conversation.
 fn check(name: &str, birth: Birth, script: &[Do], want: [Want; 2]) {
+    check_paced(name, 0, birth, script, want);
+}
+
+/// The same, with so many nanoseconds between two steps.
+fn check_paced(name: &str, pace: u64, birth: Birth, script: &[Do], want: [Want; 2]) {
     let mut parser = open(Limits::default(), birth);
     let mut wanted = [Want::Stream; 2];
     let mut out = Vec::new();
-    for step in script {
+    for (step, at) in script.iter().zip((0..).map(|n| Ktime(1 + n * pace))) {
         wanted = match step {
-            Do::Push(side, bytes) => parser.push(*side, Ktime(1), bytes, &mut out).want,
-            Do::Skip(side, n) => parser.skipped(*side, Ktime(1), *n, &mut out).want,
-            Do::Gap(side, n) => parser.gap(*side, Ktime(1), *n, &mut out).want,
+            Do::Push(side, bytes) => parser.push(*side, at, bytes, &mut out).want,
+            Do::Skip(side, n) => parser.skipped(*side, at, *n, &mut out).want,
+            Do::Gap(side, n) => parser.gap(*side, at, *n, &mut out).want,
             Do::End(_) | Do::Close(_) => wanted,
         };
     }
@@ -48,10 +53,17 @@ fn wants() {
     seen("pipelined once", &[c(GET), c(GET), s(OK), s(OK), c(GET)], [Want::Stream, Want::Stream]);
     seen("chunks", &[c(GET), s(CHUNKS)], [Want::Heads, Want::Stream]);
     seen("chunks once", &[c(GET), s(CHUNKS), s("0||"), c(GET), s(OK)], [Want::Heads, Want::Stream]);
-    let endless = [c(GET), s(CHUNKS), s("200000|"), Do::Skip(SERVER, 0x11_0000)];
-    seen("a very long chunked body", &endless, [Want::Heads, Want::Heads]);
-    let after = [&endless[..], &[Do::Skip(SERVER, 0x0f_0000), s("|0||")]].concat();
-    seen("after it", &after, [Want::Heads, Want::Stream]);
+    let large = [c(GET), s(CHUNKS), s("200000|"), Do::Skip(SERVER, 0x11_0000)];
+    seen("a large chunk", &large, [Want::Heads, Want::Skip(0x0f_0000)]);
+    let end = [&large[..], &[Do::Skip(SERVER, 0x0f_0000)]].concat();
+    seen("after a large chunk", &end, [Want::Heads, Want::Stream]);
+    let after = [&end[..], &[s("|0||")]].concat();
+    seen("after the body", &after, [Want::Heads, Want::Stream]);
+    // Small chunks, at once and one a millisecond.
+    let chunk = format!("1000|{}|", "x".repeat(0x1000));
+    let many = [vec![c(GET), s(CHUNKS)], vec![s(&chunk); 300]].concat();
+    seen("many chunks at once", &many, [Want::Heads, Want::Heads]);
+    check_paced("many chunks over time", 1_000_000, Birth::Seen, &many, [Want::Heads, Want::Stream]);
     check(
         "the body of a response to what may have been a HEAD",
         Birth::Joined,
