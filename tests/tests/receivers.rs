@@ -68,14 +68,14 @@ fn points(
         points.insert((name.to_owned(), original(labels)), Numbers::Value(value));
     }
     for (labels, count) in scrape.all(&format!("{exposed}_count")) {
-        let same: Vec<_> = labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let has = |of: &Labels| same.iter().all(|(key, value)| of.get(*key).is_some_and(|one| one == value));
+        // These labels and no others: a series without a route has those of all series of a method.
+        let has = |of: &Labels| of.iter().filter(|(key, _)| *key != "le").eq(labels.iter());
         let name_of_buckets = format!("{exposed}_bucket");
         let buckets = scrape.all(&name_of_buckets).filter(|(of, _)| has(of)).map(|(_, value)| value as u64);
         // Each of them alone: the exposition adds them up.
         let mut before = 0;
         let buckets = buckets.map(|upto| upto - std::mem::replace(&mut before, upto)).collect();
-        let sum = scrape.sum(&format!("{exposed}_sum"), &same).expect("a sum");
+        let sum = scrape.all(&format!("{exposed}_sum")).find(|(of, _)| has(of)).expect("a sum").1;
         let histogram = Numbers::Histogram { count: count as u64, sum, buckets };
         points.insert((name.to_owned(), original(labels)), histogram);
     }
@@ -84,11 +84,12 @@ fn points(
 
 /// What the receiver of the last push holds is what the scrape showed.
 fn check_metrics(metrics: &Metrics, scrape: &Scrape) {
-    const HTTP: [&str; 5] = [
+    const HTTP: [&str; 6] = [
         "http.request.method",
         "url.scheme",
         "http.response.status_code",
         "error.type",
+        "http.route",
         "network.protocol.version",
     ];
     const TCP: [&str; 2] = ["sidecar.tcp.role", "network.io.direction"];
@@ -118,7 +119,9 @@ fn check_spans(spans: &[Span], nginx: &Nginx) {
         let (method, status) =
             (&span.attributes["http.request.method"], &span.attributes["http.response.status_code"]);
         let name = if method == "_OTHER" { "HTTP" } else { method };
-        assert_eq!((span.name.as_str(), span.error), (name, status.starts_with('5')), "{span:?}");
+        let name =
+            span.attributes.get("http.route").map_or(name.to_owned(), |route| format!("{name} {route}"));
+        assert_eq!((&span.name, span.error), (&name, status.starts_with('5')), "{span:?}");
         assert_eq!(span.attributes["server.port"], nginx.port.to_string());
         assert!(span.attributes["url.path"].starts_with('/') && span.trace.len() == 32, "{span:?}");
         *kinds.entry((method.clone(), status.clone())).or_default() += 1;

@@ -10,8 +10,10 @@ pub const CLASS_PARSED: u8 = 1;
 pub const CLASS_ENCRYPTED: u8 = 2;
 /// No protocol in the table knows it.
 pub const CLASS_UNCLASSIFIED: u8 = 3;
+/// The configuration leaves it out.
+pub const CLASS_EXCLUDED: u8 = 4;
 /// How many classes there are.
-pub const CLASSES: u32 = 4;
+pub const CLASSES: u32 = 5;
 
 /// `budget` of a direction that is copied whole.
 pub const BUDGET_ALL: u32 = u32::MAX;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sidecar_core::{
-    flow::Flows,
+    flow::{self, Flows},
+    model::RouteSource,
     signal::{
         catalogue,
         kernel::{self, Counted, Understood},
@@ -46,6 +47,13 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
     for (reason, n) in drops {
         store.set(&catalogue::CAPTURE_DROPS, &[reason], n);
     }
+    for (reason, n) in flow::EXCLUDED.into_iter().zip(tally.excluded) {
+        store.set(&catalogue::EXCLUDED_CONNECTIONS, &[reason], n);
+    }
+    for source in [RouteSource::Configured, RouteSource::Learned] {
+        store.set(&catalogue::ROUTES, &[source.as_str()], out.routes.len(source) as u64);
+    }
+    store.set(&catalogue::ROUTES_OVERFLOWED, &[], out.routes.overflowed());
     let odd = tally.oddities;
     let oddities = [
         ("orphan_response", odd.orphan_responses),

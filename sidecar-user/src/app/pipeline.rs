@@ -13,13 +13,13 @@ use std::{
 };
 
 use sidecar_core::{
-    config::Config,
+    config::{Config, HeaderName},
     event,
     flow::{self, Flows, Line, Sink},
-    model::{Activity, Connection, ConnectionId, Exchange, Start},
+    model::{Activity, Connection, ConnectionId, Detail, Exchange, Start},
     protocol::{Keep, Limits, Protocol},
     signal::{
-        self, ExemplarIds, Snapshot, Span, Store, Tracer,
+        self, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
         application::{self, Readings},
         explain::{Answer, BadSelector, Explain, Selector},
     },
@@ -59,7 +59,10 @@ struct Pipeline {
 pub(super) struct Out {
     pub(super) verdicts: Verdicts,
     pub(super) store: Store,
+    pub(super) routes: Routes,
     pub(super) tracer: Tracer,
+    /// Whether anything behind routes and tracer may see a path.
+    shows_path: bool,
     explain: Explain,
     /// To the exporter, where spans are wanted. It counts what finds its queue full.
     spans: Option<SpanSender>,
@@ -143,13 +146,21 @@ impl Parts {
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
         let Parts { ring, verdicts, counts, spans: queue } = self;
         let tracer = spans::tracer(&config.spans, queue.is_some());
-        let keep = Keep { paths: queue.is_some() || config.explain.exchanges > 0, ..Keep::default() };
-        let limits = Limits { keep: Arc::new(keep), ..Limits::default() };
-        let flows = Flows::new(flow::Options {
+        let limits = Limits { keep: Arc::new(keep(config, queue.is_some())), ..Limits::default() };
+        let mut flows = Flows::new(flow::Options {
             connections: config.capture.connections as usize,
             turn_bytes: config.capture.turn_bytes,
             head_bytes: config.capture.head_bytes,
             limits,
+            exclude: flow::Exclude {
+                ports: config.exclude.ports.clone(),
+                peers: config.exclude.peers.iter().map(|peers| peers.0).collect(),
+            },
+        });
+        let routes = Routes::new(RouteOptions {
+            patterns: config.http.routes.iter().map(|pattern| pattern.0.clone()).collect(),
+            learn: config.http.learn_routes,
+            cap: config.http.route_cap as usize,
         });
         let store = Store::new(signal::Options {
             series_cap: config.metrics.series as usize,
@@ -160,8 +171,10 @@ impl Parts {
         let beat = Arc::new(AtomicU64::new(clock::now().0));
         let (commands, inbox) = sync_channel(COMMANDS);
         let handle = Handle { commands, waker: ring.waker(), beat: Arc::clone(&beat) };
-        let explain = Explain::new(config.explain.exchanges as usize, true);
-        let out = Out { verdicts, store, tracer, explain, spans: queue };
+        let shows_path = config.spans.url_path;
+        let explain = Explain::new(config.explain.exchanges as usize, shows_path);
+        let mut out = Out { verdicts, store, routes, tracer, shows_path, explain, spans: queue };
+        flows.begin(&mut out);
         let pipeline = Pipeline { ring, counts, flows, health, out, beat };
         let thread = thread::Builder::new().name("capture".into()).spawn(move || pipeline.run(&inbox))?;
         Ok((handle, thread))
@@ -245,6 +258,22 @@ impl Pipeline {
     }
 }
 
+/// What leaves the parsers: paths and headers only where something is made of them.
+fn keep(config: &Config, has_spans: bool) -> Keep {
+    let has_routes = config.http.learn_routes || !config.http.routes.is_empty();
+    let names = |names: &[HeaderName]| names.iter().map(|name| Arc::from(name.as_str())).collect();
+    let mut keep = Keep {
+        paths: has_spans || has_routes || config.explain.exchanges > 0,
+        excluded: config.exclude.paths.iter().map(|pattern| pattern.0.clone()).collect(),
+        ..Keep::default()
+    };
+    if has_spans {
+        keep.request_headers = names(&config.http.request_headers);
+        keep.response_headers = names(&config.http.response_headers);
+    }
+    keep
+}
+
 impl Sink for Out {
     fn started(&mut self, connection: &Connection, start: &Start) {
         self.store.started(connection, start);
@@ -254,10 +283,19 @@ impl Sink for Out {
         self.store.activity(connection, from, to);
     }
 
-    fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, exchange: Exchange) {
+    fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, mut exchange: Exchange) {
+        if exchange.is_excluded {
+            self.store.exchange(connection, &exchange, None);
+            return;
+        }
+        self.routes.label(connection, &mut exchange);
         let decision = self.tracer.decide(connection, &exchange);
         if let Some(app) = self.tracer.take_news() {
             spans::tell(app, &mut self.tracer);
+        }
+        if !self.shows_path {
+            let Detail::Http(http) = &mut exchange.detail;
+            http.path = None;
         }
         let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
         if let (Some(ids), Some(spans)) = (decision.ids(), &self.spans) {

@@ -170,6 +170,14 @@ otlp:
 metrics:
 resource: {deployment.environment.name: test, n: 007}
 capture: {ring_bytes: 65536}
+http:
+  routes: [/a, '/users/{id}']
+  request_headers: x-id
+exclude:
+  ports:
+    - 8080
+    - 9000
+  paths:
 ";
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("s.yaml");
@@ -185,6 +193,12 @@ capture: {ring_bytes: 65536}
         let again = check(&path).expect("valid");
         assert_eq!(again.config.service, resolved.config.service);
         assert_eq!(again.config.resource, resolved.config.resource);
+        assert_eq!(
+            (&again.config.http, &again.config.exclude),
+            (&resolved.config.http, &resolved.config.exclude)
+        );
+        assert_eq!(resolved.config.exclude.ports, [8080, 9000]);
+        assert_eq!(resolved.config.http.routes.len(), 2);
     }
 
     #[test]
@@ -211,6 +225,8 @@ capture: {ring_bytes: 65536}
             ("a: [1\n", "s.yaml:"),
             ("log: 3\n", "s.yaml:1:1: "),
             ("- log\n", "s.yaml:1:1: "),
+            ("exclude:\n  ports: {a: 1}\n", "s.yaml:2:10: "),
+            ("http:\n  routes:\n    - a\n", "s.yaml:"),
             ("log:\n  level: [a]\n", "s.yaml:2:10: "),
             ("log: {level: info}\nlog: {level: info}\n", "s.yaml:2:1: "),
             ("log: {level: info}\n---\nlog: {}\n", "s.yaml:"),

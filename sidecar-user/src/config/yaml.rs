@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, MessageFormatter as _, Spanned, UserMessageFormatter};
 use sidecar_core::config::{Keys, Kind, Origin, Place, Problem, Setting, keys};
 
@@ -40,6 +41,48 @@ pub(super) fn parse(text: &str) -> Result<Document, Problem> {
 /// What has no place of its own is the document: its beginning.
 fn origin(at: &Location) -> Origin {
     Origin::File { line: at.line().max(1), column: at.column().max(1) }
+}
+
+/// A list, as the one text that it would be in a variable; that text may also stand here.
+struct Items(String);
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(yaml: D) -> Result<Self, D::Error> {
+        yaml.deserialize_any(ItemsVisitor).map(Items)
+    }
+}
+
+struct ItemsVisitor;
+
+impl<'de> Visitor<'de> for ItemsVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<String, E> {
+        Ok(String::new())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<String, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element::<String>()? {
+            if item.contains(',') {
+                return Err(A::Error::custom(format!("`{item}` has a comma")));
+            }
+            items.push(item);
+        }
+        Ok(items.join(","))
+    }
 }
 
 /// The mapping under `path`: a section, or a key that is a map.
@@ -92,6 +135,10 @@ impl<'de> Visitor<'de> for Section<'_> {
             let (key, value, at) = match self.keys.place(&path) {
                 Place::Section => (None, None, name.referenced),
                 Place::Key(key) if matches!(key.kind, Kind::Map { .. }) => (Some(key), None, name.referenced),
+                Place::Key(key) if matches!(key.kind, Kind::List(_)) => {
+                    let value = map.next_value::<Spanned<Items>>()?;
+                    (Some(key), Some(value.value.0), value.referenced)
+                }
                 Place::Key(key) | Place::Entry(key, _) => {
                     let value = map.next_value::<Spanned<Option<String>>>()?;
                     (Some(key), Some(value.value.unwrap_or_default()), value.referenced)

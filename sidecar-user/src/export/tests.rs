@@ -67,10 +67,13 @@ pub(super) fn snapshot() -> Snapshot {
         traffic: std::array::from_fn(traffic),
     };
     let understood =
-        kernel::Understood { explained: 7, before_join: 3, lost: 1, late: [0, 0], records: 5, copied: 6 };
+        kernel::Understood { explained: 7, before_join: 3, lost: 1, late: [0; 3], records: 5, copied: 6 };
     kernel::record(&mut store, &counted, understood);
     store.add(&catalogue::PARSER_ODDITIES, &["malformed"], 1u64);
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], 3u64);
+    store.set(&catalogue::EXCLUDED_CONNECTIONS, &["port"], 1u64);
+    store.set(&catalogue::ROUTES, &["learned"], 2u64);
+    store.set(&catalogue::ROUTES_OVERFLOWED, &[], 0u64);
     store.set(&catalogue::CPU_TIME, &["user"], 0.25);
     store.set(&catalogue::MEMORY_USAGE, &[], 20_000_000u64);
     store.set(&catalogue::BUILD, &["0.1.0"], 1u64);
@@ -84,7 +87,7 @@ pub(super) fn snapshot() -> Snapshot {
 /// A server's span without attributes.
 pub(super) fn span() -> Span {
     Span {
-        name: "GET",
+        name: "GET".into(),
         role: Role::Server,
         trace: [1; 16],
         id: [2; 8],
@@ -93,6 +96,7 @@ pub(super) fn span() -> Span {
         started: Ktime(1),
         ended: Ktime(2),
         attributes: Vec::new(),
+        headers: Vec::new(),
         error: false,
     }
 }

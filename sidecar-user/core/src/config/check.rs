@@ -32,6 +32,18 @@ pub(super) fn check(
             refuse(key, format!("{value} is more than {most}"));
         }
     }
+    for (key, n, most) in [
+        ("http.routes", config.http.routes.len(), 512),
+        ("http.request_headers", config.http.request_headers.len(), 16),
+        ("http.response_headers", config.http.response_headers.len(), 16),
+        ("exclude.ports", config.exclude.ports.len(), 64),
+        ("exclude.paths", config.exclude.paths.len(), 64),
+        ("exclude.peers", config.exclude.peers.len(), 64),
+    ] {
+        if n > most {
+            refuse(key, format!("{n} are more than {most}"));
+        }
+    }
     for name in ["service.name", "service.namespace", "service.version"] {
         if config.resource.contains_key(name) {
             refuse(&format!("resource.{name}"), format!("set the key {name} instead"));

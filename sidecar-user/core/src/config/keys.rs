@@ -44,6 +44,8 @@ pub enum Kind {
     Text(String),
     /// One of these words.
     Choice(Vec<String>),
+    /// Any number of values, in their order; in one text with commas between them.
+    List(Box<Kind>),
     /// Names and texts; names in lower case only.
     Map {
         /// Names are folded to lower case.
@@ -154,6 +156,8 @@ fn written(value: &Value) -> Option<String> {
     match value {
         Value::Null | Value::Object(_) => None,
         Value::String(text) => Some(text.clone()),
+        Value::Array(values) if values.is_empty() => None,
+        Value::Array(values) => Some(values.iter().filter_map(written).collect::<Vec<_>>().join(",")),
         other => Some(other.to_string()),
     }
 }
@@ -173,6 +177,8 @@ fn kind(field: &Value) -> Kind {
     } else if is("integer") {
         let bound = |name: &str, otherwise| field[name].as_u64().unwrap_or(otherwise);
         Kind::Number { min: bound("minimum", 0), max: bound("maximum", u64::MAX) }
+    } else if is("array") {
+        Kind::List(Box::new(kind(&field["items"])))
     } else if is("object") {
         Kind::Map { folds_case: field["propertyNames"].is_object() }
     } else {
@@ -213,6 +219,8 @@ mod tests {
             ("log.format", Kind::Choice(vec!["text".into(), "json".into()]), Some("text")),
             ("kernel_log", Kind::Choice(Level::ALL.map(|(name, _)| name.into()).into()), Some("off")),
             ("log.level", Kind::Choice(Level::ALL.map(|(name, _)| name.into()).into()), Some("info")),
+            ("http.routes", Kind::List(Box::new(Kind::Text("path pattern".into()))), None),
+            ("exclude.ports", Kind::List(Box::new(Kind::Number { min: 0, max: 65_535 })), None),
             ("shutdown.deadline", Kind::Text("duration".into()), Some("5s")),
         ] {
             let Place::Key(key) = keys.place(path) else { panic!("{path}") };

@@ -32,8 +32,8 @@ pub use reload::{Reload, is_live, reload};
 pub use resolve::{Resolved, resolve};
 pub use secret::{Headers, Secret};
 pub use value::{
-    AdminListen, Duration, Endpoint, Instrumented, Level, Listen, LogFormat, Ratio, Refused, RingBytes,
-    Sampler,
+    AdminListen, Duration, Endpoint, HeaderName, Instrumented, Level, Listen, LogFormat, Pattern, Peers,
+    Ratio, Refused, RingBytes, Sampler,
 };
 
 /// All settings, each with its default.
@@ -51,9 +51,13 @@ pub struct Config {
     pub resource: BTreeMap<String, String>,
     /// What is copied from the kernel, and how much of it is kept.
     pub capture: Capture,
+    /// What is made of HTTP besides the metrics: routes, headers.
+    pub http: Http,
+    /// What is left out: neither metrics of requests nor spans, and counted as excluded.
+    pub exclude: Exclude,
     /// Pushing metrics and spans to an OpenTelemetry collector. Off until an endpoint is given.
     pub otlp: Otlp,
-    /// Which requests become spans.
+    /// Which requests become spans, and what spans say.
     pub spans: Spans,
     /// What `/explain` on the admin listener has to tell.
     pub explain: Explain,
@@ -141,6 +145,53 @@ impl Default for Capture {
     }
 }
 
+/// Section `http`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Routes of the application, `http.route`: patterns such as `/users/{id}` or `/static/*`, the first that matches a
+    /// path is its route. At most 512.
+    pub routes: Vec<Pattern>,
+    /// Whether routes of other paths are learned: segments that look like ids, or of which there are many, become
+    /// `{id}`. A learned route never changes. Only answers of 2xx, 3xx and 500 make one. Off, `http.route` is only what
+    /// the conventions allow: what `http.routes` says.
+    pub learn_routes: bool,
+    /// Routes that are learned at most. Requests to further ones have no `http.route`.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub route_cap: u32,
+    /// Request headers that spans show, as `http.request.header.NAME` (`user-agent` as `user_agent.original`). At most 16;
+    /// 4 values of each, 256 bytes of each value, 2048 of all of a message. Values of `authorization`, `cookie`,
+    /// `proxy-authorization` and `set-cookie` are always `REDACTED`.
+    pub request_headers: Vec<HeaderName>,
+    /// Response headers that spans show, as `http.response.header.NAME`, with the same bounds.
+    pub response_headers: Vec<HeaderName>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            routes: Vec::new(),
+            learn_routes: true,
+            route_cap: 64,
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
+        }
+    }
+}
+
+/// Section `exclude`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exclude {
+    /// Ports of servers, the application's own or others': connections to them are not read. At most 64.
+    pub ports: Vec<u16>,
+    /// Patterns of paths, written as those of `http.routes`: requests to them are read and left out, such as a
+    /// kubelet's probes. At most 64.
+    pub paths: Vec<Pattern>,
+    /// Networks, `10.0.0.0/8` or one address: connections with them are not read. At most 64.
+    pub peers: Vec<Peers>,
+}
+
 /// Section `otlp`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -194,7 +245,7 @@ impl Otlp {
 }
 
 /// Section `spans`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spans {
     /// Who decides which requests become spans, as OpenTelemetry's SDKs name it: `parentbased_…` follows the decision
@@ -206,6 +257,19 @@ pub struct Spans {
     /// What is done about an application that makes spans by itself. That shows by its exports, if they go out as
     /// plaintext OTLP/HTTP; towards a TLS or gRPC endpoint nobody can see it: then say `assume`.
     pub instrumented: Instrumented,
+    /// Whether spans and `/explain` show the path, `url.path` and `url.full`. The query is never shown.
+    pub url_path: bool,
+}
+
+impl Default for Spans {
+    fn default() -> Self {
+        Self {
+            sampler: Sampler::default(),
+            ratio: Ratio::default(),
+            instrumented: Instrumented::default(),
+            url_path: true,
+        }
+    }
 }
 
 /// Section `explain`.

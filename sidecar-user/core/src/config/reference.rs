@@ -62,18 +62,23 @@ pub fn reference() -> String {
 }
 
 fn describe(key: &Key, out: &mut String) {
-    let kind = match &key.kind {
-        Kind::Switch => "`true` or `false`".to_owned(),
-        Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
-        Kind::Text(what) => what.clone(),
-        Kind::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
-        Kind::Map { .. } => "names and texts".to_owned(),
-    };
+    let kind = told(&key.kind);
     let secret = if key.is_secret { ", secret" } else { "" };
     let default = key.default.as_ref().map_or("unset".to_owned(), |default| format!("`{default}`"));
     let (path, variable, about) = (&key.path, key.variable(), &key.description);
     let _ = write!(out, "\n### `{path}`\n\n{about}\n\n");
     let _ = write!(out, "- Value: {kind}{secret}\n- Default: {default}\n- Variable: `{variable}`\n");
+}
+
+fn told(kind: &Kind) -> String {
+    match kind {
+        Kind::Switch => "`true` or `false`".to_owned(),
+        Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
+        Kind::Text(what) => what.clone(),
+        Kind::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        Kind::List(of) => format!("a list, or one text with commas, of: {}", told(of)),
+        Kind::Map { .. } => "names and texts".to_owned(),
+    }
 }
 
 #[cfg(test)]

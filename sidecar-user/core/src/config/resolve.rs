@@ -71,7 +71,7 @@ fn leaves(setting: &Setting, keys: &Keys) -> Result<Vec<Leaf>, String> {
             (key, text::pairs(text).map_err(|refused| format!("{}: {refused}", key.path))?)
         }
         Place::Key(key) => {
-            let leaf = (segments(key, None), scalar(key, text)?);
+            let leaf = (segments(key, None), value(&key.path, &key.kind, text)?);
             return accepted(key, &leaf).map(|()| vec![leaf]);
         }
         Place::Entry(key, name) => (key, vec![(name.to_owned(), text.to_owned())]),
@@ -96,9 +96,8 @@ fn segments(key: &Key, entry: Option<&str>) -> Vec<String> {
 }
 
 /// A text by its key's kind.
-fn scalar(key: &Key, text: &str) -> Result<Value, String> {
-    let path = &key.path;
-    match &key.kind {
+fn value(path: &str, kind: &Kind, text: &str) -> Result<Value, String> {
+    match kind {
         Kind::Switch => match text.to_ascii_lowercase().as_str() {
             "true" => Ok(Value::Bool(true)),
             "false" => Ok(Value::Bool(false)),
@@ -120,6 +119,10 @@ fn scalar(key: &Key, text: &str) -> Result<Value, String> {
             let meant = nearest(&word, words.iter().map(String::as_str));
             let hint = meant.map(|meant| format!(", did you mean `{meant}`?")).unwrap_or_default();
             Err(format!("{path}: `{text}` is not one of {}{hint}", words.join(", ")))
+        }
+        Kind::List(of) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(|item| value(path, of, item)).collect::<Result<Vec<_>, _>>().map(Value::Array)
         }
         Kind::Text(_) | Kind::Map { .. } => Ok(Value::String(text.to_owned())),
     }

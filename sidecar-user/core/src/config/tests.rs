@@ -191,3 +191,32 @@ fn what_is_printed_holds_no_secret_and_names_who_said_it() {
     assert_eq!(json["config"]["otlp"]["headers"]["authorization"], "***");
     assert_eq!(json["origins"]["service.name"], "OTEL_SERVICE_NAME");
 }
+
+#[test]
+fn lists_are_replaced_whole_and_each_item_is_judged() {
+    let file = [("http.routes", "/a, /users/{id},,/static/*"), ("exclude.ports", "80")];
+    let variable = [("SIDECAR_EXCLUDE_PORTS", "8080,9000")];
+    let flags = [("exclude.peers", "10.0.0.0/8,::1"), ("http.request_headers", "X-Id")];
+    let resolved = resolve(&layers(&file, &variable, &flags)).expect("valid");
+    let Config { http, exclude, .. } = &resolved.config;
+    let routes: Vec<String> = http.routes.iter().map(Pattern::to_string).collect();
+    assert_eq!(routes, ["/a", "/users/{id}", "/static/*"]);
+    assert_eq!(exclude.ports, [8080, 9000]);
+    assert_eq!(exclude.peers.len(), 2);
+    assert_eq!(http.request_headers[0].as_str(), "x-id");
+    assert!(resolved.print().contains("ports: [8080,9000] # SIDECAR_EXCLUDE_PORTS"), "{}", resolved.print());
+
+    let many = (0..65).map(|port| port.to_string()).collect::<Vec<_>>().join(",");
+    for (key, value, expected) in [
+        ("exclude.ports", "80,x", "exclude.ports: `x` is not a whole number"),
+        ("exclude.ports", "65536", "exclude.ports: 65536 is not from 0 to 65535"),
+        ("exclude.ports", &many, "exclude.ports: 65 are more than 64"),
+        ("exclude.peers", "10.0.0.0/33", "exclude.peers: `10.0.0.0/33` is not a network"),
+        ("exclude.paths", "/a,b", "exclude.paths: `b` is not a path pattern"),
+        ("http.response_headers", "a b", "http.response_headers: `a b` is not a header name"),
+        ("http.route_cap", "0", "http.route_cap: 0 is not from 1 to 10000"),
+    ] {
+        let found = problems(&layers(&[], &[], &[(key, value)]));
+        assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
+    }
+}

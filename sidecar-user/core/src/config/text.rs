@@ -57,12 +57,16 @@ pub(super) fn endpoint(text: &str) -> Result<(), Refused> {
     }
 }
 
+/// A name of RFC 9110 section 5.6.2.
+pub(super) fn header_name(name: &str) -> Result<(), Refused> {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let is_name = !name.is_empty() && name.len() <= 64 && name.bytes().all(is_token);
+    if is_name { Ok(()) } else { Err(Refused(format!("`{name}` is not a header name"))) }
+}
+
 /// One metadata entry: a name of RFC 9110 section 5.6.2, a value of visible ASCII. The value is not quoted.
 pub(super) fn header(name: &str, value: &str) -> Result<(), Refused> {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || !name.bytes().all(is_token) {
-        return Err(Refused(format!("`{name}` is not a header name")));
-    }
+    header_name(name)?;
     // gRPC over HTTP/2, "Requests": names with this ending carry base64, "grpc-" is the protocol's own.
     if name.ends_with("-bin") || name.starts_with("grpc-") {
         return Err(Refused(format!("header `{name}` is reserved by gRPC")));

@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::text;
+use crate::model::{Network, PathPattern};
 
 /// Why a text is not a value of its type. Its `Display` is the whole sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -331,6 +332,72 @@ pub enum LogFormat {
     Json,
 }
 
+/// A pattern of paths: `/users/{id}`, `/static/*`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern(pub PathPattern);
+
+impl FromStr for Pattern {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        text.parse().map(Self).map_err(|error: crate::model::Malformed| Refused(error.to_string()))
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A CIDR block, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Peers(pub Network);
+
+impl FromStr for Peers {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        text.parse().map(Self).map_err(|error: crate::model::MalformedNetwork| Refused(error.to_string()))
+    }
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Name of a header, in lower case.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HeaderName(Box<str>);
+
+impl HeaderName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HeaderName {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        text::header_name(text)?;
+        Ok(Self(text.to_ascii_lowercase().into()))
+    }
+}
+
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Serde and schema of the types that are text: `FromStr` in, `Display` out.
 macro_rules! textual {
     ($($type:ident $name:literal),*) => {$(
@@ -364,3 +431,4 @@ macro_rules! textual {
     )*};
 }
 textual!(Duration "duration", Listen "address", AdminListen "address or unix:PATH", Endpoint "URL", Ratio "ratio");
+textual!(Pattern "path pattern", Peers "network", HeaderName "header name");

@@ -100,6 +100,16 @@ impl Flow {
         }
     }
 
+    /// Leaves it out: its bytes are nobody's business. `is_told`: the kernel does so from the connection's beginning.
+    pub(super) fn exclude<S: Sink>(&mut self, is_told: bool, context: &mut Context<'_, S>) {
+        if is_told {
+            context.tally.classified[1 + Opaque::Excluded as usize] += 1;
+            self.stage = Stage::Opaque(Opaque::Excluded);
+        } else {
+            self.leave(Opaque::Excluded, context);
+        }
+    }
+
     /// Takes one segment.
     pub(super) fn segment<S: Sink>(&mut self, segment: &Segment<'_>, context: &mut Context<'_, S>) {
         self.last = segment.at;
@@ -187,6 +197,7 @@ impl Flow {
             Stage::Parsing { protocol, .. } => protocol.name,
             Stage::Opaque(Opaque::Encrypted) => "encrypted",
             Stage::Opaque(Opaque::Unclassified) => "unclassified",
+            Stage::Opaque(Opaque::Excluded) => "excluded",
         };
         Line { connection: self.connection, protocol, bytes: self.bytes, n_exchanges: self.n_exchanges }
     }
@@ -264,7 +275,7 @@ impl Flow {
     }
 
     fn leave<S: Sink>(&mut self, why: Opaque, context: &mut Context<'_, S>) {
-        context.tally.classified[1 + usize::from(why == Opaque::Unclassified)] += 1;
+        context.tally.classified[1 + why as usize] += 1;
         if let Stage::Parsing { parser, .. } = &mut self.stage {
             context.tally.oddities.add(parser.oddities());
         }

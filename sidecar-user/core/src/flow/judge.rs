@@ -4,8 +4,8 @@ use rustc_hash::FxHashSet;
 use sidecar_ebpf::abi::{
     record::{ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN},
     verdict::{
-        BUDGET_ALL, CLASS_ENCRYPTED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS, SKIP_INGRESS,
-        Verdict,
+        BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS,
+        SKIP_INGRESS, Verdict,
     },
 };
 
@@ -28,6 +28,8 @@ pub(super) enum Opaque {
     Encrypted,
     /// Nobody knows it, or it left its protocol.
     Unclassified,
+    /// The configuration leaves it out.
+    Excluded,
 }
 
 /// Servers whose connections were seen to pipeline. They are copied whole for good, from their first byte.
@@ -107,6 +109,7 @@ pub(super) fn opaque(role: Option<Role>, why: Opaque) -> Verdict {
     let class = match why {
         Opaque::Encrypted => CLASS_ENCRYPTED,
         Opaque::Unclassified => CLASS_UNCLASSIFIED,
+        Opaque::Excluded => CLASS_EXCLUDED,
     };
     Verdict { class, ..parsed(role, [0; 2]) }
 }
@@ -129,6 +132,11 @@ fn parsed(role: Option<Role>, budget: [u32; 2]) -> Verdict {
         None => ROLE_UNKNOWN,
     };
     Verdict { budget, skip_until: [0; 2], skips: 0, class: CLASS_PARSED, role, pad: 0 }
+}
+
+/// The verdict on all connections to a port of ours that are not read.
+pub(super) fn excluded(port: u16) -> (Endpoint, Verdict) {
+    (Endpoint { addr: [0; 16], port, role: ROLE_SERVER, pad: 0 }, opaque(None, Opaque::Excluded))
 }
 
 /// The kernel looks up the same key in `verdict::start`.

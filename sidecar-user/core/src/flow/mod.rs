@@ -3,12 +3,14 @@
 //! Nothing here reads a clock or writes a map: time comes with the events, and what is to be done goes to a [`Sink`].
 
 mod connection;
+mod exclude;
 mod judge;
 mod lane;
 mod listening;
 #[cfg(test)]
 mod tests;
 
+pub use exclude::{EXCLUDED, Exclude};
 use rustc_hash::FxHashMap;
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
 
@@ -47,6 +49,8 @@ pub struct Options {
     pub head_bytes: u32,
     /// For parsers.
     pub limits: Limits,
+    /// What is not read.
+    pub exclude: Exclude,
 }
 
 /// What was counted. Only grows.
@@ -72,12 +76,15 @@ pub struct Tally {
     pub listen_lost: u64,
     /// Reports of a connection's end that arrived.
     pub closes: u64,
-    /// Bytes of connections that were over before the kernel could be told their class: encrypted, unclassified.
-    pub late: [u64; 2],
+    /// Bytes of connections that were over before the kernel could be told their class: encrypted, unclassified,
+    /// excluded.
+    pub late: [u64; 3],
     /// Connections forgotten without having seen their end.
     pub idled_out: u64,
-    /// Connections by what they turned out to speak: parsed, encrypted, unclassified.
-    pub classified: [u64; 3],
+    /// Connections by what they turned out to speak: parsed, encrypted, unclassified, excluded.
+    pub classified: [u64; 4],
+    /// Connections that were left out, by [`EXCLUDED`].
+    pub excluded: [u64; 2],
     /// Sum of what parsers found odd.
     pub oddities: Oddities,
 }
@@ -100,7 +107,7 @@ pub struct Flows {
 pub struct Line {
     /// Who.
     pub connection: Connection,
-    /// `detecting`, a protocol's name, `encrypted` or `unclassified`.
+    /// `detecting`, a protocol's name, `encrypted`, `unclassified` or `excluded`.
     pub protocol: &'static str,
     /// Bytes seen in records, ingress and egress.
     pub bytes: [u64; 2],
@@ -131,6 +138,14 @@ impl Flows {
         }
     }
 
+    /// Tells the kernel what it can leave out by itself. Once, before the first event.
+    pub fn begin(&mut self, sink: &mut impl Sink) {
+        for port in &self.options.exclude.ports {
+            let (endpoint, verdict) = judge::excluded(*port);
+            sink.judge_endpoint(endpoint, verdict);
+        }
+    }
+
     /// Takes one event.
     pub fn apply(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         self.tally.records += 1;
@@ -157,6 +172,10 @@ impl Flows {
                     tally: &mut self.tally,
                     sink,
                 };
+                if let Some(reason) = self.options.exclude.of(&connection) {
+                    context.tally.excluded[reason] += 1;
+                    flow.exclude(self.options.exclude.is_known_to_kernel(&connection), &mut context);
+                }
                 for segment in self.listening.take(ends) {
                     flow.segment(&segment.as_segment(ends.next[0]), &mut context);
                 }

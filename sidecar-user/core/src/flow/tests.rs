@@ -1,10 +1,11 @@
 //! Connections from events, with what comes of them written down.
 
 use sidecar_ebpf::abi::verdict::{
-    BUDGET_ALL, CLASS_ENCRYPTED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS, Verdict,
+    BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS,
+    Verdict,
 };
 
-use super::{Flows, Options, Sink};
+use super::{Exclude, Flows, Options, Sink};
 use crate::{
     event::{Ends, Event, Segment},
     model::{Activity, Connection, ConnectionId, Detail, Dir, Exchange, Ktime, Outcome, Role, Start},
@@ -84,8 +85,17 @@ const ID: ConnectionId = ConnectionId(7);
 
 impl Play {
     fn new() -> Play {
-        let options =
-            Options { connections: 4, turn_bytes: TURN, head_bytes: HEAD, limits: Limits::default() };
+        Play::excluding(Exclude::default())
+    }
+
+    fn excluding(exclude: Exclude) -> Play {
+        let options = Options {
+            connections: 4,
+            turn_bytes: TURN,
+            head_bytes: HEAD,
+            limits: Limits::default(),
+            exclude,
+        };
         Play {
             flows: Flows::new(options),
             told: Told::default(),
@@ -309,7 +319,7 @@ fn a_joined_connection_ends_by_its_bytes_or_by_idling() {
 fn the_class_of_what_was_too_short_is_counted_here() {
     let mut play = Play::new();
     play.open(Some(Role::Client), false).data(Dir::Egress, &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]).close();
-    assert_eq!(play.flows.tally().late, [10, 0]);
+    assert_eq!(play.flows.tally().late, [10, 0, 0]);
 }
 
 #[test]
@@ -321,4 +331,40 @@ fn a_lost_report_of_an_end_does_not_keep_a_connection() {
     assert_eq!(play.flows.len(), 1, "it may idle as long as it likes");
     play.flows.sweep(Ktime(2 * hour), || 1, &mut play.told);
     assert!(play.flows.is_empty(), "one end more was counted than reported");
+}
+
+#[test]
+fn what_is_excluded_is_not_read() {
+    let peers = |text: &str| vec![text.parse().expect("a network")];
+    let by_port = Exclude { ports: vec![80], peers: Vec::new() };
+    let by_peer = Exclude { ports: vec![81], peers: peers("127.0.0.0/8") };
+    let (server, client) = (Some(Role::Server), Some(Role::Client));
+    // The server's port is 80 and the observed end's: a client there would have 40000 for its server's.
+    for (exclude, role, excluded, n_verdicts) in [
+        (by_port.clone(), server, [1, 0], 0),
+        (by_port.clone(), None, [1, 0], 0),
+        (by_port, client, [0, 0], 0),
+        (by_peer.clone(), server, [0, 1], 1),
+        (by_peer, client, [0, 1], 1),
+        (Exclude { ports: vec![40_000], peers: Vec::new() }, client, [1, 0], 1),
+        (Exclude { ports: Vec::new(), peers: peers("10.0.0.0/8") }, server, [0, 0], 0),
+    ] {
+        let mut play = Play::excluding(exclude.clone());
+        play.flows.begin(&mut play.told);
+        let told: Vec<_> =
+            play.told.endpoints.iter().map(|(key, verdict)| (key.port, verdict.class)).collect();
+        let ports: Vec<_> = exclude.ports.iter().map(|port| (*port, CLASS_EXCLUDED)).collect();
+        assert_eq!(told, ports);
+        let (request, response) =
+            if role == client { (Dir::Egress, Dir::Ingress) } else { (Dir::Ingress, Dir::Egress) };
+        play.open(role, false).data(request, GET).data(response, OK).close();
+        let tally = play.flows.tally();
+        assert_eq!(tally.excluded, excluded, "{exclude:?} {role:?}");
+        let is_read = excluded == [0, 0];
+        assert_eq!(play.told.exchanges.len(), usize::from(is_read), "{exclude:?} {role:?}");
+        assert_eq!(play.told.verdicts.len(), n_verdicts, "{exclude:?} {role:?}");
+        // They were over before a verdict came: the kernel counted them as open.
+        assert_eq!(tally.late[2] > 0, !is_read);
+        assert_eq!(play.told.activity, [0; 2]);
+    }
 }

@@ -3,6 +3,7 @@
 mod connection;
 mod exchange;
 mod metric;
+mod network;
 mod pattern;
 mod route;
 mod time;
@@ -12,6 +13,7 @@ pub use exchange::{
     Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, Telemetry, TraceParent,
 };
 pub use metric::{Kind, MetricDef};
+pub use network::{MalformedNetwork, Network};
 pub use pattern::{Malformed, PathPattern};
 pub use route::{Route, RouteSource};
 pub use time::Ktime;

@@ -48,6 +48,9 @@ pub const ALL: &[&MetricDef] = &[
     &PARSER_OUTCOMES,
     &PARSER_ODDITIES,
     &EXCLUDED_EXCHANGES,
+    &EXCLUDED_CONNECTIONS,
+    &ROUTES,
+    &ROUTES_OVERFLOWED,
     &CONNECTIONS_TRACKED,
     &SPANS,
     &APP_OTLP,
@@ -135,7 +138,8 @@ pub static HTTP_SERVER_WAIT: MetricDef = def(
     "Time from the last byte of an HTTP server request to the first byte of its final response.",
     OF_SERVER,
 );
-/// Bodies that the application received, as far as they were sent. Fed by `Store::exchange`.
+/// Bodies that the application received, as far as they had come when the exchange was over: what follows an answer that
+/// was given early is not among it. Fed by `Store::exchange`.
 pub static HTTP_SERVER_REQUEST_SIZE: MetricDef = def(
     "http.server.request.body.size",
     Kind::Histogram(SIZE_BUCKETS),
@@ -384,11 +388,12 @@ pub static CAPTURE_BYTES: MetricDef = def(
     Kind::Counter,
     "By",
     "Account of payload bytes: seen (all of them), encrypted (TLS), unclassified (no known protocol), \
+     excluded (left out by configuration), \
      before_join (before the first message boundary of a connection met in the middle), explained (inside messages \
      that a parser read), lost (copied too late or not at all).",
     &[key::CLASS],
 );
-/// explained / (seen - encrypted - before_join); absent while the divisor is 0.
+/// explained / (seen - encrypted - excluded - before_join); absent while the divisor is 0.
 pub static CAPTURE_COVERAGE: MetricDef = def(
     "sidecar.capture.coverage",
     Kind::Gauge,
@@ -419,6 +424,30 @@ pub static EXCLUDED_EXCHANGES: MetricDef = def(
     "{exchange}",
     "Requests that were read and left out of all signals, as the configuration wants it, by reason.",
     &[key::REASON],
+);
+/// Connections that the configuration leaves out. Reasons: port, peer.
+pub static EXCLUDED_CONNECTIONS: MetricDef = def(
+    "sidecar.excluded.connections",
+    Kind::Counter,
+    "{connection}",
+    "Connections that were not read, as the configuration wants it, by reason.",
+    &[key::REASON],
+);
+/// Routes that `http.route` may name.
+pub static ROUTES: MetricDef = def(
+    "sidecar.routes",
+    Kind::Gauge,
+    "{route}",
+    "Routes of the application that are known, by who says so: configured or learned.",
+    &[key::ROUTE_SOURCE],
+);
+/// What the cap of learned routes keeps out.
+pub static ROUTES_OVERFLOWED: MetricDef = def(
+    "sidecar.routes.overflowed",
+    Kind::Counter,
+    "{exchange}",
+    "Requests that have no http.route because as many routes as may be are learned.",
+    &[],
 );
 /// Size of the connection table.
 pub static CONNECTIONS_TRACKED: MetricDef = def(

@@ -1,7 +1,7 @@
 //! How much of what went by was understood.
 
 /// Payload bytes of the application, since the start. The classes are an account, not a partition: what is neither
-/// encrypted nor before the join should be explained, and what is missing is the sidecar's debt.
+/// encrypted, excluded nor before the join should be explained, and what is missing is the sidecar's debt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes {
     /// All payload that passed the sockets.
@@ -10,6 +10,8 @@ pub struct Bytes {
     pub encrypted: u64,
     /// On connections whose protocol nobody knows.
     pub unclassified: u64,
+    /// On connections that the configuration leaves out.
+    pub excluded: u64,
     /// Before the first message boundary of a connection that was met in the middle.
     pub before_join: u64,
     /// Inside messages that a parser read, or knows the length of.
@@ -21,7 +23,8 @@ pub struct Bytes {
 /// The share of readable bytes that were explained, 0 to 1; `None` while there were none to read.
 #[must_use]
 pub fn coverage(bytes: &Bytes) -> Option<f64> {
-    let readable = bytes.seen.saturating_sub(bytes.encrypted).saturating_sub(bytes.before_join);
+    let unread = [bytes.encrypted, bytes.excluded, bytes.before_join];
+    let readable = unread.into_iter().fold(bytes.seen, u64::saturating_sub);
     // The kernel counts a byte when the socket moves past it, the parser when it arrives: a reading may catch the
     // second before the first.
     (readable > 0).then(|| bytes.explained.min(readable) as f64 / readable as f64)
@@ -48,5 +51,7 @@ mod tests {
             let bytes = Bytes { seen, encrypted, before_join, explained, ..Bytes::default() };
             assert_eq!(coverage(&bytes), expected, "{bytes:?}");
         }
+        let bytes = Bytes { seen: 100, excluded: 50, explained: 50, ..Bytes::default() };
+        assert_eq!(coverage(&bytes), Some(1.0));
     }
 }

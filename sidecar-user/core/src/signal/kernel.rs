@@ -22,8 +22,9 @@ pub struct Understood {
     pub before_join: u64,
     /// Bytes that a parser wanted and that never arrived.
     pub lost: u64,
-    /// Bytes of connections that were over before the kernel knew their class: encrypted, unclassified.
-    pub late: [u64; 2],
+    /// Bytes of connections that were over before the kernel knew their class: encrypted, unclassified,
+    /// excluded.
+    pub late: [u64; 3],
     /// Records that arrived.
     pub records: u64,
     /// Payload bytes in them.
@@ -82,6 +83,7 @@ pub fn bytes(counted: &Counted, understood: Understood) -> Bytes {
         seen: sum(counted, |_, _| true, both),
         encrypted: of_class(verdict::CLASS_ENCRYPTED) + understood.late[0],
         unclassified: of_class(verdict::CLASS_UNCLASSIFIED) + understood.late[1],
+        excluded: of_class(verdict::CLASS_EXCLUDED) + understood.late[2],
         before_join: understood.before_join,
         explained: understood.explained,
         lost: understood.lost,
@@ -93,6 +95,7 @@ fn account(store: &mut Store, bytes: &Bytes) {
         ("seen", bytes.seen),
         ("encrypted", bytes.encrypted),
         ("unclassified", bytes.unclassified),
+        ("excluded", bytes.excluded),
         ("before_join", bytes.before_join),
         ("explained", bytes.explained),
         ("lost", bytes.lost),
@@ -152,12 +155,12 @@ mod tests {
         record(
             &mut store,
             &counted,
-            Understood { explained: 7, before_join: 3, lost: 2, late: [0, 0], records: 8, copied: 9 },
+            Understood { explained: 7, before_join: 3, lost: 2, late: [0; 3], records: 8, copied: 9 },
         );
 
         let of_client = |of: fn(&count::Traffic) -> u64| {
             let entry = |class: u8| of(&counted.traffic[count::traffic(record::ROLE_CLIENT, class) as usize]);
-            [0, 1, 2, 3].into_iter().map(entry).fold(0, u64::wrapping_add)
+            (0..verdict::CLASSES as u8).map(entry).fold(0, u64::wrapping_add)
         };
         let slot = |slot: u32| slots[slot as usize];
         let cases: [(&MetricDef, &[&str], u64); 12] = [

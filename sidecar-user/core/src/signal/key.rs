@@ -38,6 +38,10 @@ pub const URL_SCHEME: &str = "url.scheme";
 pub const OVERFLOW: &str = "otel.metric.overflow";
 /// `client`, `server` or `unknown`: what the observed end is to a TCP connection.
 pub const TCP_ROLE: &str = "sidecar.tcp.role";
+/// `configured` or `learned`.
+pub const ROUTE_SOURCE: &str = "sidecar.route.source";
+/// `User-Agent`, where the configuration names it.
+pub const USER_AGENT: &str = "user_agent.original";
 /// Why something was dropped or odd; each metric has a fixed set.
 pub const REASON: &str = "sidecar.reason";
 /// How payload bytes were accounted for.

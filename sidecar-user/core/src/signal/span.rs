@@ -1,11 +1,12 @@
 //! Spans of HTTP exchanges, by semantic conventions v1.44.0 ("Semantic Conventions for HTTP Spans").
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::http::{self, ErrorType, Host};
 use super::sampling::SAMPLED;
 use super::{Attributes, key};
-use crate::model::{Connection, Detail, Exchange, Http, Ktime, Method, Outcome, Role};
+use crate::model::{Connection, Detail, Exchange, Headers, Http, Ktime, Method, Outcome, Role};
 
 /// Ids of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,8 @@ pub struct SpanIds {
 /// One exchange as one of its ends saw it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
-    /// The method: no route is known. `HTTP` for methods that the conventions do not list.
-    pub name: &'static str,
+    /// The method, and the route where it is known. `HTTP` for methods that the conventions do not list.
+    pub name: Cow<'static, str>,
     /// The observed end: the span's kind.
     pub role: Role,
     /// Trace id: the parent's, where there is one.
@@ -37,6 +38,8 @@ pub struct Span {
     pub ended: Ktime,
     /// In the conventions' words.
     pub attributes: Attributes,
+    /// Headers that the configuration names: attribute and values.
+    pub headers: Vec<(String, Vec<String>)>,
     /// Status `Error`, else unset.
     pub error: bool,
 }
@@ -49,7 +52,7 @@ impl Span {
         let role = http::role(connection);
         let error = ErrorType::of(role, exchange.outcome, http);
         Span {
-            name: if http.method == Method::Other { "HTTP" } else { http::method(http.method) },
+            name: name(http),
             role,
             trace: ids.trace,
             id: ids.span,
@@ -58,10 +61,30 @@ impl Span {
             started: exchange.started,
             ended: exchange.ended,
             attributes: attributes(role, connection, http, error),
+            headers: headers(http),
             // That a response was not captured says nothing of the application.
             error: error.is_some() && exchange.outcome != Outcome::NotObserved,
         }
     }
+}
+
+fn name(http: &Http) -> Cow<'static, str> {
+    let method = if http.method == Method::Other { "HTTP" } else { http::method(http.method) };
+    match &http.route {
+        Some(route) => format!("{method} {}", route.pattern).into(),
+        None => method.into(),
+    }
+}
+
+const USER_AGENT: &str = "user-agent";
+
+fn headers(http: &Http) -> Vec<(String, Vec<String>)> {
+    let of = |message: &'static str, headers: &Headers| -> Vec<(String, Vec<String>)> {
+        let named = headers.iter().filter(|(name, _)| **name != *USER_AGENT);
+        let values = |values: &[Box<str>]| values.iter().map(|value| value.to_string()).collect();
+        named.map(|(name, found)| (format!("http.{message}.header.{name}"), values(found))).collect()
+    };
+    [of("request", &http.request_headers), of("response", &http.response_headers)].concat()
 }
 
 fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<ErrorType>) -> Attributes {
@@ -83,6 +106,7 @@ fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<Er
         }
         Role::Server => out.push((key::CLIENT_ADDRESS, peer.clone().into())),
     }
+    out.extend(http.route.as_ref().map(|route| (key::ROUTE, route.pattern.to_string().into())));
     out.extend(http::status(http).map(|status| (key::STATUS, status.into())));
     out.extend(error.map(|error| (key::ERROR_TYPE, error.text().into())));
     out.push((key::PROTOCOL_VERSION, http::version(http.version).into()));
@@ -90,6 +114,8 @@ fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<Er
     out.push((key::SERVER_PORT, port.into()));
     out.push((key::PEER_ADDRESS, peer.into()));
     out.push((key::PEER_PORT, connection.remote.port().into()));
+    let agent = http.request_headers.iter().find(|(name, _)| **name == *USER_AGENT);
+    out.extend(agent.and_then(|(_, values)| Some((key::USER_AGENT, values.first()?.to_string().into()))));
     out
 }
 

@@ -301,7 +301,7 @@ fn spans() {
     http.parent = Some(TraceParent { trace: [7; 16], span: [8; 8], flags: 2 });
 
     let server = Span::new(&connection(Some(Role::Server)), &traced, ids);
-    assert_eq!((server.name, server.role, server.error), ("GET", Role::Server, false));
+    assert_eq!((&*server.name, server.role, server.error), ("GET", Role::Server, false));
     assert_eq!((server.trace, server.parent, server.id), ([1; 16], Some([8; 8]), [2; 8]));
     assert_eq!(server.flags, 3, "the sender's, and sampled");
     assert_eq!(
@@ -322,7 +322,7 @@ fn spans() {
 
     let own = exchange(Method::Other, None, Outcome::Reset);
     let root = Span::new(&connection(Some(Role::Server)), &own, ids);
-    assert_eq!((root.name, root.trace, root.parent), ("HTTP", [1; 16], None));
+    assert_eq!((&*root.name, root.trace, root.parent), ("HTTP", [1; 16], None));
     assert!(root.flags == 1 && root.error);
     assert_eq!(root.ended.since(root.started).as_millis(), 30);
 
@@ -413,4 +413,34 @@ fn what_is_going_on_is_exact() {
         store.activity(connection, from, None);
     }
     assert!(points(&mut store, &catalogue::HTTP_CLIENT_OPEN).is_empty(), "vanished servers leave nothing");
+}
+
+/// Routes are the server's; headers are shown as they were asked for.
+#[test]
+fn routes_and_headers() {
+    let mut routes = Routes::new(RouteOptions { learn: true, cap: 8, ..RouteOptions::default() });
+    let ids = SpanIds { trace: [1; 16], span: [2; 8] };
+    let mut store = Store::new(Options::default());
+    for (role, name, is_shown) in [(Role::Server, "GET /a", true), (Role::Client, "GET", false)] {
+        let connection = connection(Some(role));
+        let mut exchange = exchange(Method::Get, Some(200), Outcome::Complete);
+        let Detail::Http(http) = &mut exchange.detail;
+        http.request_headers =
+            vec![("user-agent".into(), vec!["curl".into()]), ("x-id".into(), vec!["1".into(), "2".into()])];
+        http.response_headers = vec![("etag".into(), vec!["z".into()])];
+        routes.label(&connection, &mut exchange);
+        store.exchange(&connection, &exchange, None);
+        let span = Span::new(&connection, &exchange, ids);
+        assert_eq!(span.name, name);
+        let attributes = told(&span.attributes);
+        assert_eq!(attributes.contains("http.route=/a"), is_shown, "{attributes}");
+        assert!(attributes.ends_with("user_agent.original=curl"), "{attributes}");
+        let headers: Vec<_> =
+            span.headers.iter().map(|(key, values)| format!("{key}={}", values.join(","))).collect();
+        assert_eq!(headers, ["http.request.header.x-id=1,2", "http.response.header.etag=z"]);
+    }
+    let of_server = &points(&mut store, &catalogue::HTTP_SERVER_DURATION)[0].0;
+    assert!(of_server.contains("http.route=/a") && !of_server.contains("x-id"), "{of_server}");
+    let of_client = &points(&mut store, &catalogue::HTTP_CLIENT_DURATION)[0].0;
+    assert!(!of_client.contains("http.route"), "{of_client}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use sidecar_core::model::Role;
@@ -80,6 +80,10 @@ fn encode(span: Span, started: UnixNanos, ended: UnixNanos, scope: Instrumentati
         Value::Int(number) => KeyValue::new(key, number),
         Value::Bool(flag) => KeyValue::new(key, flag),
     };
+    let header = |(key, values): (String, Vec<String>)| {
+        let values = values.into_iter().map(StringValue::from).collect();
+        KeyValue::new(key, opentelemetry::Value::Array(Array::String(values)))
+    };
     let context = SpanContext::new(
         TraceId::from_bytes(span.trace),
         SpanId::from_bytes(span.id),
@@ -95,10 +99,15 @@ fn encode(span: Span, started: UnixNanos, ended: UnixNanos, scope: Instrumentati
             Role::Client => SpanKind::Client,
             Role::Server => SpanKind::Server,
         },
-        name: span.name.into(),
+        name: span.name,
         start_time: time(started),
         end_time: time(ended),
-        attributes: span.attributes.into_iter().map(attribute).collect(),
+        attributes: span
+            .attributes
+            .into_iter()
+            .map(attribute)
+            .chain(span.headers.into_iter().map(header))
+            .collect(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),

@@ -150,11 +150,11 @@ fn route(role: Role, http: &Http) -> &'static str {
             RouteSource::Configured => "the configuration has this pattern, and the path fits it",
             RouteSource::Learned => "learned of the paths that were answered before, and the path fits it",
         },
-        None if http.status == Some(404) => "answered with 404: such paths never make a route",
-        None if http.status.is_none() => "not answered: such paths never make a route",
-        None => {
-            "no configured pattern fits, and none is learned of it: learning is off, at its cap, or has not seen enough"
+        None if matches!(http.status, Some(400..=499 | 501..)) => {
+            "answered with an error that any path may be given: such paths never make a route"
         }
+        None if http.status.is_none() => "not answered: such paths never make a route",
+        None => "no configured pattern fits, and none is learned of it: learning is off, or at its cap",
     }
 }
 
