@@ -7,6 +7,7 @@ use sidecar_core::model::{
     Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, Outcome, Role,
     Start,
 };
+use sidecar_core::signal::application::{self, Application, Cpu, Program, Readings, Source};
 use sidecar_core::signal::{
     IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope, Snapshot, Span, Store,
     Tracer, UnixNanos, catalogue, kernel,
@@ -81,7 +82,30 @@ pub(super) fn snapshot() -> Snapshot {
     Tracer::new(true, Sampler::default(), IdSource::new(1), instrumented, IfInstrumented::Skip)
         .record(&mut store);
     ExportStats::default().record(&mut store);
+    application::record(&mut store, &readings());
     store.snapshot(Moment { ktime: Ktime(1_000_000_000), unix: UnixNanos(2_000_000_000) })
+}
+
+/// An application of two containers, everything of which can be read.
+fn readings() -> Readings {
+    let program = Program {
+        name: Some("shop".to_owned()),
+        cpu: Cpu { user_s: 1.5, system_s: 0.5 },
+        memory: 4096,
+        threads: 2,
+        files: Some(9),
+    };
+    let container = |name: &str| Application {
+        container: Some(name.to_owned()),
+        cpu: Some((Source::CgroupV2, Cpu { user_s: 2.5, system_s: 1.0 })),
+        memory: Some((Source::CgroupV1, 8192)),
+        threads: Some((Source::Processes, 2)),
+        files: Some((Source::Processes, 9)),
+        n_read: 1,
+        n_skipped: 0,
+        programs: vec![program.clone()],
+    };
+    Readings { all: vec![container("a"), container("b")], ..Readings::default() }
 }
 
 /// A server's span without attributes.
