@@ -27,11 +27,11 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::process::Pid;
-use sidecar_core::config::{Config, Endpoint, Resolved, Setting};
+use sidecar_core::config::{Config, Resolved, Setting};
 use tokio::{
     runtime,
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 use tracing::{error, info, warn};
@@ -56,7 +56,7 @@ use crate::{
     config::{Downward, load, supervisor::Supervisor},
     export::{
         ExportStats, Resource,
-        otlp::{self, Exporter},
+        otlp::{self, Exporter, Receivers},
     },
     kernel,
 };
@@ -89,8 +89,12 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn check(file: &std::path::Path) -> u8 {
-    match load::check(file) {
-        Ok(resolved) => {
+    let resolved = match load::check(file) {
+        Ok(resolved) => resolved,
+        Err(error) => return usage(&error),
+    };
+    match Receivers::open(&resolved.config.otlp) {
+        Ok(_) => {
             for notice in &resolved.notices {
                 println!("{notice}");
             }
@@ -121,6 +125,11 @@ fn start(args: Run) -> anyhow::Result<u8> {
         }
         print!("{}", resolved.print());
         return Ok(0);
+    };
+    // Valid or refused: a certificate that cannot be read is found now, not at the first push.
+    let receivers = match Receivers::open(&resolved.config.otlp) {
+        Ok(receivers) => receivers,
+        Err(error) => return Ok(usage(&error)),
     };
     let log = logging::init(&resolved.config.log);
     for notice in &resolved.notices {
@@ -174,6 +183,7 @@ fn start(args: Run) -> anyhow::Result<u8> {
     let code = runtime.block_on(observe(
         resolved,
         (args.config, args.settings),
+        receivers,
         log,
         target,
         &pod,
@@ -229,6 +239,7 @@ impl Listeners {
 async fn observe(
     resolved: Resolved,
     settings: (Option<PathBuf>, Vec<Setting>),
+    receivers: Receivers,
     log: logging::Reload,
     target: Target,
     pod: &Downward,
@@ -272,8 +283,7 @@ async fn observe(
             }
         });
     }
-    let mut exporters = JoinSet::new();
-    start_exporters(&config, &resource, &stats, &facts, span_queue, &draining, &mut exporters)?;
+    let exporter = start_exporter(&config, receivers, &resource, &stats, &facts, span_queue, &draining)?;
     let logger = watcher.attached().start_logger();
 
     info!(
@@ -304,11 +314,12 @@ async fn observe(
 
     // In this order: what is in the ring, then what was made of it, then whoever may ask.
     stop_capture(&handle, &observed, &facts).await;
-    let deadline = config.shutdown.deadline.get();
     let _ = drain.send(true);
-    let flushed = timeout(deadline, async { while exporters.join_next().await.is_some() {} }).await;
-    if flushed.is_err() {
-        warn!(?deadline, "not everything was exported in time");
+    if let Some(exporter) = exporter
+        && exporter.await.is_err()
+    {
+        // It ends by itself, at the deadline at the latest.
+        error!("the exporter panicked");
     }
     let _ = drain_servers.send(true);
     let _ = timeout(Duration::from_secs(1), async { while servers.join_next().await.is_some() {} }).await;
@@ -360,39 +371,27 @@ async fn stop_capture(handle: &Handle, observed: &Observed, facts: &Facts) {
     }
 }
 
-/// One exporter where both signals go to one place, else one each.
-fn start_exporters(
+/// Nothing is started where there is nobody to push to.
+fn start_exporter(
     config: &Config,
+    receivers: Receivers,
     resource: &Resource,
     stats: &Arc<ExportStats>,
     facts: &Arc<Facts>,
     spans: tokio::sync::mpsc::Receiver<sidecar_core::signal::Span>,
     draining: &watch::Receiver<bool>,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
-    let headers =
-        config.otlp.headers.iter().map(|(name, value)| (name.to_owned(), value.expose().to_owned()));
-    let headers: Vec<_> = headers.collect();
-    let options = |endpoint: &Endpoint| otlp::Options {
-        headers: headers.clone(),
-        interval: config.otlp.interval.get(),
-        timeout: config.otlp.timeout.get(),
-        drain: config.shutdown.deadline.get(),
-        ..otlp::Options::new(endpoint.as_str())
-    };
-    let (metrics, traces) = (config.otlp.to_metrics(), config.otlp.to_traces());
-    let mut spans = Some(spans);
-    let shares = metrics == traces;
-    let wanted = [(metrics, true, shares), (traces.filter(|_| !shares), false, true)];
-    for (endpoint, has_metrics, has_traces) in wanted {
-        let Some(endpoint) = endpoint else { continue };
-        let exporter =
-            Exporter::new(options(endpoint), resource, Arc::clone(stats)).context("set up OTLP")?;
-        let spans = if has_traces { spans.take() } else { None };
-        let spans = spans.unwrap_or_else(|| tokio::sync::mpsc::channel(1).1);
-        let source = facts::Source { facts: Arc::clone(facts), has_metrics };
-        let draining = draining.clone();
-        tasks.spawn(async move { exporter.run(&source, spans, draining).await });
+) -> anyhow::Result<Option<JoinHandle<()>>> {
+    if receivers.is_empty() {
+        return Ok(None);
     }
-    Ok(())
+    let options = otlp::Options {
+        interval: config.otlp.interval.get(),
+        drain: config.shutdown.deadline.get(),
+        ..otlp::Options::default()
+    };
+    let exporter =
+        Exporter::new(receivers, options, resource, Arc::clone(stats)).context("set up the push by OTLP")?;
+    let source = facts::Source { facts: Arc::clone(facts) };
+    let draining = draining.clone();
+    Ok(Some(tokio::spawn(async move { exporter.run(&source, spans, draining).await })))
 }

@@ -1,9 +1,4 @@
-//! gzip for those who ask for it. A scrape is large and repeats itself: a tenth is left.
-
-use std::io::{self, Write as _};
-
-use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
+//! gzip for those who ask for it.
 
 /// Whether an `Accept-Encoding` header takes gzip (RFC 9110 section 12.5.3): named with a weight above 0, or covered by
 /// `*`.
@@ -19,13 +14,6 @@ pub(super) fn takes_gzip(accept_encoding: &str) -> bool {
         })
     };
     weight("gzip").or_else(|| weight("x-gzip")).or_else(|| weight("*")).unwrap_or(false)
-}
-
-/// The body, compressed.
-pub(super) fn gzip(body: &[u8]) -> io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
-    encoder.write_all(body)?;
-    Ok(encoder.finish()?.into())
 }
 
 #[cfg(test)]

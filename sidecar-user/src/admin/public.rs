@@ -11,6 +11,7 @@ use super::{
     Check, Facts, encoding,
     reply::{self, Methods, Reply},
 };
+use crate::export::gzip::gzip;
 
 /// Answers one request; its body is not looked at.
 pub(super) async fn answer<B>(facts: &dyn Facts, request: &Request<B>) -> Reply {
@@ -58,7 +59,7 @@ async fn metrics(facts: &dyn Facts, headers: &HeaderMap) -> Reply {
     let Ok(content_type) = HeaderValue::try_from(content_type) else {
         return reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the exposition has no content type\n");
     };
-    let gzip = encoding::takes_gzip(&all(headers, ACCEPT_ENCODING)).then(|| encoding::gzip(&body));
+    let gzip = encoding::takes_gzip(&all(headers, ACCEPT_ENCODING)).then(|| gzip(&body));
     let mut reply = match gzip {
         Some(Ok(compressed)) => {
             let mut reply = reply::of(StatusCode::OK, content_type, compressed);

@@ -8,12 +8,13 @@ use sidecar_core::config::Config;
 use super::{attach, logging::chain};
 use crate::{
     cli::{EXIT_DEGRADED, EXIT_FAILURE, Output},
-    config::Downward,
+    config::{Downward, load},
     discovery::{
         cgroup::{self, Cgroup, child::Child},
         host,
         pod::{Pod, PodError, Survey},
     },
+    export::otlp::Receivers,
     kernel::{self, Kernel, PROGRAMS, Refusal},
 };
 
@@ -92,6 +93,7 @@ fn examine() -> Vec<Finding> {
         Err(error) => bad("capabilities", error),
     });
     findings.extend(pod());
+    findings.push(settings());
     match Cgroup::own() {
         Err(error) => findings.push(bad("own cgroup", chain(&error))),
         Ok(own) => {
@@ -137,6 +139,20 @@ fn pod() -> Option<Finding> {
             Some(lossy("pod", chain(&error)))
         }
         Err(_) => None,
+    }
+}
+
+/// What the environment sets, and the files that it names: certificates and keys for the push.
+fn settings() -> Finding {
+    let name = "settings";
+    let resolved = match load::load(None, Vec::new()) {
+        Ok(resolved) => resolved,
+        Err(error) => return bad(name, chain(&error)),
+    };
+    match Receivers::open(&resolved.config.otlp) {
+        Err(error) => bad(name, chain(&error)),
+        Ok(receivers) if receivers.is_empty() => good(name, "valid; nothing is pushed"),
+        Ok(_) => good(name, "valid, and so are the certificates and keys for the push"),
     }
 }
 

@@ -206,12 +206,11 @@ fn connection(line: &Line) -> Value {
 /// What an exporter pushes.
 pub(super) struct Source {
     pub(super) facts: Arc<Facts>,
-    pub(super) has_metrics: bool,
 }
 
 impl otlp::Source for Source {
     async fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        if self.has_metrics { self.facts.snapshot().await } else { None }
+        self.facts.snapshot().await
     }
 
     fn unix(&self, at: Ktime) -> UnixNanos {

@@ -10,7 +10,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{facts::Facts, logging::chain};
-use crate::config::load;
+use crate::{config::load, export::otlp::Receivers};
 
 /// Between two looks at the file.
 const PACE: Duration = Duration::from_secs(2);
@@ -52,7 +52,12 @@ impl Reloader {
 
     fn reload(&mut self) {
         self.seen = self.file.as_deref().and_then(load::fingerprint);
-        match load::load(self.file.as_deref(), self.flags.clone()) {
+        let read = load::load(self.file.as_deref(), self.flags.clone());
+        let valid = read.map_err(|refused| chain(&refused)).and_then(|new| {
+            // The files that it names, too.
+            Receivers::open(&new.config.otlp).map(|_| new).map_err(|refused| chain(&refused))
+        });
+        match valid {
             Ok(new) => {
                 for notice in &new.notices {
                     warn!("{notice}");
@@ -65,8 +70,7 @@ impl Reloader {
                 }
                 self.facts.apply(change);
             }
-            Err(refused) => {
-                let why = chain(&refused);
+            Err(why) => {
                 error!(error = why, "settings not taken: the old ones hold");
                 self.facts.refuse(why);
             }

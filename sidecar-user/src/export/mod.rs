@@ -3,6 +3,7 @@
 //! measured: that is `sidecar_core::signal`.
 
 mod format;
+pub(crate) mod gzip;
 mod openmetrics;
 pub(crate) mod otlp;
 mod prometheus;

@@ -13,13 +13,23 @@ pub(crate) enum Signal {
     Traces,
 }
 
-/// Why pushed items were not taken.
+/// Why pushed items were not taken, the last of several tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
-    /// The request failed, and its retries too.
-    Request,
-    /// The receiver said so in a partial success.
+    /// No connection could be made, or it broke before there was an answer.
+    Connection,
+    /// No answer in time.
+    Timeout,
+    /// The receiver said: not now.
+    Unavailable,
+    /// The receiver said: never.
+    Refused,
+    /// The answer was not understood.
+    BadAnswer,
+    /// The receiver said so of these items, and took the others.
     Rejected,
+    /// They could not be made into a request.
+    Encoding,
 }
 
 /// Why items were never pushed.
@@ -27,45 +37,69 @@ pub(crate) enum Failed {
 pub(crate) enum Dropped {
     /// The queue was full.
     QueueFull,
-    /// The deadline at shutdown passed.
+    /// The end came first: the deadline passed, or the receiver did not answer any more.
     Shutdown,
 }
 
 const SIGNALS: [&str; 2] = ["metrics", "traces"];
-const FAILED: [&str; 2] = ["request_failed", "rejected"];
+const FAILED: [&str; 7] =
+    ["connection", "timeout", "unavailable", "refused", "bad_answer", "rejected", "encoding"];
 const DROPPED: [&str; 2] = ["queue_full", "shutdown"];
 
-/// Counts of items, by signal and reason.
+/// Counts of items, by signal and reason. What was offered is sent, failed, dropped, or still waits.
 #[derive(Debug, Default)]
 pub(crate) struct ExportStats {
+    waiting: [AtomicU64; SIGNALS.len()],
     sent: [AtomicU64; SIGNALS.len()],
     failed: [[AtomicU64; FAILED.len()]; SIGNALS.len()],
     dropped: [[AtomicU64; DROPPED.len()]; SIGNALS.len()],
 }
 
 impl ExportStats {
+    pub(super) fn offered(&self, signal: Signal, n: u64) {
+        self.waiting[signal as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
     pub(super) fn sent(&self, signal: Signal, n: u64) {
-        self.sent[signal as usize].fetch_add(n, Ordering::Relaxed);
+        self.done(signal, &self.sent[signal as usize], n);
     }
 
     pub(super) fn failed(&self, signal: Signal, why: Failed, n: u64) {
-        self.failed[signal as usize][why as usize].fetch_add(n, Ordering::Relaxed);
+        self.done(signal, &self.failed[signal as usize][why as usize], n);
     }
 
     pub(super) fn dropped(&self, signal: Signal, why: Dropped, n: u64) {
-        self.dropped[signal as usize][why as usize].fetch_add(n, Ordering::Relaxed);
+        self.done(signal, &self.dropped[signal as usize][why as usize], n);
     }
 
-    /// Sets the store's counters. Metrics are never dropped: what is not pushed now is in the next push.
+    fn done(&self, signal: Signal, as_what: &AtomicU64, n: u64) {
+        as_what.fetch_add(n, Ordering::Relaxed);
+        self.waiting[signal as usize].fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Items offered whose end is open.
+    pub(super) fn waiting(&self, signal: Signal) -> u64 {
+        self.waiting[signal as usize].load(Ordering::Relaxed)
+    }
+
+    /// Items sent, failed and dropped so far.
+    pub(super) fn totals(&self, signal: Signal) -> [u64; 3] {
+        let sum = |all: &[AtomicU64]| all.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+        let i = signal as usize;
+        [self.sent[i].load(Ordering::Relaxed), sum(&self.failed[i]), sum(&self.dropped[i])]
+    }
+
+    /// Sets the store's series.
     pub(crate) fn record(&self, store: &mut Store) {
         for (i, signal) in SIGNALS.iter().enumerate() {
+            store.set(&catalogue::EXPORT_QUEUE, &[signal], self.waiting[i].load(Ordering::Relaxed));
             store.set(&catalogue::EXPORT_SENT, &[signal], self.sent[i].load(Ordering::Relaxed));
             for (n, why) in self.failed[i].iter().zip(FAILED) {
                 store.set(&catalogue::EXPORT_FAILED, &[signal, why], n.load(Ordering::Relaxed));
             }
-        }
-        for (n, why) in self.dropped[Signal::Traces as usize].iter().zip(DROPPED) {
-            store.set(&catalogue::EXPORT_DROPPED, &["traces", why], n.load(Ordering::Relaxed));
+            for (n, why) in self.dropped[i].iter().zip(DROPPED) {
+                store.set(&catalogue::EXPORT_DROPPED, &[signal, why], n.load(Ordering::Relaxed));
+            }
         }
     }
 }

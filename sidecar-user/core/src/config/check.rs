@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AdminListen, Config, Duration, Notice, Origin, Problem};
+use super::{AdminListen, Config, Duration, Notice, Origin, Otlp, Problem, Protocol};
 
 /// Adds what is wrong, and what is dangerous.
 pub(super) fn check(
@@ -15,9 +15,13 @@ pub(super) fn check(
         let origin = origins.get(key).cloned().unwrap_or(Origin::Default);
         problems.push(Problem { origin, message: format!("{key}: {message}") });
     };
+    let signals = config.otlp.signals();
+    let own_timeout = |signal: usize| signals[signal].timeout.unwrap_or(Duration::from_secs(10));
     for (key, value, least) in [
         ("otlp.interval", config.otlp.interval, Duration::from_secs(1)),
         ("otlp.timeout", config.otlp.timeout, Duration::from_secs(1)),
+        ("otlp.metrics_timeout", own_timeout(0), Duration::from_secs(1)),
+        ("otlp.traces_timeout", own_timeout(1), Duration::from_secs(1)),
     ] {
         if value < least {
             refuse(key, format!("{value} is less than {least}"));
@@ -26,6 +30,8 @@ pub(super) fn check(
     for (key, value, most) in [
         ("otlp.interval", config.otlp.interval, Duration::from_secs(86_400)),
         ("otlp.timeout", config.otlp.timeout, Duration::from_secs(600)),
+        ("otlp.metrics_timeout", own_timeout(0), Duration::from_secs(600)),
+        ("otlp.traces_timeout", own_timeout(1), Duration::from_secs(600)),
         ("shutdown.deadline", config.shutdown.deadline, Duration::from_secs(600)),
     ] {
         if value > most {
@@ -44,6 +50,9 @@ pub(super) fn check(
             refuse(key, format!("{n} are more than {most}"));
         }
     }
+    for (key, message) in targets(&config.otlp, origins) {
+        refuse(&key, message);
+    }
     for name in ["service.name", "service.namespace", "service.version"] {
         if config.resource.contains_key(name) {
             refuse(&format!("resource.{name}"), format!("set the key {name} instead"));
@@ -61,4 +70,32 @@ pub(super) fn check(
             notices.push(Notice::Risky { key: "admin.listen", why });
         }
     }
+}
+
+/// What is wrong with where signals are pushed, each key once.
+fn targets(otlp: &Otlp, origins: &BTreeMap<String, Origin>) -> BTreeMap<String, String> {
+    let mut wrong = BTreeMap::new();
+    for own in &otlp.signals() {
+        let Some(target) = otlp.target(own) else { continue };
+        // The signal's own key where it was set, else the common one.
+        let key = |name: &str| {
+            let own = format!("otlp.{}{name}", own.prefix);
+            if origins.contains_key(&own) { own } else { format!("otlp.{name}") }
+        };
+        let endpoint = own.endpoint.as_ref().or(otlp.endpoint.as_ref());
+        if target.protocol == Protocol::HttpProtobuf && endpoint.is_some_and(|url| !url.has_scheme()) {
+            let message = "by http/protobuf it begins with http:// or https://";
+            wrong.insert(key("endpoint"), message.to_owned());
+        }
+        let tls = target.tls.unwrap_or_default();
+        let mut beside = |has: Option<_>, lacks: Option<_>, name: &str, missing: &str| {
+            if has.is_some() && lacks.is_none() {
+                wrong.insert(key(name), format!("otlp.{missing} is missing beside it"));
+            }
+        };
+        let (certificate, private) = (tls.client_certificate, tls.client_key);
+        beside(certificate.as_ref(), private.as_ref(), "client_certificate", "client_key");
+        beside(private.as_ref(), certificate.as_ref(), "client_key", "client_certificate");
+    }
+    wrong
 }

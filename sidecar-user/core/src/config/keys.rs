@@ -163,6 +163,8 @@ fn written(value: &Value) -> Option<String> {
 }
 
 fn kind(field: &Value) -> Kind {
+    // One of several words, or nothing.
+    let field = field["anyOf"].get(0).unwrap_or(field);
     let is = |word: &str| {
         field["type"] == word || field["type"].as_array().is_some_and(|t| t.contains(&word.into()))
     };
@@ -241,7 +243,7 @@ mod tests {
             ("otlp.intervall", Some("otlp.interval")),
             ("metric", Some("metrics")),
             ("oltp", Some("otlp")),
-            ("otlp.listen", Some("admin.listen")),
+            ("shutdown.listen", Some("admin.listen")),
             ("log-level", Some("log.level")),
             ("zzz", None),
         ] {

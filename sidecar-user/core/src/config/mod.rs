@@ -16,6 +16,7 @@ mod environment;
 mod keys;
 mod layer;
 mod otel;
+mod otlp;
 mod print;
 mod reference;
 mod reload;
@@ -27,6 +28,7 @@ mod value;
 pub use environment::FILE_VARIABLE;
 pub use keys::{Key, Keys, Kind, Place, keys};
 pub use layer::{Layers, Notice, Origin, Problem, Setting};
+pub use otlp::{Compression, Otlp, Protocol, Target, Tls};
 pub use reference::reference;
 pub use reload::{Reload, is_live, reload};
 pub use resolve::{Resolved, resolve};
@@ -190,58 +192,6 @@ pub struct Exclude {
     pub paths: Vec<Pattern>,
     /// Networks, `10.0.0.0/8` or one address: connections with them are not read. At most 64.
     pub peers: Vec<Peers>,
-}
-
-/// Section `otlp`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Otlp {
-    /// Collector for metrics and spans, by gRPC: `http://HOST:PORT`.
-    pub endpoint: Option<Endpoint>,
-    /// Collector for metrics, in place of `otlp.endpoint`.
-    pub metrics_endpoint: Option<Endpoint>,
-    /// Collector for spans, in place of `otlp.endpoint`.
-    pub traces_endpoint: Option<Endpoint>,
-    /// Whether metrics are pushed where an endpoint is given.
-    pub metrics: bool,
-    /// Whether spans are pushed where an endpoint is given.
-    pub traces: bool,
-    /// Metadata sent with each request, by name, such as `authorization`. Values are secret: shown as `***`. In a
-    /// variable: `name=value,name=value` with `%XX` for what a value may not hold.
-    pub headers: Headers,
-    /// Time between two pushes of metrics.
-    pub interval: Duration,
-    /// Time that one push may take, its answer included.
-    pub timeout: Duration,
-}
-
-impl Default for Otlp {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            metrics_endpoint: None,
-            traces_endpoint: None,
-            metrics: true,
-            traces: true,
-            headers: Headers::default(),
-            interval: Duration::from_secs(60),
-            timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Otlp {
-    /// Where metrics are pushed; `None` is off.
-    #[must_use]
-    pub fn to_metrics(&self) -> Option<&Endpoint> {
-        self.metrics_endpoint.as_ref().or(self.endpoint.as_ref()).filter(|_| self.metrics)
-    }
-
-    /// Where spans are pushed; `None` is off.
-    #[must_use]
-    pub fn to_traces(&self) -> Option<&Endpoint> {
-        self.traces_endpoint.as_ref().or(self.endpoint.as_ref()).filter(|_| self.traces)
-    }
 }
 
 /// Section `spans`.

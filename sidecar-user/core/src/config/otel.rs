@@ -3,7 +3,7 @@
 //! Source: opentelemetry.io, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter" (1.50). Empty
 //! is unset; what is not valid is ignored with a warning, never an error.
 
-use super::{Level, Notice, Origin, Setting, text};
+use super::{Level, Notice, Origin, Setting, keys::nearest, text};
 
 /// What a variable does here.
 #[derive(Clone, Copy, Debug)]
@@ -20,63 +20,59 @@ pub(super) enum Rule {
     Exporters(&'static str),
     /// `true` pushes nothing.
     Disabled,
-    /// Which protocol: gRPC it is.
-    Protocol,
     /// Which sampler.
     Sampler,
     /// Known, not acted on, and this happens instead.
     NotHonoured(&'static str),
 }
 
-const GRPC_ONLY: &str = "this version pushes by grpc only";
-const NO_TLS: &str = "this version has no TLS to the collector";
-const NO_COMPRESSION: &str = "nothing is compressed";
 const NO_LOGS: &str = "this version pushes no logs";
-const ONE_FOR_ALL: &str = "set it for all signals, without METRICS or TRACES in the name";
 const CUMULATIVE: &str = "sums and histograms are cumulative, histograms have explicit buckets";
 const BATCHES: &str = "spans are pushed in batches of this program's own size";
 const NO_SUCH_SAMPLER: &str = "spans.sampler holds";
 
+/// How the variables of the exporter begin.
+const EXPORTER: &str = "OTEL_EXPORTER_OTLP_";
+
 /// All that are known, in the order in which they apply: a later one wins.
-pub(super) const VARIABLES: [(&str, Rule); 42] = [
+pub(super) const VARIABLES: [(&str, Rule); 41] = [
     ("OTEL_RESOURCE_ATTRIBUTES", Rule::Attributes),
     ("OTEL_SERVICE_NAME", Rule::Key("service.name")),
     ("OTEL_LOG_LEVEL", Rule::Level("log.level")),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", Rule::Key("otlp.endpoint")),
     ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", Rule::Key("otlp.metrics_endpoint")),
     ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Rule::Key("otlp.traces_endpoint")),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", Rule::Key("otlp.protocol")),
+    ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", Rule::Key("otlp.metrics_protocol")),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", Rule::Key("otlp.traces_protocol")),
     ("OTEL_EXPORTER_OTLP_HEADERS", Rule::Key("otlp.headers")),
+    ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", Rule::Key("otlp.metrics_headers")),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", Rule::Key("otlp.traces_headers")),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", Rule::Key("otlp.compression")),
+    ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", Rule::Key("otlp.metrics_compression")),
+    ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", Rule::Key("otlp.traces_compression")),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", Rule::Key("otlp.certificate")),
+    ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", Rule::Key("otlp.metrics_certificate")),
+    ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", Rule::Key("otlp.traces_certificate")),
+    ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", Rule::Key("otlp.client_certificate")),
+    ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", Rule::Key("otlp.metrics_client_certificate")),
+    ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", Rule::Key("otlp.traces_client_certificate")),
+    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", Rule::Key("otlp.client_key")),
+    ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", Rule::Key("otlp.metrics_client_key")),
+    ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", Rule::Key("otlp.traces_client_key")),
+    ("OTEL_EXPORTER_OTLP_INSECURE", Rule::Key("otlp.insecure")),
+    ("OTEL_EXPORTER_OTLP_METRICS_INSECURE", Rule::Key("otlp.metrics_insecure")),
+    ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", Rule::Key("otlp.traces_insecure")),
     ("OTEL_EXPORTER_OTLP_TIMEOUT", Rule::Milliseconds("otlp.timeout")),
+    ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", Rule::Milliseconds("otlp.metrics_timeout")),
+    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", Rule::Milliseconds("otlp.traces_timeout")),
     ("OTEL_METRIC_EXPORT_INTERVAL", Rule::Milliseconds("otlp.interval")),
     ("OTEL_METRICS_EXPORTER", Rule::Exporters("otlp.metrics")),
     ("OTEL_TRACES_EXPORTER", Rule::Exporters("otlp.traces")),
     ("OTEL_SDK_DISABLED", Rule::Disabled),
-    ("OTEL_EXPORTER_OTLP_PROTOCOL", Rule::Protocol),
-    ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", Rule::Protocol),
-    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", Rule::Protocol),
-    ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", Rule::NotHonoured(ONE_FOR_ALL)),
-    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", Rule::NotHonoured(ONE_FOR_ALL)),
-    ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", Rule::NotHonoured(ONE_FOR_ALL)),
-    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", Rule::NotHonoured(ONE_FOR_ALL)),
     ("OTEL_METRIC_EXPORT_TIMEOUT", Rule::NotHonoured("OTEL_EXPORTER_OTLP_TIMEOUT is the limit")),
-    ("OTEL_EXPORTER_OTLP_CERTIFICATE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_INSECURE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_METRICS_INSECURE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", Rule::NotHonoured(NO_TLS)),
-    ("OTEL_EXPORTER_OTLP_COMPRESSION", Rule::NotHonoured(NO_COMPRESSION)),
-    ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", Rule::NotHonoured(NO_COMPRESSION)),
-    ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", Rule::NotHonoured(NO_COMPRESSION)),
     ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", Rule::NotHonoured(CUMULATIVE)),
     ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", Rule::NotHonoured(CUMULATIVE)),
-    ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", Rule::NotHonoured(NO_LOGS)),
     ("OTEL_LOGS_EXPORTER", Rule::NotHonoured(NO_LOGS)),
     ("OTEL_TRACES_SAMPLER", Rule::Sampler),
     ("OTEL_TRACES_SAMPLER_ARG", Rule::Key("spans.ratio")),
@@ -100,7 +96,28 @@ pub(super) fn settings(environment: &[(String, String)], notices: &mut Vec<Notic
             Err(why) => notices.push(Notice::Ignored { variable: name.to_owned(), why }),
         }
     }
+    unknown(environment, notices);
     settings
+}
+
+/// Variables of the exporter that are in no list: whoever set one expects something of it.
+fn unknown(environment: &[(String, String)], notices: &mut Vec<Notice>) {
+    let given = environment.iter().filter(|(_, value)| !value.trim().is_empty()).map(|(name, _)| name);
+    for name in given {
+        let Some(bare) = name.strip_prefix(EXPORTER) else { continue };
+        let mut known = VARIABLES.iter().filter_map(|(known, _)| known.strip_prefix(EXPORTER));
+        if known.clone().any(|known| known == bare) {
+            continue;
+        }
+        let variable = name.clone();
+        notices.push(if bare.starts_with("LOGS_") {
+            Notice::NotHonoured { variable, instead: NO_LOGS }
+        } else {
+            let meant = nearest(bare, &mut known);
+            let hint = meant.map(|meant| format!(", did you mean `{EXPORTER}{meant}`?")).unwrap_or_default();
+            Notice::Ignored { variable, why: format!("no such variable is known{hint}") }
+        });
+    }
 }
 
 /// One variable; the answer is what is not honoured about it, the error why it is not valid.
@@ -142,11 +159,6 @@ fn apply(rule: Rule, value: &str, set: &mut dyn FnMut(&str, &str)) -> Result<Opt
             "true" => ["otlp.metrics", "otlp.traces"].iter().for_each(|key| set(key, "false")),
             "false" => {}
             _ => return Err(format!("`{value}` is neither true nor false")),
-        },
-        Rule::Protocol => match value {
-            "grpc" => {}
-            "http/protobuf" | "http/json" => return Ok(Some(GRPC_ONLY)),
-            _ => return Err(format!("`{value}` is not a protocol")),
         },
         Rule::Sampler => match value {
             "jaeger_remote" | "parentbased_jaeger_remote" | "xray" => return Ok(Some(NO_SUCH_SAMPLER)),
@@ -194,7 +206,12 @@ mod tests {
             ("OTEL_TRACES_EXPORTER", "none", vec![("otlp.traces", "false")]),
             ("OTEL_METRICS_EXPORTER", "prometheus, otlp", vec![("otlp.metrics", "true")]),
             ("OTEL_SDK_DISABLED", "TRUE", vec![("otlp.metrics", "false"), ("otlp.traces", "false")]),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", vec![]),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", vec![("otlp.protocol", "http/protobuf")]),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "1000", vec![("otlp.traces_timeout", "1000ms")]),
+            ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b", vec![("otlp.metrics_headers", "a=b")]),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/k.pem", vec![("otlp.client_key", "/k.pem")]),
+            ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "true", vec![("otlp.traces_insecure", "true")]),
+            ("OTEL_EXPORTER_OTLP_NOTHING", "", vec![]),
             ("OTEL_TRACES_SAMPLER", "traceidratio", vec![("spans.sampler", "traceidratio")]),
             ("OTEL_TRACES_SAMPLER_ARG", "0.25", vec![("spans.ratio", "0.25")]),
         ] {
@@ -211,14 +228,13 @@ mod tests {
             ("OTEL_SDK_DISABLED", "yes", "is ignored"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c", "is ignored: entry 2"),
             ("OTEL_TRACES_EXPORTER", "carrier-pigeon", "is ignored"),
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://h", "not yet honoured: this version pushes no logs"),
             (
-                "OTEL_EXPORTER_OTLP_PROTOCOL",
-                "http/protobuf",
-                "not yet honoured: this version pushes by grpc only",
+                "OTEL_EXPORTER_OTLP_METRIC_TIMEOUT",
+                "1",
+                "no such variable is known, did you mean `OTEL_EXPORTER_OTLP_METRICS_TIMEOUT`?",
             ),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "not yet honoured"),
             ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", "not yet honoured: spans.sampler holds"),
-            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem", "not yet honoured: this version has no TLS"),
             ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "not yet honoured"),
         ] {
             let (settings, notices) = check(&[(name, value)]);

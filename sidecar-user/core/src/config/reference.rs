@@ -27,6 +27,12 @@ marked secret are shown as `***`.
 Lengths of time are whole numbers with a unit: `500ms`, `10s`, `2m`, `1h`.
 ";
 
+const REST: &str = "
+Any other variable that begins with `OTEL_EXPORTER_OTLP_` is named in a warning. Where TLS is used and no certificate
+is configured, the system's certificates are found as OpenSSL finds them: `SSL_CERT_FILE` and `SSL_CERT_DIR` name
+others.
+";
+
 /// The text of `docs/config.md`.
 #[must_use]
 pub fn reference() -> String {
@@ -52,12 +58,12 @@ pub fn reference() -> String {
             }
             Rule::Exporters(key) => format!("`{key}` is whether the list has `otlp`"),
             Rule::Disabled => "`true` sets `otlp.metrics` and `otlp.traces` to `false`".to_owned(),
-            Rule::Protocol => "`grpc`; the others are not yet honoured".to_owned(),
             Rule::Sampler => "`spans.sampler`; the samplers of Jaeger and X-Ray are not had".to_owned(),
             Rule::NotHonoured(instead) => format!("not yet honoured: {instead}"),
         };
         let _ = writeln!(out, "| `{name}` | {here} |");
     }
+    out.push_str(REST);
     out
 }
 
@@ -93,6 +99,6 @@ mod tests {
             assert!(text.contains(&format!("`{}`", key.variable())), "{}", key.path);
         }
         assert!(text.contains("- Default: `[::]:9464`"), "{text}");
-        assert!(text.contains("| `OTEL_EXPORTER_OTLP_CERTIFICATE` | not yet honoured"), "{text}");
+        assert!(text.contains("| `OTEL_EXPORTER_OTLP_CERTIFICATE` | `otlp.certificate` |"), "{text}");
     }
 }

@@ -108,8 +108,8 @@ fn endpoints_turn_the_push_on() {
     let on =
         layers(&[("otlp.endpoint", "http://all:4317"), ("otlp.traces_endpoint", "http://t:4317")], &[], &[]);
     let config = resolve(&on).expect("valid").config;
-    assert_eq!(config.otlp.to_metrics().map(Endpoint::as_str), Some("http://all:4317"));
-    assert_eq!(config.otlp.to_traces().map(Endpoint::as_str), Some("http://t:4317"));
+    assert_eq!(config.otlp.to_metrics().map(|to| to.url).as_deref(), Some("http://all:4317"));
+    assert_eq!(config.otlp.to_traces().map(|to| to.url).as_deref(), Some("http://t:4317"));
     let off = layers(&[("otlp.endpoint", "http://all:4317")], &[("OTEL_SDK_DISABLED", "true")], &[]);
     let config = resolve(&off).expect("valid").config;
     assert_eq!((config.otlp.to_metrics(), config.otlp.to_traces()), (None, None));
@@ -147,7 +147,13 @@ fn values_that_contradict_each_other_are_refused() {
         (vec![("otlp.interval", "2m"), ("otlp.timeout", "11m")], "is more than"),
         (vec![("admin.listen", "unix:relative")], "absolute path"),
         (vec![("metrics.listen", "localhost:1")], "is not an address"),
-        (vec![("otlp.endpoint", "https://h:4317")], "TLS is not yet honoured"),
+        (vec![("otlp.endpoint", "h:4318"), ("otlp.protocol", "http/protobuf")], "begins with http://"),
+        (
+            vec![("otlp.endpoint", "https://h"), ("otlp.client_key", "k")],
+            "otlp.client_certificate is missing",
+        ),
+        (vec![("otlp.traces_timeout", "1ms")], "otlp.traces_timeout: 1ms is less than 1s"),
+        (vec![("otlp.metrics_protocol", "http")], "is not one of grpc, http/protobuf"),
     ] {
         let problems = problems(&layers(&[], &[], &flags));
         assert!(problems.len() == 1 && problems[0].contains(part), "{part}: {problems:?}");
@@ -163,10 +169,12 @@ fn an_admin_listener_that_others_reach_is_pointed_out() {
 
 #[test]
 fn otel_values_that_a_type_refuses_are_ignored() {
-    let layers = layers(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://h:4317")], &[]);
+    let layers = layers(&[], &[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")], &[]);
     let resolved = resolve(&layers).expect("valid");
     assert_eq!(resolved.config, Config::default());
-    assert!(matches!(&resolved.notices[..], [Notice::Ignored { why, .. }] if why.contains("TLS")));
+    assert!(
+        matches!(&resolved.notices[..], [Notice::Ignored { why, .. }] if why.contains("grpc, http/protobuf"))
+    );
 }
 
 #[test]

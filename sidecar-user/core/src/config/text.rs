@@ -23,19 +23,19 @@ pub(super) fn duration(text: &str) -> Result<std::time::Duration, Refused> {
     if text.is_empty() { Err(refused()) } else { Ok(std::time::Duration::from_millis(total_ms)) }
 }
 
-/// `http://HOST[:PORT][/PATH]`. `https` is refused by name: this version has no TLS to the collector.
+/// `http://HOST[:PORT][/PATH]`, the same with `https`, or `HOST:PORT`.
 pub(super) fn endpoint(text: &str) -> Result<(), Refused> {
     if text.contains('@') {
         return Err(Refused("credentials do not belong in the URL: give them as otlp.headers".to_owned()));
     }
-    let (scheme, rest) = text
-        .split_once("://")
-        .ok_or_else(|| Refused(format!("`{text}` is not a URL: write http://HOST:PORT")))?;
+    let (scheme, rest) = text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
+    if let Some(scheme) = scheme.filter(|scheme| !["http", "https"].contains(&&*scheme.to_ascii_lowercase()))
+    {
+        return Err(Refused(format!("`{text}`: scheme `{scheme}` is neither http nor https")));
+    }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" => {}
-        "https" => return Err(Refused(format!("`{text}`: TLS is not yet honoured, write http://HOST:PORT"))),
-        _ => return Err(Refused(format!("`{text}`: scheme `{scheme}` is not http"))),
+    if scheme.is_none() && authority != text {
+        return Err(Refused(format!("`{text}` is not a URL: write http://HOST:PORT")));
     }
     if rest.contains(['?', '#']) || rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(Refused(format!("`{text}`: a collector's URL has neither query nor spaces")));
@@ -49,7 +49,8 @@ pub(super) fn endpoint(text: &str) -> Result<(), Refused> {
         Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && !host.contains([':', '[', ']']),
     };
-    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    // Without a scheme there is no port that goes without saying.
+    let is_port = port.map_or(scheme.is_some(), |port| port.parse::<u16>().is_ok_and(|port| port > 0));
     if is_host && is_port {
         Ok(())
     } else {
@@ -130,12 +131,21 @@ mod tests {
 
     #[test]
     fn endpoints() {
-        for text in ["http://collector:4317", "http://[::1]:4317", "http://10.0.0.1", "HTTP://h:1/path"] {
+        for text in [
+            "http://collector:4317",
+            "http://[::1]:4317",
+            "http://10.0.0.1",
+            "HTTP://h:1/path",
+            "https://h",
+            "HTTPS://h:1/path",
+            "collector:4317",
+            "[::1]:4317",
+        ] {
             assert_eq!(endpoint(text), Ok(()), "{text}");
         }
         for (text, part) in [
-            ("collector:4317", "not a URL"),
-            ("https://collector:4317", "TLS is not yet honoured"),
+            ("collector", "no valid HOST:PORT"),
+            ("collector:4317/v1", "not a URL"),
             ("ftp://h", "scheme `ftp`"),
             ("http://", "no valid HOST:PORT"),
             ("http://h:0", "no valid HOST:PORT"),

@@ -122,16 +122,26 @@ impl fmt::Display for AdminListen {
     }
 }
 
-/// Base URL of a collector, `http://HOST[:PORT][/PATH]`, without credentials.
+/// URL of a collector, `http[s]://HOST[:PORT][/PATH]` or `HOST:PORT`, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint(String);
 
 impl Endpoint {
-    /// The URL as it was written.
+    /// Whether it says `http` or `https` itself.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn has_scheme(&self) -> bool {
+        self.0.contains("://")
+    }
+
+    /// The URL, its scheme in lower case; without one it is `http` where TLS is not wanted.
+    #[must_use]
+    pub(super) fn url(&self, insecure: bool) -> String {
+        match self.0.split_once("://") {
+            Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
+            None if insecure => format!("http://{}", self.0),
+            None => format!("https://{}", self.0),
+        }
     }
 }
 

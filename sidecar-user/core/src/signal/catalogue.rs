@@ -54,6 +54,7 @@ pub const ALL: &[&MetricDef] = &[
     &CONNECTIONS_TRACKED,
     &SPANS,
     &APP_OTLP,
+    &EXPORT_QUEUE,
     &EXPORT_SENT,
     &EXPORT_FAILED,
     &EXPORT_DROPPED,
@@ -457,6 +458,14 @@ pub static CONNECTIONS_TRACKED: MetricDef = def(
     "Connections whose bytes are being followed.",
     &[],
 );
+/// Items on their way to a receiver.
+pub static EXPORT_QUEUE: MetricDef = def(
+    "sidecar.export.queue.size",
+    Kind::Gauge,
+    "{item}",
+    "Data points and spans that wait to be pushed, or for the receiver's answer.",
+    &[key::SIGNAL],
+);
 /// Items that a receiver took.
 pub static EXPORT_SENT: MetricDef = def(
     "sidecar.export.sent",
@@ -465,7 +474,8 @@ pub static EXPORT_SENT: MetricDef = def(
     "Data points and spans that a receiver accepted.",
     &[key::SIGNAL],
 );
-/// Items that a receiver did not take. Reasons: request_failed (after retries), rejected (partial success).
+/// Items that a receiver did not take, by the reason of the last try. Reasons: connection (none, or it broke), timeout,
+/// unavailable (the receiver said: later), refused (never), bad_answer, rejected (partial success), encoding.
 pub static EXPORT_FAILED: MetricDef = def(
     "sidecar.export.failed",
     Kind::Counter,
@@ -490,12 +500,12 @@ pub static APP_OTLP: MetricDef = def(
     "Processes (in a container: containers) of the application that were seen to export by OTLP/HTTP, by signal.",
     &[key::SIGNAL],
 );
-/// Items that were never pushed. Reasons: queue_full, shutdown.
+/// Items that were given up before they were answered for. Reasons: queue_full, shutdown.
 pub static EXPORT_DROPPED: MetricDef = def(
     "sidecar.export.dropped",
     Kind::Counter,
     "{item}",
-    "Spans that were dropped before they were pushed, by reason.",
+    "Data points and spans that were given up before a receiver answered for them, by reason.",
     &[key::SIGNAL, key::REASON],
 );
 /// Processor time of the daemon.

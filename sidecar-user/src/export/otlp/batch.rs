@@ -7,9 +7,10 @@ use sidecar_core::signal::Span;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::spans::SpanPush;
+use super::delivery::{Delivery, End};
+use super::spans::SpanEncoder;
 use super::{Options, Source, stopped};
-use crate::export::{Dropped, ExportStats, Signal};
+use crate::export::{Dropped, ExportStats, Failed, Signal};
 
 /// The queue's entrance.
 #[derive(Clone)]
@@ -21,6 +22,7 @@ pub(crate) struct SpanSender {
 impl SpanSender {
     /// Never waits.
     pub(crate) fn send(&self, span: Span) {
+        self.stats.offered(Signal::Traces, 1);
         let why = match self.queue.try_send(span) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(_)) => Dropped::QueueFull,
@@ -40,7 +42,6 @@ pub(crate) fn queue(capacity: usize, stats: Arc<ExportStats>) -> (SpanSender, mp
 pub(super) struct Batcher {
     queue: mpsc::Receiver<Span>,
     batch: Vec<Span>,
-    n_in_flight: usize,
     size: usize,
     delay: Duration,
 }
@@ -54,34 +55,26 @@ enum Filled {
 
 impl Batcher {
     pub(super) fn new(queue: mpsc::Receiver<Span>, options: &Options) -> Self {
-        Batcher {
-            queue,
-            batch: Vec::new(),
-            n_in_flight: 0,
-            size: options.batch.max(1),
-            delay: options.batch_delay,
-        }
+        Batcher { queue, batch: Vec::new(), size: options.batch.max(1), delay: options.batch_delay }
     }
 
-    /// Until shutdown; then until the queue is empty.
+    /// Until shutdown; then until the queue is empty, or the receiver does not answer.
     pub(super) async fn run(
         &mut self,
-        push: &SpanPush,
+        encoder: &SpanEncoder,
+        delivery: &mut Delivery,
         source: &impl Source,
         mut shutdown: watch::Receiver<bool>,
     ) {
         while let Filled::Ready = self.fill(&mut shutdown).await {
-            self.flush(push, source).await;
+            let end = self.flush(encoder, delivery, source).await;
+            if end == End::GaveUp && *shutdown.borrow() {
+                self.queue.close();
+                return;
+            }
         }
         self.queue.close();
-        while self.take_queued() {
-            self.flush(push, source).await;
-        }
-    }
-
-    /// Spans that were taken and not answered for, or never taken.
-    pub(super) fn left(&self) -> u64 {
-        (self.n_in_flight + self.batch.len() + self.queue.len()) as u64
+        while self.take_queued() && self.flush(encoder, delivery, source).await == End::Answered {}
     }
 
     async fn fill(&mut self, shutdown: &mut watch::Receiver<bool>) -> Filled {
@@ -119,11 +112,16 @@ impl Batcher {
         !self.batch.is_empty()
     }
 
-    async fn flush(&mut self, push: &SpanPush, source: &impl Source) {
+    async fn flush(&mut self, encoder: &SpanEncoder, delivery: &mut Delivery, source: &impl Source) -> End {
         let batch = std::mem::take(&mut self.batch);
-        self.n_in_flight = batch.len();
-        push.push(batch, source).await;
-        self.n_in_flight = 0;
+        let n = batch.len() as u64;
+        match encoder.encode(batch, source).await {
+            Some(request) => delivery.deliver(request, n).await,
+            None => {
+                delivery.stats.failed(Signal::Traces, Failed::Encoding, n);
+                End::Answered
+            }
+        }
     }
 }
 
@@ -133,7 +131,7 @@ mod tests {
     use crate::export::tests::span;
 
     fn batcher(capacity: usize, size: usize, delay: Duration) -> (SpanSender, Batcher, watch::Sender<bool>) {
-        let mut options = Options::new("http://localhost:4317");
+        let mut options = Options::default();
         (options.batch, options.batch_delay) = (size, delay);
         let (sender, exit) = queue(capacity, Arc::default());
         (sender, Batcher::new(exit, &options), watch::Sender::new(false))
@@ -144,7 +142,7 @@ mod tests {
         let (sender, mut batcher, stop) = batcher(8, 2, Duration::from_secs(3600));
         (0..3).for_each(|_| sender.send(span()));
         assert!(matches!(batcher.fill(&mut stop.subscribe()).await, Filled::Ready));
-        assert_eq!((batcher.batch.len(), batcher.left()), (2, 3));
+        assert_eq!((batcher.batch.len(), batcher.queue.len()), (2, 1));
     }
 
     #[tokio::test]
@@ -162,20 +160,14 @@ mod tests {
         stop.send_replace(true);
         assert!(matches!(batcher.fill(&mut stop.subscribe()).await, Filled::Last));
         assert!(batcher.take_queued());
-        assert_eq!((batcher.batch.len(), batcher.left()), (4, 6));
+        assert_eq!((batcher.batch.len(), batcher.queue.len()), (4, 2));
     }
 
     #[tokio::test]
     async fn drops_and_counts_the_newest() {
-        use sidecar_core::signal::{Moment, Options as StoreOptions, PointValue, Store, catalogue};
-
         let (sender, batcher, _stop) = batcher(2, 4, Duration::from_secs(3600));
         (0..5).for_each(|_| sender.send(span()));
-        let mut store = Store::new(StoreOptions::default());
-        sender.stats.record(&mut store);
-        let snapshot = store.snapshot(Moment::default());
-        let dropped = snapshot.family(&catalogue::EXPORT_DROPPED).expect("a family");
-        assert_eq!(dropped.points[0].value, PointValue::U64(3));
-        assert_eq!(batcher.left(), 2);
+        assert_eq!(sender.stats.totals(Signal::Traces), [0, 0, 3]);
+        assert_eq!((batcher.queue.len(), sender.stats.waiting(Signal::Traces)), (2, 2));
     }
 }

@@ -1,9 +1,6 @@
 //! Snapshots as OTLP metrics. The SDK cannot take aggregates that are ready, so these are the protocol's messages.
 
-use std::sync::Arc;
-
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
@@ -12,77 +9,11 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use sidecar_core::model::Kind;
 use sidecar_core::signal::{Attributes, Family, Point, PointValue, Snapshot, Value};
-use tonic::Request;
-use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
-use tracing::warn;
 
-use super::outage::Outage;
-use super::retry::retried;
 use super::{SCHEMA_URL, SCOPE, VERSION};
-use crate::export::{ExportStats, Failed, Resource, Signal};
+use crate::export::Resource;
 
-/// Pushes snapshots to one receiver.
-pub(super) struct MetricsPush {
-    client: MetricsServiceClient<Channel>,
-    metadata: MetadataMap,
-    resource: ProtoResource,
-    stats: Arc<ExportStats>,
-    outage: Outage,
-}
-
-impl MetricsPush {
-    pub(super) fn new(
-        channel: Channel,
-        metadata: MetadataMap,
-        resource: &Resource,
-        stats: Arc<ExportStats>,
-    ) -> Self {
-        let client = MetricsServiceClient::new(channel);
-        MetricsPush {
-            client,
-            metadata,
-            resource: self::resource(resource),
-            stats,
-            outage: Outage::new(Signal::Metrics),
-        }
-    }
-
-    /// Pushes a snapshot, with retries, and counts what became of its points.
-    pub(super) async fn push(&mut self, snapshot: &Snapshot) {
-        let n = snapshot.n_points();
-        if n == 0 {
-            return;
-        }
-        let message = encode(snapshot, &self.resource);
-        let answer = retried(|| {
-            let mut request = Request::new(message.clone());
-            *request.metadata_mut() = self.metadata.clone();
-            // Cloning a client clones a handle to its channel.
-            let mut client = self.client.clone();
-            async move { client.export(request).await }
-        })
-        .await;
-        match answer {
-            Ok(answer) => {
-                self.outage.succeeded();
-                let partial = answer.into_inner().partial_success.unwrap_or_default();
-                let rejected = u64::try_from(partial.rejected_data_points).unwrap_or(0).min(n);
-                if rejected > 0 {
-                    warn!(rejected, message = %partial.error_message, "receiver rejected data points");
-                }
-                self.stats.sent(Signal::Metrics, n - rejected);
-                self.stats.failed(Signal::Metrics, Failed::Rejected, rejected);
-            }
-            Err(status) => {
-                self.outage.failed(&status);
-                self.stats.failed(Signal::Metrics, Failed::Request, n);
-            }
-        }
-    }
-}
-
-fn resource(resource: &Resource) -> ProtoResource {
+pub(super) fn resource(resource: &Resource) -> ProtoResource {
     let attributes = resource
         .attributes()
         .iter()
@@ -91,7 +22,7 @@ fn resource(resource: &Resource) -> ProtoResource {
     ProtoResource { attributes, ..ProtoResource::default() }
 }
 
-fn encode(snapshot: &Snapshot, resource: &ProtoResource) -> ExportMetricsServiceRequest {
+pub(super) fn encode(snapshot: &Snapshot, resource: &ProtoResource) -> ExportMetricsServiceRequest {
     let scope = InstrumentationScope {
         name: SCOPE.to_owned(),
         version: VERSION.to_owned(),

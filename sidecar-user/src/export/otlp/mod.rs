@@ -1,29 +1,36 @@
-//! OTLP over gRPC: pushes a snapshot at each interval and spans in batches, until told to stop; then the last of
-//! both, within a deadline. Metrics are cumulative, so a push that fails costs nothing but freshness.
+//! OTLP, by gRPC or HTTP: pushes a snapshot at each interval and spans in batches, until told to stop; then the last of
+//! both, within a deadline. The signals do not wait for each other: each has its own connection.
 
 mod batch;
-mod channel;
+mod delivery;
 mod metrics;
 mod outage;
 mod retry;
 mod spans;
+mod wire;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry_otlp::ExporterBuildError;
+use prost::Message as _;
+use sidecar_core::config;
 use sidecar_core::model::Ktime;
 use sidecar_core::signal::{Snapshot, Span, UnixNanos};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
-use tracing::warn;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tracing::{info, warn};
 
 use self::batch::Batcher;
-use self::metrics::MetricsPush;
-use self::spans::SpanPush;
+use self::delivery::{AtShutdown, Delivery};
+use self::outage::Outage;
+use self::spans::SpanEncoder;
+use self::wire::Wire;
 use super::{Dropped, ExportStats, Resource, Signal};
 
 pub(crate) use self::batch::{SpanSender, queue};
-pub(crate) use self::channel::Error;
+pub(crate) use self::wire::Error;
 
 /// Instrumentation scope of all that is pushed.
 const SCOPE: &str = "sidecar";
@@ -31,17 +38,11 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The semantic conventions that the attributes follow.
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
-/// Where to push, and how often.
-#[derive(Clone)]
+/// How often to push.
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// `http://host:port`.
-    pub endpoint: String,
-    /// Sent with each request as gRPC metadata. Values may be secrets: there is no `Debug`.
-    pub headers: Vec<(String, String)>,
     /// Between two pushes of metrics.
     pub interval: Duration,
-    /// Of one try of one request.
-    pub timeout: Duration,
     /// Spans in one request, at most.
     pub batch: usize,
     /// How long a span waits for its batch to fill, at most.
@@ -50,14 +51,11 @@ pub(crate) struct Options {
     pub drain: Duration,
 }
 
-impl Options {
-    /// The specification's defaults for this endpoint.
-    pub(crate) fn new(endpoint: impl Into<String>) -> Self {
+impl Default for Options {
+    /// The specification's.
+    fn default() -> Self {
         Options {
-            endpoint: endpoint.into(),
-            headers: Vec::new(),
             interval: Duration::from_secs(60),
-            timeout: Duration::from_secs(10),
             batch: 512,
             batch_delay: Duration::from_secs(5),
             drain: Duration::from_secs(5),
@@ -65,9 +63,33 @@ impl Options {
     }
 }
 
+/// Where to push, checked: the certificates and keys are read.
+pub(crate) struct Receivers {
+    metrics: Option<Wire>,
+    traces: Option<Wire>,
+}
+
+impl Receivers {
+    /// Reads the files that the settings name. Connects to nobody: that is done at the first push.
+    pub(crate) fn open(settings: &config::Otlp) -> Result<Self, Error> {
+        let wire = |target: Option<config::Target>, signal| {
+            target.map(|target| Wire::new(&target, signal)).transpose()
+        };
+        Ok(Receivers {
+            metrics: wire(settings.to_metrics(), Signal::Metrics)?,
+            traces: wire(settings.to_traces(), Signal::Traces)?,
+        })
+    }
+
+    /// Whether there is anybody to push to.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.metrics.is_none() && self.traces.is_none()
+    }
+}
+
 /// Whoever owns the store and the clock.
 pub(crate) trait Source: Send + Sync {
-    /// The series as they stand; `None` where metrics are not to be pushed, or nobody answers any more.
+    /// The series as they stand; `None` where nobody answers any more.
     fn snapshot(&self) -> impl Future<Output = Option<Arc<Snapshot>>> + Send;
     /// When `at` was, by the wall clock.
     fn unix(&self, at: Ktime) -> UnixNanos;
@@ -76,70 +98,128 @@ pub(crate) trait Source: Send + Sync {
 /// An exporter that is set up and does not run yet.
 pub(crate) struct Exporter {
     options: Options,
-    metrics: MetricsPush,
-    spans: SpanPush,
+    receivers: Receivers,
+    resource: Resource,
+    encoder: SpanEncoder,
     stats: Arc<ExportStats>,
 }
 
 impl Exporter {
-    /// Checks the options. Connects at the first push, not here, but wants to be called inside a tokio runtime.
-    pub(crate) fn new(options: Options, resource: &Resource, stats: Arc<ExportStats>) -> Result<Self, Error> {
-        let channel = channel::connect(&options)?;
-        let metadata = channel::metadata(&options.headers)?;
-        let metrics = MetricsPush::new(channel.clone(), metadata.clone(), resource, Arc::clone(&stats));
-        let spans = SpanPush::new(channel, metadata, resource, Arc::clone(&stats), options.timeout)?;
-        Ok(Exporter { options, metrics, spans, stats })
+    /// Nothing of it runs yet.
+    pub(crate) fn new(
+        receivers: Receivers,
+        options: Options,
+        resource: &Resource,
+        stats: Arc<ExportStats>,
+    ) -> Result<Self, ExporterBuildError> {
+        let encoder = SpanEncoder::new(resource)?;
+        Ok(Exporter { options, receivers, resource: resource.clone(), encoder, stats })
     }
 
     /// Pushes until `shutdown` turns true (or its sender is gone), then what is left, for `Options::drain` at most.
     /// What is left after that is counted as dropped.
     pub(crate) async fn run(
-        mut self,
+        self,
         source: &impl Source,
         spans: mpsc::Receiver<Span>,
         shutdown: watch::Receiver<bool>,
     ) {
-        let mut batcher = Batcher::new(spans, &self.options);
-        {
-            let metrics = push_metrics(&mut self.metrics, self.options.interval, source, shutdown.clone());
-            let traces = batcher.run(&self.spans, source, shutdown.clone());
-            let deadline = async {
-                stopped(&mut shutdown.clone()).await;
-                sleep(self.options.drain).await;
+        let Exporter { options, receivers, resource, encoder, stats } = self;
+        let delivery = |wire, signal, window, at_shutdown| Delivery {
+            wire,
+            signal,
+            stats: Arc::clone(&stats),
+            outage: Outage::new(signal),
+            window,
+            at_shutdown,
+            shutdown: shutdown.clone(),
+        };
+        let metrics = async {
+            let Some(wire) = receivers.metrics else { return };
+            // Beyond the interval the next push is worth more than this one.
+            let window = retry::WINDOW.min(options.interval);
+            let delivery = delivery(wire, Signal::Metrics, window, AtShutdown::GiveUp);
+            push_metrics(delivery, &resource, options.interval, source, shutdown.clone()).await;
+        };
+        let traces = async {
+            let Some(wire) = receivers.traces else { return };
+            let mut delivery = delivery(wire, Signal::Traces, retry::WINDOW, AtShutdown::TryOnce);
+            let mut batcher = Batcher::new(spans, &options);
+            batcher.run(&encoder, &mut delivery, source, shutdown.clone()).await;
+        };
+        let lost = || {
+            let of = |signal| {
+                let [_, failed, dropped] = stats.totals(signal);
+                failed + dropped
             };
-            tokio::select! {
-                _ = async { tokio::join!(metrics, traces) } => {}
-                () = deadline => warn!(drain = ?self.options.drain, "telemetry was still being pushed at the deadline"),
-            }
+            of(Signal::Metrics) + of(Signal::Traces)
+        };
+        let mut asked = shutdown.clone();
+        let mut pushing = pin!(async { tokio::join!(metrics, traces) });
+        let before = tokio::select! {
+            biased;
+            () = stopped(&mut asked) => lost(),
+            // Nobody is left who could offer anything.
+            _ = &mut pushing => lost(),
+        };
+        if *shutdown.borrow() {
+            let _ = timeout(options.drain, pushing).await;
         }
-        self.stats.dropped(Signal::Traces, Dropped::Shutdown, batcher.left());
+        for signal in [Signal::Metrics, Signal::Traces] {
+            stats.dropped(signal, Dropped::Shutdown, stats.waiting(signal));
+        }
+        account(&stats, lost() > before);
+    }
+}
+
+/// The last word, since nobody can scrape it any more.
+fn account(stats: &ExportStats, is_incomplete: bool) {
+    let [points_sent, points_failed, points_dropped] = stats.totals(Signal::Metrics);
+    let [spans_sent, spans_failed, spans_dropped] = stats.totals(Signal::Traces);
+    macro_rules! tell {
+        ($level:ident, $message:literal) => {
+            $level!(
+                points_sent,
+                points_failed,
+                points_dropped,
+                spans_sent,
+                spans_failed,
+                spans_dropped,
+                $message
+            )
+        };
+    }
+    if is_incomplete {
+        tell!(warn, "the last telemetry could not all be pushed");
+    } else {
+        tell!(info, "pushing has ended");
     }
 }
 
 async fn push_metrics(
-    push: &mut MetricsPush,
+    mut delivery: Delivery,
+    resource: &Resource,
     interval: Duration,
     source: &impl Source,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    let resource = metrics::resource(resource);
     let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let turn = async {
-            ticks.tick().await;
-            if let Some(snapshot) = source.snapshot().await {
-                push.push(&snapshot).await;
-            }
-        };
+    let mut is_last = false;
+    while !is_last {
         tokio::select! {
             biased;
-            // A push that is cut off here is repeated, with newer values, below.
-            () = stopped(&mut shutdown) => break,
-            () = turn => {}
+            () = stopped(&mut shutdown) => is_last = true,
+            _ = ticks.tick() => {}
         }
-    }
-    if let Some(snapshot) = source.snapshot().await {
-        push.push(&snapshot).await;
+        let Some(snapshot) = source.snapshot().await else { continue };
+        let n = snapshot.n_points();
+        if n > 0 {
+            delivery.stats.offered(Signal::Metrics, n);
+            // Cumulative: what was not taken is in the next push.
+            let _ = delivery.deliver(metrics::encode(&snapshot, &resource).encode_to_vec(), n).await;
+        }
     }
 }
 
@@ -179,13 +259,21 @@ mod tests {
         counted.map(str::to_owned).collect()
     }
 
-    /// Nobody listens at port 1: what is queued is tried, the deadline ends it, and the counters say so.
+    fn exporter(endpoint: &str, options: Options, stats: &Arc<ExportStats>) -> Exporter {
+        let settings = config::Otlp {
+            endpoint: Some(endpoint.parse().expect("an endpoint")),
+            ..config::Otlp::default()
+        };
+        let receivers = Receivers::open(&settings).expect("receivers");
+        Exporter::new(receivers, options, &tests::resource(), Arc::clone(stats)).expect("an exporter")
+    }
+
+    /// Nobody listens at port 1: at the end the first batch and the metrics are tried once, the rest not at all.
     #[tokio::test]
-    async fn deadline_ends_it_and_counts_what_is_left() {
-        let mut options = Options::new("http://127.0.0.1:1");
-        (options.batch, options.drain) = (2, Duration::from_millis(50));
+    async fn a_dead_receiver_does_not_delay_the_end() {
+        let options = Options { batch: 2, drain: Duration::from_secs(3600), ..Options::default() };
         let stats = Arc::new(ExportStats::default());
-        let exporter = Exporter::new(options, &tests::resource(), Arc::clone(&stats)).expect("an exporter");
+        let exporter = exporter("http://127.0.0.1:1", options, &stats);
         let (sender, exit) = queue(8, Arc::clone(&stats));
         for _ in 0..3 {
             sender.send(tests::span());
@@ -193,8 +281,39 @@ mod tests {
         let stop = watch::Sender::new(true);
         exporter.run(&Fixed, exit, stop.subscribe()).await;
         sender.send(tests::span());
-        let expected =
-            [r#"sidecar_export_dropped_total{sidecar_signal="traces",sidecar_reason="shutdown"} 4"#];
+        let points = tests::snapshot().n_points();
+        let expected = [
+            format!(
+                r#"sidecar_export_failed_total{{sidecar_signal="metrics",sidecar_reason="connection"}} {points}"#
+            ),
+            r#"sidecar_export_failed_total{sidecar_signal="traces",sidecar_reason="connection"} 2"#
+                .to_owned(),
+            r#"sidecar_export_dropped_total{sidecar_signal="traces",sidecar_reason="shutdown"} 2"#.to_owned(),
+        ];
+        assert_eq!(told(&stats), expected);
+    }
+
+    /// A listener that accepts and says nothing: the deadline ends it, and the counters say so.
+    #[tokio::test]
+    async fn the_deadline_ends_it_and_counts_what_is_left() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let endpoint = format!("http://{}", silent.local_addr().expect("its address"));
+        let options = Options { batch: 2, drain: Duration::from_millis(50), ..Options::default() };
+        let stats = Arc::new(ExportStats::default());
+        let exporter = exporter(&endpoint, options, &stats);
+        let (sender, exit) = queue(8, Arc::clone(&stats));
+        for _ in 0..3 {
+            sender.send(tests::span());
+        }
+        let stop = watch::Sender::new(true);
+        exporter.run(&Fixed, exit, stop.subscribe()).await;
+        let points = tests::snapshot().n_points();
+        let expected = [
+            format!(
+                r#"sidecar_export_dropped_total{{sidecar_signal="metrics",sidecar_reason="shutdown"}} {points}"#
+            ),
+            r#"sidecar_export_dropped_total{sidecar_signal="traces",sidecar_reason="shutdown"} 3"#.to_owned(),
+        ];
         assert_eq!(told(&stats), expected);
     }
 }

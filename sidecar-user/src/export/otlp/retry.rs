@@ -1,119 +1,73 @@
-//! The one retry rule. Metrics go through it here, spans through the same numbers inside `opentelemetry_otlp`.
-//! Source: OTLP specification 1.9, "Failures" (OTLP/gRPC).
+//! The one retry rule: exponential back-off with full jitter, or what the receiver asked for, for a bounded time.
+//! Sources: OTLP specification 1.9, "Failures" and "OTLP/HTTP Throttling"; full jitter: Brooker, "Exponential Backoff
+//! And Jitter", 2015.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use opentelemetry_otlp::RetryPolicy;
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
-
-/// Tries of one request.
-pub(super) const TRIES: u32 = 3;
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const MAX_DELAY: Duration = Duration::from_secs(5);
-const MAX_JITTER: Duration = Duration::from_millis(500);
+/// How long one request is tried for, at most.
+pub(super) const WINDOW: Duration = Duration::from_secs(60);
+const FIRST: Duration = Duration::from_secs(1);
+const MAX: Duration = Duration::from_secs(30);
 /// What a receiver may ask for, at most.
-const MAX_THROTTLE: Duration = Duration::from_secs(30);
+const MAX_ASKED: Duration = Duration::from_secs(30);
 
-/// The rule, as the span exporter takes it.
-pub(super) fn policy() -> RetryPolicy {
-    RetryPolicy::recommended()
-        .with_max_retries(TRIES as usize - 1)
-        .with_initial_delay(FIRST_DELAY)
-        .with_max_delay(MAX_DELAY)
-        .with_max_jitter(MAX_JITTER)
+/// Whether a request that failed is worth another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It would fail again.
+    Never,
+    /// After a while.
+    Backoff,
+    /// Not before what the receiver asked for.
+    After(Duration),
 }
 
-/// Does `request` until it is taken, is refused for good, or was tried [`TRIES`] times.
-pub(super) async fn retried<T, F>(mut request: impl FnMut() -> F) -> Result<T, Status>
-where
-    F: Future<Output = Result<T, Status>>,
-{
-    let mut failures = 0;
-    loop {
-        let status = match request().await {
-            Ok(answer) => return Ok(answer),
-            Err(status) => status,
-        };
-        failures += 1;
-        match delay(&status, failures) {
-            Some(delay) if failures < TRIES => tokio::time::sleep(delay + jitter()).await,
-            _ => return Err(status),
+/// How long to wait after the n-th failure (from 1); `random` is from 0 to 1. `None`: no other try.
+pub(super) fn delay(again: Again, failures: u32, random: f64) -> Option<Duration> {
+    match again {
+        Again::Never => None,
+        Again::Backoff => {
+            let ceiling = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(MAX);
+            Some(ceiling.mul_f64(random))
         }
+        // Jitter here too: it asked all its clients at the same time.
+        Again::After(asked) => Some(asked.min(MAX_ASKED) + FIRST.mul_f64(random)),
     }
 }
 
-/// How long to wait after the n-th failure (from 1), before jitter; `None` where trying again is pointless.
-fn delay(status: &Status, failures: u32) -> Option<Duration> {
-    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    let again = match status.code() {
-        Code::Cancelled
-        | Code::DeadlineExceeded
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Unavailable
-        | Code::DataLoss => true,
-        // Only where the receiver says that it will recover.
-        Code::ResourceExhausted => asked.is_some(),
-        _ => false,
-    };
-    let backoff = FIRST_DELAY.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(MAX_DELAY);
-    again.then(|| asked.map_or(backoff, |asked| asked.min(MAX_THROTTLE).max(backoff)))
-}
-
-fn jitter() -> Duration {
-    // Each RandomState has keys of its own: randomness enough to spread clients, without a dependency.
-    let random = RandomState::new().build_hasher().finish();
-    Duration::from_millis(random % (MAX_JITTER.as_millis() as u64 + 1))
+/// A number from 0 to 1 that spreads clients.
+pub(super) fn random() -> f64 {
+    // Each RandomState has keys of its own: randomness enough for that, without a dependency.
+    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
 }
 
 #[cfg(test)]
 mod tests {
-    use tonic_types::ErrorDetails;
-
     use super::*;
 
     #[test]
     fn delays() {
-        let plain = |code| Status::new(code, "");
-        let throttled = |code, seconds| {
-            let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
-            Status::with_error_details(code, "", details)
-        };
-        let cases = [
-            (plain(Code::Unavailable), 1, Some(1)),
-            (plain(Code::Unavailable), 2, Some(2)),
-            (plain(Code::DeadlineExceeded), 9, Some(5)),
-            (plain(Code::Cancelled), 1, Some(1)),
-            (plain(Code::ResourceExhausted), 1, None),
-            (throttled(Code::ResourceExhausted, 3), 1, Some(3)),
-            (throttled(Code::Unavailable, 600), 1, Some(30)),
-            (throttled(Code::Unavailable, 0), 2, Some(2)),
-            (plain(Code::InvalidArgument), 1, None),
-            (plain(Code::Unauthenticated), 1, None),
-            (plain(Code::Unimplemented), 1, None),
-            (plain(Code::Internal), 1, None),
-        ];
-        for (status, failures, expected) in cases {
-            assert_eq!(delay(&status, failures), expected.map(Duration::from_secs), "{status:?} {failures}");
+        let after = |seconds| Again::After(Duration::from_secs(seconds));
+        for (again, failures, random, ms) in [
+            (Again::Never, 1, 1.0, None),
+            (Again::Backoff, 1, 1.0, Some(1_000)),
+            (Again::Backoff, 1, 0.0, Some(0)),
+            (Again::Backoff, 3, 0.5, Some(2_000)),
+            (Again::Backoff, 6, 1.0, Some(30_000)),
+            (Again::Backoff, u32::MAX, 1.0, Some(30_000)),
+            (after(7), 1, 0.0, Some(7_000)),
+            (after(7), 9, 0.5, Some(7_500)),
+            (after(u64::MAX), 1, 0.0, Some(30_000)),
+        ] {
+            let expected = ms.map(Duration::from_millis);
+            assert_eq!(delay(again, failures, random), expected, "{again:?} {failures} {random}");
         }
     }
 
-    #[tokio::test]
-    async fn gives_up_at_once_on_what_will_not_pass() {
-        let mut tries = 0;
-        let result: Result<(), _> = retried(|| {
-            tries += 1;
-            async { Err(Status::invalid_argument("no")) }
-        })
-        .await;
-        assert_eq!(result.map_err(|status| status.code()), Err(Code::InvalidArgument));
-        assert_eq!(tries, 1);
-    }
-
     #[test]
-    fn jitter_is_bounded() {
-        assert!((0..100).all(|_| jitter() <= MAX_JITTER));
+    fn randomness_is_within_its_bounds() {
+        let all: Vec<f64> = (0..100).map(|_| random()).collect();
+        assert!(all.iter().all(|one| (0.0..=1.0).contains(one)) && all[0] != all[1]);
     }
 }

@@ -1,75 +1,87 @@
-//! Spans, through `opentelemetry_otlp`'s exporter. It logs a partial success and does not hand it on, so spans that a
-//! receiver rejects inside an accepted request count as sent.
+//! Spans, as `opentelemetry_otlp` encodes the SDK's. It would only log a partial success, and has a retry rule of its
+//! own, so it is given an HTTP client that keeps the request's body: `Delivery` does the rest, as for metrics.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+use hyper::{Request, Response};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use sidecar_core::model::Role;
 use sidecar_core::signal::{Span, UnixNanos, Value};
-use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
 
-use super::outage::Outage;
-use super::retry::{self, TRIES};
-use super::{Error, SCHEMA_URL, SCOPE, Source, VERSION};
-use crate::export::{ExportStats, Failed, Resource, Signal};
+use super::{SCHEMA_URL, SCOPE, Source, VERSION};
+use crate::export::Resource;
 
-/// Pushes batches of spans to one receiver.
-pub(super) struct SpanPush {
+/// Makes requests of spans.
+pub(super) struct SpanEncoder {
     exporter: SpanExporter,
+    seam: Seam,
     scope: InstrumentationScope,
-    stats: Arc<ExportStats>,
-    outage: Outage,
 }
 
-impl SpanPush {
-    /// `timeout` is of one try; the channel holds it, the exporter only sums up.
-    pub(super) fn new(
-        channel: Channel,
-        metadata: MetadataMap,
-        resource: &Resource,
-        stats: Arc<ExportStats>,
-        timeout: Duration,
-    ) -> Result<Self, Error> {
+impl SpanEncoder {
+    pub(super) fn new(resource: &Resource) -> Result<Self, ExporterBuildError> {
+        let seam = Seam::default();
+        // Whatever is not said here would be read from the environment, which is the configuration's to read. What it
+        // still reads (headers, compression) goes into a request whose body alone is kept.
         let mut exporter = SpanExporter::builder()
-            .with_tonic()
-            .with_channel(channel)
-            .with_metadata(metadata)
-            .with_timeout(timeout.saturating_mul(TRIES))
-            .with_retry_policy(retry::policy())
-            .build()
-            .map_err(|source| Error::Spans { source })?;
+            .with_http()
+            .with_http_client(seam.clone())
+            .with_endpoint("http://localhost/")
+            .with_protocol(Protocol::HttpBinary)
+            .with_timeout(Duration::from_secs(60))
+            .with_retry_policy(RetryPolicy::disabled())
+            .build()?;
         let attributes =
             resource.attributes().iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
-        // Empty: the default builder reads the environment, which is the configuration's to read.
+        // Empty: the default builder reads the environment, too.
         let resource = opentelemetry_sdk::Resource::builder_empty().with_attributes(attributes).build();
         exporter.set_resource(&resource);
         let scope =
             InstrumentationScope::builder(SCOPE).with_version(VERSION).with_schema_url(SCHEMA_URL).build();
-        Ok(SpanPush { exporter, scope, stats, outage: Outage::new(Signal::Traces) })
+        Ok(SpanEncoder { exporter, seam, scope })
     }
 
-    /// Pushes a batch, with retries, and counts what became of it.
-    pub(super) async fn push(&self, batch: Vec<Span>, source: &impl Source) {
-        let n = batch.len() as u64;
+    /// A request with these spans; `None` where the exporter will not make one.
+    pub(super) async fn encode(&self, batch: Vec<Span>, source: &impl Source) -> Option<Vec<u8>> {
         let batch = batch.into_iter().map(|span| {
             let (started, ended) = (source.unix(span.started), source.unix(span.ended));
             encode(span, started, ended, self.scope.clone())
         });
-        match self.exporter.export(batch.collect()).await {
-            Ok(()) => {
-                self.outage.succeeded();
-                self.stats.sent(Signal::Traces, n);
-            }
-            Err(error) => {
-                self.outage.failed(&error);
-                self.stats.failed(Signal::Traces, Failed::Request, n);
-            }
-        }
+        let made = self.exporter.export(batch.collect()).await;
+        made.ok().and_then(|()| self.seam.take())
+    }
+}
+
+/// Keeps the body of the last request, and answers that all is well.
+#[derive(Clone, Debug, Default)]
+struct Seam(Arc<Mutex<Option<Bytes>>>);
+
+impl Seam {
+    fn take(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map(Vec::from)
+    }
+}
+
+impl HttpClient for Seam {
+    fn send_bytes<'a, 'b>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(request.into_body());
+        Box::pin(async { Ok(Response::new(Bytes::new())) })
     }
 }
 
@@ -119,8 +131,41 @@ fn encode(span: Span, started: UnixNanos, ended: UnixNanos, scope: Instrumentati
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use prost::Message as _;
+    use sidecar_core::model::Ktime;
+    use sidecar_core::signal::Snapshot;
+
     use super::*;
     use crate::export::tests;
+
+    struct Same;
+
+    impl Source for Same {
+        async fn snapshot(&self) -> Option<Arc<Snapshot>> {
+            None
+        }
+
+        fn unix(&self, at: Ktime) -> UnixNanos {
+            UnixNanos(at.0)
+        }
+    }
+
+    #[tokio::test]
+    async fn requests() {
+        let encoder = SpanEncoder::new(&tests::resource()).expect("an encoder");
+        for n in [1, 3] {
+            let batch = (0..n).map(|_| tests::span()).collect();
+            let request = encoder.encode(batch, &Same).await.expect("a request");
+            let request = ExportTraceServiceRequest::decode(&*request).expect("a request");
+            let [one] = request.resource_spans.as_slice() else { panic!("one resource") };
+            assert_eq!(one.resource.as_ref().map(|resource| resource.attributes.len()), Some(2));
+            assert_eq!(one.scope_spans.iter().map(|scope| scope.spans.len()).sum::<usize>(), n);
+            assert!(encoder.seam.take().is_none());
+        }
+    }
 
     #[test]
     fn encoded() {

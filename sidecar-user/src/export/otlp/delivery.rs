@@ -1,0 +1,155 @@
+//! What becomes of a request, for both signals and protocols: tries, waits in between, and the account of its items.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::{DecodeError, Message};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use super::outage::Outage;
+use super::retry::{self, Again};
+use super::stopped;
+use super::wire::{Failure, Wire};
+use crate::export::{ExportStats, Failed, Signal};
+
+/// How a delivery ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum End {
+    /// The receiver took it, or will never take it.
+    Answered,
+    /// The receiver did not answer, or said that it cannot now. What is sent next will not fare better.
+    GaveUp,
+}
+
+/// What to do about a request that waits for another try when shutdown is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AtShutdown {
+    /// Try it at once, for the last time.
+    TryOnce,
+    /// Give up: something newer follows.
+    GiveUp,
+}
+
+/// Delivers requests of one signal to one receiver, one after the other.
+pub(super) struct Delivery {
+    pub(super) wire: Wire,
+    pub(super) signal: Signal,
+    pub(super) stats: Arc<ExportStats>,
+    pub(super) outage: Outage,
+    /// How long one request is tried for.
+    pub(super) window: Duration,
+    pub(super) at_shutdown: AtShutdown,
+    pub(super) shutdown: watch::Receiver<bool>,
+}
+
+impl Delivery {
+    /// Pushes an encoded request of `n` items, with retries, and counts what became of them. Whoever calls has counted
+    /// them as offered.
+    pub(super) async fn deliver(&mut self, request: Vec<u8>, n: u64) -> End {
+        let packed = self.wire.packed(request);
+        let until = Instant::now() + self.window;
+        let mut failures = 0;
+        loop {
+            let is_last = *self.shutdown.borrow();
+            let failure = match self.attempt(packed.clone()).await {
+                Ok(answer) => {
+                    self.taken(&answer, n);
+                    return End::Answered;
+                }
+                Err(failure) => failure,
+            };
+            failures += 1;
+            let delay = retry::delay(failure.again, failures, retry::random());
+            let delay = delay.filter(|delay| !is_last && Instant::now() + *delay < until);
+            let Some(delay) = delay else { return self.failed(&failure, n) };
+            debug!(signal = ?self.signal, error = failure.message, ?delay, "push failed, and is tried again");
+            self.outage.failed(&failure.message, is_last);
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.shutdown) => {
+                    if self.at_shutdown == AtShutdown::GiveUp {
+                        return self.failed(&failure, n);
+                    }
+                }
+                () = sleep(delay) => {}
+            }
+        }
+    }
+
+    async fn attempt(&mut self, packed: Bytes) -> Result<Partial, Failure> {
+        let answer = self.wire.attempt(packed).await?;
+        Partial::decode(self.signal, answer).map_err(|error| {
+            let message = format!("read the receiver's answer: {error}");
+            Failure { why: Failed::BadAnswer, again: Again::Never, message }
+        })
+    }
+
+    fn taken(&self, answer: &Partial, n: u64) {
+        let rejected = answer.rejected.min(n);
+        self.outage.taken(rejected, &answer.message);
+        self.stats.sent(self.signal, n - rejected);
+        self.stats.failed(self.signal, Failed::Rejected, rejected);
+    }
+
+    fn failed(&self, failure: &Failure, n: u64) -> End {
+        self.outage.failed(&failure.message, *self.shutdown.borrow());
+        self.stats.failed(self.signal, failure.why, n);
+        if failure.again == Again::Never { End::Answered } else { End::GaveUp }
+    }
+}
+
+/// What the receiver says about a request that it took.
+#[derive(Debug, PartialEq, Eq)]
+struct Partial {
+    rejected: u64,
+    message: String,
+}
+
+impl Partial {
+    fn decode(signal: Signal, answer: Bytes) -> Result<Partial, DecodeError> {
+        let (rejected, mut message) = match signal {
+            Signal::Metrics => {
+                let said = ExportMetricsServiceResponse::decode(answer)?.partial_success.unwrap_or_default();
+                (said.rejected_data_points, said.error_message)
+            }
+            Signal::Traces => {
+                let said = ExportTraceServiceResponse::decode(answer)?.partial_success.unwrap_or_default();
+                (said.rejected_spans, said.error_message)
+            }
+        };
+        message.truncate(message.floor_char_boundary(1000));
+        Ok(Partial { rejected: u64::try_from(rejected).unwrap_or(0), message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        let told = |rejected, message: &str| Ok(Partial { rejected, message: message.to_owned() });
+        // Field 1, a message: its field 1 is a number, its field 2 a text.
+        for (answer, expected) in [
+            (&b""[..], told(0, "")),
+            (&[0x0a, 0x02, 0x08, 0x05], told(5, "")),
+            (&[0x0a, 0x05, 0x08, 0x01, 0x12, 0x01, b'x'], told(1, "x")),
+            (&[0x0a, 0x03, 0x12, 0x01, b'x'], told(0, "x")),
+            // Negative.
+            (&[0x0a, 0x0b, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], told(0, "")),
+            (b"<html>no</html>", Err(())),
+            (b"{}", Err(())),
+        ] {
+            for signal in [Signal::Metrics, Signal::Traces] {
+                let decoded = Partial::decode(signal, Bytes::copy_from_slice(answer)).map_err(|_| ());
+                assert_eq!(decoded, expected, "{answer:?}");
+            }
+        }
+    }
+}
