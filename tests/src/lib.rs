@@ -9,6 +9,7 @@ pub mod load;
 pub mod netns;
 pub mod nginx;
 pub mod otlp;
+pub mod pki;
 pub mod process;
 pub mod rotel;
 pub mod scrape;

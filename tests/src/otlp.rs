@@ -68,20 +68,38 @@ pub struct Span {
 }
 
 impl Receiver {
-    /// Starts it on a port of its own choice.
+    /// Starts it for gRPC, on a port of its own choice; it takes everything.
     #[must_use]
     pub fn start(dir: &Path) -> Receiver {
+        Receiver::with(dir, &[])
+    }
+
+    /// Starts it with arguments: how it answers is told in the script.
+    #[must_use]
+    pub fn with(dir: &Path, args: &[&str]) -> Receiver {
         let output = dir.join("otlp.ndjson");
         let script = root().join("tests/support/otlp_receiver.py");
-        let process = Process::start(Command::new(python()).arg("-u").arg(script), &output);
+        let process = Process::start(Command::new(python()).arg("-u").arg(script).args(args), &output);
         let port = eventually("the OTLP receiver", || lines(&output).first()?["port"].as_u64());
         Receiver { _process: process, output, port }
+    }
+
+    /// Where it listens on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u64 {
+        self.port
     }
 
     /// For `--otlp-endpoint`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Items of a signal that it took so far, by its own account.
+    #[must_use]
+    pub fn taken(&self, signal: &str) -> u64 {
+        self.requests(signal).iter().filter_map(|line| line["taken"].as_u64()).sum()
     }
 
     /// Requests of a signal so far, in their order, with `headers` and `request`.

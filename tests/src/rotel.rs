@@ -41,20 +41,22 @@ impl Rotel {
         command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{port}")]);
         command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{http_port}")]);
         let process = Process::start(&mut command, &output);
-        eventually("rotel to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        for port in [port, http_port] {
+            eventually("rotel to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        }
         Rotel { _process: process, output, port, http_port }
-    }
-
-    /// Where it takes OTLP/HTTP.
-    #[must_use]
-    pub fn http_endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http_port)
     }
 
     /// For `--otlp-endpoint`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The same for OTLP by HTTP.
+    #[must_use]
+    pub fn http_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http_port)
     }
 
     /// The last push.

@@ -136,11 +136,10 @@ fn secrets_are_not_shown() {
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn what_is_not_yet_honoured_is_said() {
     let cases = [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "not yet honoured"),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "not yet honoured"),
-        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem", "not yet honoured"),
-        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem", "not yet honoured"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "not yet honoured"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "is ignored"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "is ignored"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATES", "/ca.pem", "did you mean `OTEL_EXPORTER_OTLP_CERTIFICATE`?"),
+        ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "a=b", "not yet honoured"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "not yet honoured"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "is ignored"),
     ];

@@ -50,7 +50,14 @@ fn all_is_well_for_root() {
     let (status, json) = doctor(&parent.wrapper(), &["-o", "json"]);
     let findings: Vec<Value> = serde_json::from_str(&json).expect("JSON");
     assert_eq!(status, Some(0));
-    for name in PROGRAMS.iter().chain(&["kernel", "kernel BTF", "cgroup v2", "capabilities", "own cgroup"]) {
+    for name in PROGRAMS.iter().chain(&[
+        "kernel",
+        "kernel BTF",
+        "cgroup v2",
+        "capabilities",
+        "own cgroup",
+        "settings",
+    ]) {
         assert_eq!(state(&findings, name), "ok", "{name}");
     }
     // Nothing is left of the trial.

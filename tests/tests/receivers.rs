@@ -131,13 +131,11 @@ fn check_spans(spans: &[Span], nginx: &Nginx) {
 
 const NAMED: [&str; 2] = ["--service-name", "shop"];
 
-#[test]
-#[ignore = "privileged: attaches BPF programs to a cgroup"]
-fn rotel_holds_what_the_scrape_shows() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let rotel = Rotel::start(dir.path());
-    let (nginx, mut sidecar) =
-        start(dir.path(), &[&NAMED[..], &["--otlp-endpoint", &rotel.endpoint()]].concat());
+/// Under `settings`, towards rotel.
+fn rotel_agrees(rotel: &Rotel, dir: &Path, endpoint: &str, settings: &[&str]) {
+    let sets = settings.iter().flat_map(|setting| ["--set", *setting]);
+    let args: Vec<&str> = NAMED.into_iter().chain(["--otlp-endpoint", endpoint]).chain(sets).collect();
+    let (nginx, mut sidecar) = start(dir, &args);
     let scrape = load(&nginx, &sidecar);
     sidecar.stop();
     // It writes after it has answered.
@@ -146,23 +144,68 @@ fn rotel_holds_what_the_scrape_shows() {
     eventually("the last push", || (!rotel.metrics().points.is_empty()).then_some(()));
     check_spans(&rotel.spans(), &nginx);
     check_metrics(&rotel.metrics(), &scrape);
+    assert!(sidecar.log().contains(&format!("\"spans_sent\":{n},\"spans_failed\":0,\"spans_dropped\":0")));
 }
 
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
-fn grpcs_own_core_holds_what_the_scrape_shows() {
+fn rotel_holds_what_the_scrape_shows() {
     let dir = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start(dir.path());
+    let rotel = Rotel::start(dir.path());
+    rotel_agrees(&rotel, dir.path(), &rotel.endpoint(), &[]);
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn rotel_holds_it_by_http_and_gzip() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let rotel = Rotel::start(dir.path());
+    let settings = ["otlp.protocol=http/protobuf", "otlp.compression=gzip"];
+    rotel_agrees(&rotel, dir.path(), &rotel.http_endpoint(), &settings);
+}
+
+/// One collector for each signal, each with its own protocol, port and compression.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn each_signal_has_its_own_way() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let rotel = Rotel::start(dir.path());
+    let traces = format!("otlp.traces_endpoint={}/v1/traces", rotel.http_endpoint());
+    let settings = [traces.as_str(), "otlp.traces_protocol=http/protobuf", "otlp.metrics_compression=gzip"];
+    rotel_agrees(&rotel, dir.path(), &rotel.endpoint(), &settings);
+}
+
+/// What the receiver got, and which headers came along, by each protocol.
+fn receiver_agrees(args: &[&str], settings: &[&str]) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::with(dir.path(), args);
     let endpoint = receiver.endpoint();
-    let args = ["--otlp-endpoint", &endpoint, "--set", "otlp.headers=x-tenant=a"];
-    let (nginx, mut sidecar) = start(dir.path(), &[&NAMED[..], &args].concat());
+    let sets = settings.iter().flat_map(|setting| ["--set", *setting]);
+    let common = ["--otlp-endpoint", &endpoint, "--set", "otlp.headers=x-tenant=a"];
+    let (nginx, mut sidecar) =
+        start(dir.path(), &NAMED.into_iter().chain(common).chain(sets).collect::<Vec<_>>());
     let scrape = load(&nginx, &sidecar);
     sidecar.stop();
     check_spans(&receiver.spans(), &nginx);
     check_metrics(&receiver.metrics(), &scrape);
     for request in receiver.requests("traces").iter().chain(&receiver.requests("metrics")) {
         assert_eq!(request["headers"]["x-tenant"], "a");
+        assert!(request["headers"]["user-agent"].as_str().is_some_and(|agent| agent.starts_with("sidecar/")));
     }
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn grpcs_own_core_holds_what_the_scrape_shows() {
+    receiver_agrees(&[], &[]);
+    receiver_agrees(&[], &["otlp.compression=gzip"]);
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn pythons_http_server_holds_what_the_scrape_shows() {
+    receiver_agrees(&["--http"], &["otlp.protocol=http/protobuf"]);
+    receiver_agrees(&["--http"], &["otlp.protocol=http/protobuf", "otlp.compression=gzip"]);
 }
 
 /// A request that belongs to a trace gets its span there, unless its sender does not sample the trace.

@@ -19,6 +19,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "haproxy", why: "a proxy to observe, which splices" },
     Package { name: "mptcpize", why: "to let nginx and curl speak MPTCP" },
     Package { name: "default-jdk-headless", why: "a server to observe, in Java, from its source" },
+    Package { name: "openssl", why: "certificates, for TLS to a receiver" },
     Package { name: "curl", why: "a client for single requests of each kind" },
     Package { name: "wrk", why: "load for measuring" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },
