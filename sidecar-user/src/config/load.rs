@@ -8,7 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sidecar_core::config::{FILE_VARIABLE, Layers, Origin, Problem, Resolved, Setting, resolve};
+use sidecar_core::{
+    config::{FILE_VARIABLE, Layers, Origin, Problem, Resolved, Setting, resolve},
+    model::Kind as MetricKind,
+    signal::catalogue,
+};
 
 use super::yaml::{self, Document};
 
@@ -84,14 +88,32 @@ fn gather(
     }
     let layers = Layers { file: document.settings, environment, flags };
     match resolve(&layers) {
-        Ok(resolved) if problems.is_empty() => return Ok(resolved),
-        Ok(_) => {}
+        Ok(resolved) => {
+            problems.extend(unknown_metrics(&resolved));
+            if problems.is_empty() {
+                return Ok(resolved);
+            }
+        }
         Err(more) => problems.extend(more),
     }
     let path = file.unwrap_or(Path::new(""));
     let paragraphs: Vec<_> =
         problems.iter().map(|problem| paragraph(problem, path, &text, &document.secret_lines)).collect();
     Err(LoadError::Invalid(paragraphs.join("\n")))
+}
+
+/// Buckets of what is no histogram of the catalogue, which the settings themselves do not know.
+fn unknown_metrics(resolved: &Resolved) -> impl Iterator<Item = Problem> {
+    let is_histogram = |name: &str| {
+        let mut defs = catalogue::ALL.iter().filter(|def| matches!(def.kind, MetricKind::Histogram(_)));
+        defs.any(|def| def.name == name)
+    };
+    let unknown = resolved.config.metrics.buckets.keys().filter(move |name| !is_histogram(name));
+    unknown.map(|name| {
+        let key = format!("metrics.buckets.{name}");
+        let message = format!("{key}: no histogram has this name, docs/metrics.md lists them");
+        Problem { origin: resolved.origin(&key).clone(), message }
+    })
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {

@@ -33,6 +33,7 @@ pub(super) fn check(
         ("otlp.metrics_timeout", own_timeout(0), Duration::from_secs(600)),
         ("otlp.traces_timeout", own_timeout(1), Duration::from_secs(600)),
         ("shutdown.deadline", config.shutdown.deadline, Duration::from_secs(600)),
+        ("metrics.expiry", config.metrics.expiry, Duration::from_secs(604_800)),
     ] {
         if value > most {
             refuse(key, format!("{value} is more than {most}"));
@@ -52,6 +53,10 @@ pub(super) fn check(
     }
     for (key, message) in targets(&config.otlp, origins) {
         refuse(&key, message);
+    }
+    let expiry = config.metrics.expiry;
+    if expiry < Duration::from_secs(10) && expiry != Duration::from_secs(0) {
+        refuse("metrics.expiry", format!("{expiry} is less than 10s, and not 0s"));
     }
     for name in ["service.name", "service.namespace", "service.version"] {
         if config.resource.contains_key(name) {

@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod aggregation;
 mod check;
 mod environment;
 mod keys;
@@ -25,6 +26,7 @@ mod secret;
 mod text;
 mod value;
 
+pub use aggregation::{Buckets, Histograms, Temporality};
 pub use environment::FILE_VARIABLE;
 pub use keys::{Key, Keys, Kind, Place, keys};
 pub use layer::{Layers, Notice, Origin, Problem, Setting};
@@ -82,11 +84,26 @@ pub struct Metrics {
     /// Series that one metric may have. Those beyond it are summed into one marked `otel.metric.overflow`.
     #[schemars(range(min = 10, max = 1_000_000))]
     pub series: u32,
+    /// How long a series of requests may go without one before it vanishes and gives its room back. Should it return,
+    /// it begins at 0. `0s`: none ever vanishes. Where metrics are pushed, a series waits until its last value was.
+    pub expiry: Duration,
+    /// Upper bounds of histograms in place of those in `docs/metrics.md`, by OpenTelemetry's name of the metric, in its
+    /// unit: 1 to 100 numbers, ascending, with spaces between them: `http.server.request.duration: 0.1 0.5 1`.
+    pub buckets: BTreeMap<String, Buckets>,
+    /// Whether histograms keep exponential buckets too, for Prometheus servers that ask for native histograms (by
+    /// protobuf). A series then takes up to 1.3 KB more for each histogram.
+    pub native_histograms: bool,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { listen: Listen(SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 9464))), series: 2000 }
+        Self {
+            listen: Listen(SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 9464))),
+            series: 2000,
+            expiry: Duration::from_secs(300),
+            buckets: BTreeMap::new(),
+            native_histograms: true,
+        }
     }
 }
 

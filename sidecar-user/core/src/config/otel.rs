@@ -14,6 +14,8 @@ pub(super) enum Rule {
     Milliseconds(&'static str),
     /// A level under OpenTelemetry's names.
     Level(&'static str),
+    /// A kind of histogram under OpenTelemetry's names.
+    Histograms(&'static str),
     /// Resource attributes; the service's own go to the keys of `service`.
     Attributes,
     /// A list of exporters: only whether `otlp` is one of them matters.
@@ -27,7 +29,6 @@ pub(super) enum Rule {
 }
 
 const NO_LOGS: &str = "this version pushes no logs";
-const CUMULATIVE: &str = "sums and histograms are cumulative, histograms have explicit buckets";
 const BATCHES: &str = "spans are pushed in batches of this program's own size";
 const NO_SUCH_SAMPLER: &str = "spans.sampler holds";
 
@@ -71,8 +72,8 @@ pub(super) const VARIABLES: [(&str, Rule); 41] = [
     ("OTEL_TRACES_EXPORTER", Rule::Exporters("otlp.traces")),
     ("OTEL_SDK_DISABLED", Rule::Disabled),
     ("OTEL_METRIC_EXPORT_TIMEOUT", Rule::NotHonoured("OTEL_EXPORTER_OTLP_TIMEOUT is the limit")),
-    ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", Rule::NotHonoured(CUMULATIVE)),
-    ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", Rule::NotHonoured(CUMULATIVE)),
+    ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", Rule::Key("otlp.temporality")),
+    ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", Rule::Histograms("otlp.histograms")),
     ("OTEL_LOGS_EXPORTER", Rule::NotHonoured(NO_LOGS)),
     ("OTEL_TRACES_SAMPLER", Rule::Sampler),
     ("OTEL_TRACES_SAMPLER_ARG", Rule::Key("spans.ratio")),
@@ -137,6 +138,11 @@ fn apply(rule: Rule, value: &str, set: &mut dyn FnMut(&str, &str)) -> Result<Opt
             };
             set(key, level.as_str());
         }
+        Rule::Histograms(key) => match value.to_ascii_lowercase().as_str() {
+            "explicit_bucket_histogram" => set(key, "explicit"),
+            "base2_exponential_bucket_histogram" => set(key, "exponential"),
+            _ => return Err(format!("`{value}` is not a kind of histogram")),
+        },
         Rule::Attributes => {
             for (name, value) in text::pairs(value).map_err(|refused| refused.to_string())? {
                 match name.as_str() {
@@ -185,7 +191,12 @@ mod tests {
     fn each_rule_leads_to_a_key() {
         let keys = keys();
         for (name, rule) in VARIABLES {
-            if let Rule::Key(key) | Rule::Milliseconds(key) | Rule::Level(key) | Rule::Exporters(key) = rule {
+            if let Rule::Key(key)
+            | Rule::Milliseconds(key)
+            | Rule::Level(key)
+            | Rule::Histograms(key)
+            | Rule::Exporters(key) = rule
+            {
                 assert!(matches!(keys.place(key), Place::Key(_)), "{name}");
             }
         }
@@ -205,6 +216,16 @@ mod tests {
             ("OTEL_LOG_LEVEL", "none", vec![("log.level", "off")]),
             ("OTEL_TRACES_EXPORTER", "none", vec![("otlp.traces", "false")]),
             ("OTEL_METRICS_EXPORTER", "prometheus, otlp", vec![("otlp.metrics", "true")]),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+                "LowMemory",
+                vec![("otlp.temporality", "LowMemory")],
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+                "base2_exponential_bucket_histogram",
+                vec![("otlp.histograms", "exponential")],
+            ),
             ("OTEL_SDK_DISABLED", "TRUE", vec![("otlp.metrics", "false"), ("otlp.traces", "false")]),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", vec![("otlp.protocol", "http/protobuf")]),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "1000", vec![("otlp.traces_timeout", "1000ms")]),
@@ -235,7 +256,7 @@ mod tests {
                 "no such variable is known, did you mean `OTEL_EXPORTER_OTLP_METRICS_TIMEOUT`?",
             ),
             ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", "not yet honoured: spans.sampler holds"),
-            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "not yet honoured"),
+            ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "linear", "is ignored"),
         ] {
             let (settings, notices) = check(&[(name, value)]);
             assert!(settings.is_empty() && notices.len() == 1, "{name}: {settings:?} {notices:?}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, Endpoint, Headers};
+use super::{Duration, Endpoint, Headers, Histograms, Temporality};
 
 /// Section `otlp`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -43,6 +43,12 @@ pub struct Otlp {
     pub metrics_timeout: Option<Duration>,
     /// In place of `otlp.timeout`, for spans.
     pub traces_timeout: Option<Duration>,
+    /// Since when a pushed sum or histogram counts. `delta` says what came since the last push that was taken, so one
+    /// that fails is contained in the next; one whose answer is lost may count twice. `lowmemory` is `delta` for
+    /// histograms only. Smallest and largest values are not said with `delta`.
+    pub temporality: Temporality,
+    /// Which histograms are pushed.
+    pub histograms: Histograms,
     /// Of what is sent.
     pub compression: Compression,
     /// In place of `otlp.compression`, for metrics.
@@ -93,6 +99,8 @@ impl Default for Otlp {
             timeout: Duration::from_secs(10),
             metrics_timeout: None,
             traces_timeout: None,
+            temporality: Temporality::default(),
+            histograms: Histograms::default(),
             compression: Compression::default(),
             metrics_compression: None,
             traces_compression: None,

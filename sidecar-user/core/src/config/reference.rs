@@ -53,6 +53,9 @@ pub fn reference() -> String {
             Rule::Key(key) => format!("`{key}`"),
             Rule::Milliseconds(key) => format!("`{key}`, in milliseconds"),
             Rule::Level(key) => format!("`{key}`; `none` is `off`, `verbose` and `all` are `trace`"),
+            Rule::Histograms(key) => format!(
+                "`{key}`: `explicit_bucket_histogram` is `explicit`, `base2_exponential_bucket_histogram` is `exponential`"
+            ),
             Rule::Attributes => {
                 "`resource`; the service's own attributes set the keys of `service`".to_owned()
             }

@@ -104,6 +104,18 @@ fn maps_are_merged_name_by_name() {
 }
 
 #[test]
+fn buckets_are_given_by_metric() {
+    let given = layers(
+        &[("metrics.buckets.a.b", "1 2"), ("metrics.buckets.c", "0.5, 1")],
+        &[("SIDECAR_METRICS_BUCKETS", "c=3 4")],
+        &[("metrics.expiry", "0s")],
+    );
+    let metrics = resolve(&given).expect("valid").config.metrics;
+    let buckets: Vec<_> = metrics.buckets.iter().map(|(name, of)| (name.as_str(), of.bounds())).collect();
+    assert_eq!(buckets, [("a.b", &[1.0, 2.0][..]), ("c", &[3.0, 4.0])]);
+}
+
+#[test]
 fn endpoints_turn_the_push_on() {
     let on =
         layers(&[("otlp.endpoint", "http://all:4317"), ("otlp.traces_endpoint", "http://t:4317")], &[], &[]);
@@ -146,6 +158,9 @@ fn values_that_contradict_each_other_are_refused() {
         (vec![("resource.service.name", "x")], "set the key service.name instead"),
         (vec![("otlp.interval", "2m"), ("otlp.timeout", "11m")], "is more than"),
         (vec![("admin.listen", "unix:relative")], "absolute path"),
+        (vec![("metrics.expiry", "5s")], "5s is less than 10s, and not 0s"),
+        (vec![("metrics.buckets", "a.b=1 3,c.d=3 1")], "`1` is not above the bound before it"),
+        (vec![("otlp.temporality", "deltas")], "did you mean `delta`?"),
         (vec![("metrics.listen", "localhost:1")], "is not an address"),
         (vec![("otlp.endpoint", "h:4318"), ("otlp.protocol", "http/protobuf")], "begins with http://"),
         (

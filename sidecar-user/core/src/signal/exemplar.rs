@@ -47,6 +47,11 @@ impl Exemplars {
         Some(&self.0[at].1)
     }
 
+    /// Forgets those of `until` and before.
+    pub(super) fn forget(&mut self, until: UnixNanos) {
+        self.0.retain(|(_, exemplar)| exemplar.at > until);
+    }
+
     /// All, in the order of their buckets.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Exemplar> {
         self.0.iter().map(|(_, exemplar)| exemplar)

@@ -81,6 +81,11 @@ impl Histogram {
         self.exemplars.iter()
     }
 
+    /// Forgets the exemplars of `until` and before.
+    pub(super) fn forget_exemplars(&mut self, until: UnixNanos) {
+        self.exemplars.forget(until);
+    }
+
     /// Bytes that it has on the heap for itself; the bounds are its metric's.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -123,5 +128,31 @@ mod tests {
         assert_eq!(kept, [(0.75, 2, 2), (9.0, 3, 3)]);
         assert_eq!((0..3).map(|i| histogram.exemplar(i).is_some()).collect::<Vec<_>>(), [true, false, true]);
         assert_eq!(none, 3 * size_of::<u64>(), "no memory before the first");
+    }
+
+    /// What one takes, as `docs/operations.md` says it: run with `--nocapture` to see.
+    #[test]
+    fn bytes_of_one() {
+        let bytes = |exponential, n: u32, is_sampled: bool| {
+            let bounds = crate::signal::catalogue::DURATION_BUCKETS.into();
+            let mut histogram = Histogram::new(&Layout { bounds, exponential });
+            for i in 0..n {
+                // From 1 ms to 8 s.
+                let value = 0.001 * 1.08f64.powi((i % 117) as i32);
+                let ids = ExemplarIds { trace: [1; 16], span: [1; 8] };
+                histogram.record(value, UnixNanos(1), Some(ids).filter(|_| is_sampled));
+            }
+            size_of::<Histogram>() + histogram.heap_bytes()
+        };
+        let cases = [
+            ("explicit", bytes(false, 1000, false), 300),
+            ("exponential, one value", bytes(true, 1, false), 320),
+            ("exponential, values from 1 ms to 8 s", bytes(true, 1000, false), 1600),
+            ("explicit, an exemplar in each bucket", bytes(false, 1000, true), 1100),
+        ];
+        for (what, bytes, most) in cases {
+            println!("{what}: {bytes} bytes");
+            assert!(bytes <= most, "{what}: {bytes} is more than {most}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 pub mod application;
 pub mod catalogue;
 mod coverage;
+mod delta;
 mod exemplar;
 pub mod explain;
 mod exponential;
