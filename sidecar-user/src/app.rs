@@ -386,6 +386,7 @@ fn start_exporter(
     }
     let options = otlp::Options {
         interval: config.otlp.interval.get(),
+        form: otlp::Form { temporality: config.otlp.temporality, histograms: config.otlp.histograms },
         drain: config.shutdown.deadline.get(),
         ..otlp::Options::default()
     };

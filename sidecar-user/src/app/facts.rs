@@ -116,11 +116,11 @@ impl admin::Facts for Facts {
     fn metrics<'a>(&'a self, accept: &'a str) -> Answer<'a, (String, Bytes)> {
         Box::pin(async move {
             let format = Format::negotiate(Some(accept));
-            let text = match self.snapshot().await {
+            let body = match self.snapshot().await {
                 Some(snapshot) => format.encode(&snapshot, &self.resource).unwrap_or_default(),
-                None => String::new(),
+                None => Vec::new(),
             };
-            (format.content_type().to_owned(), Bytes::from(text))
+            (format.content_type().to_owned(), Bytes::from(body))
         })
     }
 

@@ -13,10 +13,10 @@ use std::{
 };
 
 use sidecar_core::{
-    config::{Config, HeaderName},
+    config::{Config, HeaderName, Histograms},
     event,
     flow::{self, Flows, Line, Sink},
-    model::{Activity, Connection, ConnectionId, Detail, Exchange, Start},
+    model::{Activity, Connection, ConnectionId, Detail, Exchange, Ktime, Start},
     protocol::{Keep, Limits, Protocol},
     signal::{
         self, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
@@ -53,6 +53,8 @@ struct Pipeline {
     health: Health,
     out: Out,
     beat: Arc<AtomicU64>,
+    /// Metrics are pushed to somebody.
+    is_pushed: bool,
 }
 
 /// Where what was understood goes.
@@ -162,11 +164,17 @@ impl Parts {
             learn: config.http.learn_routes,
             cap: config.http.route_cap as usize,
         });
+        let buckets = &config.metrics.buckets;
+        let buckets = buckets.iter().map(|(name, buckets)| (name.clone(), buckets.bounds().to_vec()));
+        let pushes_exponential = config.otlp.histograms == Histograms::Exponential;
         let store = Store::new(signal::Options {
             series_cap: config.metrics.series as usize,
+            expiry: Some(config.metrics.expiry.get()).filter(|expiry| !expiry.is_zero()),
+            buckets: buckets.collect(),
+            exponential: config.metrics.native_histograms || pushes_exponential,
             started: clock::moment(),
-            ..signal::Options::default()
         });
+        let is_pushed = config.otlp.to_metrics().is_some();
         let health = Health { n_malformed: 0, export: Arc::clone(export) };
         let beat = Arc::new(AtomicU64::new(clock::now().0));
         let (commands, inbox) = sync_channel(COMMANDS);
@@ -175,7 +183,7 @@ impl Parts {
         let explain = Explain::new(config.explain.exchanges as usize, shows_path);
         let mut out = Out { verdicts, store, routes, tracer, shows_path, explain, spans: queue };
         flows.begin(&mut out);
-        let pipeline = Pipeline { ring, counts, flows, health, out, beat };
+        let pipeline = Pipeline { ring, counts, flows, health, out, beat, is_pushed };
         let thread = thread::Builder::new().name("capture".into()).spawn(move || pipeline.run(&inbox))?;
         Ok((handle, thread))
     }
@@ -216,7 +224,7 @@ impl Pipeline {
             }
             let n_closed = || self.counts.n_closed();
             self.flows.sweep(now, n_closed, &mut self.out);
-            self.out.store.expire(now, now);
+            self.out.store.expire(now, self.delivered(now));
             if n < BATCH
                 && let Err(error) = self.ring.wait()
             {
@@ -246,6 +254,14 @@ impl Pipeline {
         });
         out.verdicts.publish();
         n
+    }
+
+    /// Up to when everybody who is pushed to has had what was measured.
+    fn delivered(&self, now: Ktime) -> Ktime {
+        match self.is_pushed {
+            true => Ktime(self.health.export.last_taken().0.saturating_sub(clock::unix_offset())),
+            false => now,
+        }
     }
 
     fn snapshot(&mut self, readings: &Readings) -> Snapshot {

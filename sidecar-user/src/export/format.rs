@@ -1,11 +1,11 @@
 //! Which exposition a scraper gets.
 
 use std::fmt;
-use std::sync::Arc;
 
 use sidecar_core::signal::Snapshot;
 
-use super::{Resource, openmetrics, prometheus};
+use super::text::{self, Dialect};
+use super::{Resource, protobuf};
 
 /// A format that can be pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,15 +14,18 @@ pub(crate) enum Format {
     Text,
     /// OpenMetrics 1.0.
     OpenMetrics,
+    /// Prometheus' protobuf messages: native histograms beside the explicit buckets.
+    Protobuf,
 }
 
 impl Format {
-    /// The format that an `Accept` header asks for: OpenMetrics where it is named in version 1.0.0 and not ranked
-    /// below text (RFC 9110 section 12.5.1), text for everybody else.
+    /// The format that an `Accept` header ranks highest (RFC 9110 section 12.5.1), the one that carries more where two
+    /// rank alike: protobuf and OpenMetrics where they are named in full, text for everybody else.
     pub(crate) fn negotiate(accept: Option<&str>) -> Format {
-        let (mut openmetrics, mut text) = (0, None);
+        let (mut protobuf, mut openmetrics, mut text) = (0, 0, None);
         for range in accept.unwrap_or_default().split(',').map(Range::parse) {
             match range.media {
+                PROTOBUF if range.is_delimited_families() => protobuf = protobuf.max(range.quality),
                 "application/openmetrics-text" if range.version == Some("1.0.0") => {
                     openmetrics = openmetrics.max(range.quality);
                 }
@@ -36,7 +39,13 @@ impl Format {
         }
         // The most specific range that speaks of text is what it is worth.
         let text = text.map_or(0, |(_, quality)| quality);
-        if openmetrics > 0 && openmetrics >= text { Format::OpenMetrics } else { Format::Text }
+        if protobuf > 0 && protobuf >= text.max(openmetrics) {
+            Format::Protobuf
+        } else if openmetrics > 0 && openmetrics >= text {
+            Format::OpenMetrics
+        } else {
+            Format::Text
+        }
     }
 
     /// For the `Content-Type` header.
@@ -44,26 +53,32 @@ impl Format {
         match self {
             Format::Text => "text/plain; version=0.0.4; charset=utf-8",
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 
     /// The exposition of a snapshot. Fails only where an encoder refuses, which none does for what a store makes.
-    pub(crate) fn encode(
-        self,
-        snapshot: &Arc<Snapshot>,
-        resource: &Arc<Resource>,
-    ) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(self, snapshot: &Snapshot, resource: &Resource) -> Result<Vec<u8>, fmt::Error> {
         match self {
-            Format::Text => prometheus::encode(snapshot, resource),
-            Format::OpenMetrics => openmetrics::encode(snapshot, resource),
+            Format::Text => text::encode(Dialect::Prometheus, snapshot, resource).map(String::into_bytes),
+            Format::OpenMetrics => {
+                text::encode(Dialect::OpenMetrics, snapshot, resource).map(String::into_bytes)
+            }
+            Format::Protobuf => protobuf::encode(snapshot, resource),
         }
     }
 }
+
+const PROTOBUF: &str = "application/vnd.google.protobuf";
 
 /// One media range of `Accept`. What is malformed counts as not asked for.
 struct Range<'a> {
     media: &'a str,
     version: Option<&'a str>,
+    proto: Option<&'a str>,
+    encoding: Option<&'a str>,
     /// In thousandths.
     quality: u32,
 }
@@ -71,11 +86,14 @@ struct Range<'a> {
 impl<'a> Range<'a> {
     fn parse(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
-        let mut range = Range { media: parts.next().unwrap_or_default(), version: None, quality: 1000 };
+        let media = parts.next().unwrap_or_default();
+        let mut range = Range { media, version: None, proto: None, encoding: None, quality: 1000 };
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             let value = value.trim().trim_matches('"');
             match name.trim() {
                 "version" => range.version = Some(value),
+                "proto" => range.proto = Some(value),
+                "encoding" => range.encoding = Some(value),
                 "q" | "Q" => {
                     let quality = value.parse::<f64>().unwrap_or(0.0);
                     range.quality = (quality.clamp(0.0, 1.0) * 1000.0) as u32;
@@ -85,11 +103,15 @@ impl<'a> Range<'a> {
         }
         range
     }
+
+    fn is_delimited_families(&self) -> bool {
+        self.proto == Some("io.prometheus.client.MetricFamily") && self.encoding == Some("delimited")
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Format::{self, OpenMetrics, Text};
+    use super::Format::{self, OpenMetrics, Protobuf, Text};
 
     #[test]
     fn negotiation() {
@@ -120,6 +142,14 @@ mod tests {
                      q=0.7,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
                      application/openmetrics-text;version=0.0.1;q=0.5,\
                      text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                ),
+                Protobuf,
+            ),
+            (Some("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"), Text),
+            (
+                Some(
+                    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;\
+                     q=0.5,application/openmetrics-text;version=1.0.0;q=0.6",
                 ),
                 OpenMetrics,
             ),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sidecar_core::signal::{Store, catalogue};
+use sidecar_core::signal::{Store, UnixNanos, catalogue};
 
 /// What is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ const DROPPED: [&str; 2] = ["queue_full", "shutdown"];
 /// Counts of items, by signal and reason. What was offered is sent, failed, dropped, or still waits.
 #[derive(Debug, Default)]
 pub(crate) struct ExportStats {
+    /// When the last snapshot was taken that a receiver has, Unix ns.
+    taken: AtomicU64,
     waiting: [AtomicU64; SIGNALS.len()],
     sent: [AtomicU64; SIGNALS.len()],
     failed: [[AtomicU64; FAILED.len()]; SIGNALS.len()],
@@ -70,6 +72,16 @@ impl ExportStats {
 
     pub(super) fn dropped(&self, signal: Signal, why: Dropped, n: u64) {
         self.done(signal, &self.dropped[signal as usize][why as usize], n);
+    }
+
+    /// A receiver has the metrics as they stood `at`.
+    pub(super) fn metrics_taken(&self, at: UnixNanos) {
+        self.taken.store(at.0, Ordering::Relaxed);
+    }
+
+    /// Which state of the metrics a receiver has; 0 for none.
+    pub(crate) fn last_taken(&self) -> UnixNanos {
+        UnixNanos(self.taken.load(Ordering::Relaxed))
     }
 
     fn done(&self, signal: Signal, as_what: &AtomicU64, n: u64) {

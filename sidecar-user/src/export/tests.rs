@@ -1,66 +1,33 @@
 //! The expositions against each other and against a text written by hand.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use prost::Message as _;
 use sidecar_core::model::{
     Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, Outcome, Role,
     Start,
 };
 use sidecar_core::signal::application::{self, Application, Cpu, Program, Readings, Source};
 use sidecar_core::signal::{
-    IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope, Snapshot, Span, Store,
-    Tracer, UnixNanos, catalogue, kernel,
+    ExemplarIds, IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope, Snapshot,
+    Span, Store, Tracer, UnixNanos, catalogue, kernel,
 };
 use sidecar_ebpf::abi::count::Traffic;
 
+use super::protobuf::message::{Histogram, Metric, MetricFamily};
 use super::{ExportStats, Format, Resource};
 
 /// A snapshot in which every metric of the catalogue has a series.
 pub(super) fn snapshot() -> Snapshot {
     let started = Moment { ktime: Ktime(0), unix: UnixNanos(1_000_000_000) };
-    let mut store = Store::new(Options { series_cap: 2, started, ..Options::default() });
+    let mut store = Store::new(Options { series_cap: 2, started, exponential: true, ..Options::default() });
     for (i, role) in [Role::Client, Role::Server, Role::Client, Role::Client].into_iter().enumerate() {
-        let connection = Connection {
-            id: ConnectionId(1),
-            role: Some(role),
-            local: ([10, 0, 0, 1], 5000).into(),
-            remote: ([10, 0, 0, 2], 8080).into(),
-            tgid: 0,
-            cgroup: 0,
-            joined: false,
-        };
-        let http = Http {
-            method: Method::Get,
-            version: HttpVersion::Http11,
-            status: Some(200),
-            host: Some(format!("odd\"host\\{i}\n").into()),
-            port: None,
-            path: None,
-            route: None,
-            request_headers: Vec::new(),
-            response_headers: Vec::new(),
-            parent: None,
-            exports: None,
-            request_body: 0,
-            response_body: 0,
-        };
+        let connection = connection(role);
         store.activity(&connection, None, Some(Activity::Idle));
         store.started(&connection, &Start { at: Ktime(0), method: Method::Get, is_excluded: false });
-        store.exchange(
-            &connection,
-            &Exchange {
-                started: Ktime(0),
-                requested: Some(Ktime(10_000_000)),
-                answered: Some(Ktime(20_000_000)),
-                ended: Ktime(30_000_000 << i),
-                outcome: Outcome::Complete,
-                is_excluded: false,
-                lost: 0,
-                detail: Detail::Http(http),
-            },
-            None,
-        );
+        let exchange = exchange(&format!("odd\"host\\{i}\n"), Ktime(0), Ktime(30_000_000 << i));
+        let span = ExemplarIds { trace: [i as u8; 16], span: [0xab; 8] };
+        store.exchange(&connection, &exchange, Some(span).filter(|_| i < 2));
     }
     let traffic = |entry| Traffic { bytes: [entry as u64, 2 * entry as u64], retransmits: 1 };
     let counted = kernel::Counted {
@@ -108,6 +75,57 @@ fn readings() -> Readings {
     Readings { all: vec![container("a"), container("b")], ..Readings::default() }
 }
 
+fn connection(role: Role) -> Connection {
+    Connection {
+        id: ConnectionId(1),
+        role: Some(role),
+        local: ([10, 0, 0, 1], 5000).into(),
+        remote: ([10, 0, 0, 2], 8080).into(),
+        tgid: 0,
+        cgroup: 0,
+        joined: false,
+    }
+}
+
+fn exchange(host: &str, started: Ktime, ended: Ktime) -> Exchange {
+    let http = Http {
+        method: Method::Get,
+        version: HttpVersion::Http11,
+        status: Some(200),
+        host: Some(host.into()),
+        port: None,
+        path: None,
+        route: None,
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+        parent: None,
+        exports: None,
+        request_body: 0,
+        response_body: 0,
+    };
+    Exchange {
+        started,
+        requested: Some(Ktime(started.0 + 10_000_000)),
+        answered: Some(Ktime(started.0 + 20_000_000)),
+        ended,
+        outcome: Outcome::Complete,
+        is_excluded: false,
+        lost: 0,
+        detail: Detail::Http(http),
+    }
+}
+
+/// A snapshot after `n` requests to a server, taken `n` seconds after its start.
+pub(super) fn served(n: u64) -> Snapshot {
+    let mut store = Store::new(Options { exponential: true, ..Options::default() });
+    for i in 1..=n {
+        let ended = Ktime(i * 1_000_000_000);
+        store.exchange(&connection(Role::Server), &exchange("a", Ktime(ended.0 - 1_000_000), ended), None);
+    }
+    let now = n * 1_000_000_000;
+    store.snapshot(Moment { ktime: Ktime(now), unix: UnixNanos(now) })
+}
+
 /// A server's span without attributes.
 pub(super) fn span() -> Span {
     Span {
@@ -133,13 +151,77 @@ pub(super) fn resource() -> Resource {
 }
 
 fn exposed(format: Format) -> String {
-    format.encode(&Arc::new(snapshot()), &Arc::new(resource())).expect("an exposition")
+    let exposition = format.encode(&snapshot(), &resource()).expect("an exposition");
+    String::from_utf8(exposition).expect("text")
 }
 
-/// Samples by name and labels, the labels in alphabetical order.
-fn samples(exposition: &str) -> BTreeMap<String, f64> {
+fn families() -> Vec<MetricFamily> {
+    let exposition = Format::Protobuf.encode(&snapshot(), &resource()).expect("an exposition");
+    let mut rest = exposition.as_slice();
+    let mut families = Vec::new();
+    while !rest.is_empty() {
+        families.push(MetricFamily::decode_length_delimited(&mut rest).expect("a family"));
+    }
+    families
+}
+
+/// A sample's key: its name, and its labels in alphabetical order.
+pub(super) fn key<'a>(name: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let quoted = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let labels = labels.into_iter().map(|(name, value)| format!("{name}=\"{}\"", quoted(value)));
+    let mut labels: Vec<String> = labels.collect();
+    labels.sort_unstable();
+    format!("{name}{{{}}}", labels.join(","))
+}
+
+/// The samples that a histogram is in a text format.
+pub(super) fn flattened(
+    out: &mut BTreeMap<String, f64>,
+    name: &str,
+    labels: &[(&str, &str)],
+    cumulative: impl IntoIterator<Item = (f64, u64)>,
+    (sum, count): (f64, u64),
+) {
+    let with = |suffix, le: Option<&str>| {
+        let name = format!("{name}{suffix}");
+        key(&name, labels.iter().copied().chain(le.map(|le| ("le", le))))
+    };
+    for (bound, n) in cumulative {
+        let le = if bound.is_finite() { format!("{bound:?}") } else { "+Inf".to_owned() };
+        out.insert(with("_bucket", Some(&le)), n as f64);
+    }
+    out.insert(with("_sum", None), sum);
+    out.insert(with("_count", None), count as f64);
+}
+
+/// The samples that protobuf's explicit buckets come to.
+fn decoded(families: &[MetricFamily]) -> BTreeMap<String, f64> {
+    let mut out = BTreeMap::new();
+    for MetricFamily { name, metric, .. } in families {
+        for Metric { label, gauge, counter, histogram } in metric {
+            let labels: Vec<_> = label.iter().map(|one| (one.name.as_str(), one.value.as_str())).collect();
+            let number = gauge.as_ref().map(|one| one.value).or(counter.as_ref().map(|one| one.value));
+            if let Some(value) = number {
+                out.insert(key(name, labels.iter().copied()), value);
+            }
+            if let Some(Histogram { bucket, sample_sum, sample_count, .. }) = histogram {
+                let buckets = bucket.iter().map(|one| (one.upper_bound, one.cumulative_count));
+                flattened(&mut out, name, &labels, buckets, (*sample_sum, *sample_count));
+            }
+        }
+    }
+    out
+}
+
+/// The samples of the text format, by [`key`].
+pub(super) fn samples() -> BTreeMap<String, f64> {
+    parsed(&exposed(Format::Text))
+}
+
+fn parsed(exposition: &str) -> BTreeMap<String, f64> {
     let mut out = BTreeMap::new();
     for line in exposition.lines().filter(|line| !line.starts_with('#')) {
+        let line = line.split_once(" # ").map_or(line, |(sample, _exemplar)| sample);
         let (series, value) = line.rsplit_once(' ').expect("a value");
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
         let labels = labels.strip_suffix('}').expect("a closing brace");
@@ -162,9 +244,66 @@ fn every_metric_is_in_the_snapshot() {
 
 #[test]
 fn expositions_agree_sample_by_sample() {
-    let (text, openmetrics) = (samples(&exposed(Format::Text)), samples(&exposed(Format::OpenMetrics)));
+    let (text, openmetrics) = (samples(), parsed(&exposed(Format::OpenMetrics)));
     assert!(text.len() > 100);
     assert_eq!(text, openmetrics);
+    assert_eq!(text, decoded(&families()));
+}
+
+/// The native buckets of each histogram count what its explicit ones count, where they can be compared: between powers
+/// of two, which are bounds at every scale.
+#[test]
+fn native_histograms_count_the_same() {
+    let mut n = 0;
+    for Metric { histogram, .. } in families().iter().flat_map(|family| &family.metric) {
+        let Some(Histogram { schema, positive_span, positive_delta, .. }) = histogram else { continue };
+        let histogram = histogram.as_ref().expect("it is one");
+        let (mut index, mut count, mut all) = (0, 0, histogram.zero_count);
+        let mut deltas = positive_delta.iter();
+        for span in positive_span {
+            index += span.offset;
+            for _ in 0..span.length {
+                count += deltas.next().expect("a count for each bucket of the spans");
+                assert!(count > 0);
+                all += count as u64;
+                // Each value is below what its bucket ends with, so as many are as the cumulative explicit count says.
+                let ends = 2f64.powf(f64::from(index) * 2f64.powi(-schema));
+                let upto = histogram.bucket.iter().find(|bucket| bucket.upper_bound >= ends);
+                assert!(upto.is_some_and(|bucket| bucket.cumulative_count >= all), "{histogram:?}");
+                index += 1;
+            }
+        }
+        assert_eq!((deltas.next(), all), (None, histogram.sample_count));
+        assert!((-4..=8).contains(schema) && histogram.start_timestamp.is_some());
+        n += 1;
+    }
+    assert!(n > 10);
+}
+
+#[test]
+fn exemplars_are_in_every_format_that_has_them() {
+    let lines = |format| {
+        let exposition = exposed(format);
+        let found = exposition.lines().filter(|line| line.contains(" # ")).map(str::to_owned);
+        found.collect::<Vec<_>>()
+    };
+    assert!(lines(Format::Text).is_empty());
+    let openmetrics = lines(Format::OpenMetrics);
+    // The second exchange was the server's: 60 ms, ended 60 ms after the start.
+    let line = "http_server_request_duration_seconds_bucket{http_request_method=\"GET\",url_scheme=\"http\",\
+                http_response_status_code=\"200\",network_protocol_version=\"1.1\",le=\"0.075\"} 1 \
+                # {trace_id=\"01010101010101010101010101010101\",span_id=\"abababababababab\"} 0.06 1.060000000";
+    assert!(openmetrics.iter().any(|is| is == line), "{openmetrics:#?}");
+    // A duration, a first byte, a wait and two sizes of each of two exchanges.
+    assert_eq!(openmetrics.len(), 10);
+    let (mut classic, mut native) = (0, 0);
+    for Histogram { bucket, exemplars, .. } in
+        families().iter().flat_map(|family| &family.metric).filter_map(|metric| metric.histogram.as_ref())
+    {
+        classic += bucket.iter().filter(|bucket| bucket.exemplar.is_some()).count();
+        native += exemplars.iter().filter(|one| one.timestamp.is_some()).count();
+    }
+    assert_eq!((classic, native), (10, 10));
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Batcher {
             }
         }
         self.queue.close();
-        while self.take_queued() && self.flush(encoder, delivery, source).await == End::Answered {}
+        while self.take_queued() && self.flush(encoder, delivery, source).await != End::GaveUp {}
     }
 
     async fn fill(&mut self, shutdown: &mut watch::Receiver<bool>) -> Filled {
@@ -119,7 +119,7 @@ impl Batcher {
             Some(request) => delivery.deliver(request, n).await,
             None => {
                 delivery.stats.failed(Signal::Traces, Failed::Encoding, n);
-                End::Answered
+                End::Refused
             }
         }
     }

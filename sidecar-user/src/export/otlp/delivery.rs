@@ -21,8 +21,10 @@ use crate::export::{ExportStats, Failed, Signal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum End {
-    /// The receiver took it, or will never take it.
-    Answered,
+    /// The receiver took it, all of it or in part.
+    Taken,
+    /// The receiver will never take it, as it stands.
+    Refused,
     /// The receiver did not answer, or said that it cannot now. What is sent next will not fare better.
     GaveUp,
 }
@@ -60,7 +62,7 @@ impl Delivery {
             let failure = match self.attempt(packed.clone()).await {
                 Ok(answer) => {
                     self.taken(&answer, n);
-                    return End::Answered;
+                    return End::Taken;
                 }
                 Err(failure) => failure,
             };
@@ -100,7 +102,7 @@ impl Delivery {
     fn failed(&self, failure: &Failure, n: u64) -> End {
         self.outage.failed(&failure.message, *self.shutdown.borrow());
         self.stats.failed(self.signal, failure.why, n);
-        if failure.again == Again::Never { End::Answered } else { End::GaveUp }
+        if failure.again == Again::Never { End::Refused } else { End::GaveUp }
     }
 }
 

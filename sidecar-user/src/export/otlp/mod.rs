@@ -1,5 +1,6 @@
 //! OTLP, by gRPC or HTTP: pushes a snapshot at each interval and spans in batches, until told to stop; then the last of
 //! both, within a deadline. The signals do not wait for each other: each has its own connection.
+//! A push of metrics that fails costs nothing but freshness: what it would have said is in the next.
 
 mod batch;
 mod delivery;
@@ -23,13 +24,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 
 use self::batch::Batcher;
-use self::delivery::{AtShutdown, Delivery};
+use self::delivery::{AtShutdown, Delivery, End};
+use self::metrics::Delivered;
 use self::outage::Outage;
 use self::spans::SpanEncoder;
 use self::wire::Wire;
 use super::{Dropped, ExportStats, Resource, Signal};
 
 pub(crate) use self::batch::{SpanSender, queue};
+pub(crate) use self::metrics::Form;
 pub(crate) use self::wire::Error;
 
 /// Instrumentation scope of all that is pushed.
@@ -43,6 +46,8 @@ const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 pub(crate) struct Options {
     /// Between two pushes of metrics.
     pub interval: Duration,
+    /// In which form metrics are pushed.
+    pub form: Form,
     /// Spans in one request, at most.
     pub batch: usize,
     /// How long a span waits for its batch to fill, at most.
@@ -56,6 +61,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             interval: Duration::from_secs(60),
+            form: Form::default(),
             batch: 512,
             batch_delay: Duration::from_secs(5),
             drain: Duration::from_secs(5),
@@ -139,7 +145,7 @@ impl Exporter {
             // Beyond the interval the next push is worth more than this one.
             let window = retry::WINDOW.min(options.interval);
             let delivery = delivery(wire, Signal::Metrics, window, AtShutdown::GiveUp);
-            push_metrics(delivery, &resource, options.interval, source, shutdown.clone()).await;
+            push_metrics(delivery, &resource, &options, source, shutdown.clone()).await;
         };
         let traces = async {
             let Some(wire) = receivers.traces else { return };
@@ -199,12 +205,13 @@ fn account(stats: &ExportStats, is_incomplete: bool) {
 async fn push_metrics(
     mut delivery: Delivery,
     resource: &Resource,
-    interval: Duration,
+    options: &Options,
     source: &impl Source,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let resource = metrics::resource(resource);
-    let mut ticks = interval_at(Instant::now() + interval, interval);
+    let mut delivered = Delivered::new(options.form);
+    let mut ticks = interval_at(Instant::now() + options.interval, options.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_last = false;
     while !is_last {
@@ -214,11 +221,17 @@ async fn push_metrics(
             _ = ticks.tick() => {}
         }
         let Some(snapshot) = source.snapshot().await else { continue };
-        let n = snapshot.n_points();
-        if n > 0 {
-            delivery.stats.offered(Signal::Metrics, n);
-            // Cumulative: what was not taken is in the next push.
-            let _ = delivery.deliver(metrics::encode(&snapshot, &resource).encode_to_vec(), n).await;
+        let rest = delivered.rest(&snapshot);
+        let n = rest.n_points();
+        if n == 0 {
+            continue;
+        }
+        delivery.stats.offered(Signal::Metrics, n);
+        let request = metrics::encode(&rest, &resource, options.form).encode_to_vec();
+        // What is not taken is in the next push.
+        if delivery.deliver(request, n).await == End::Taken {
+            delivery.stats.metrics_taken(snapshot.at);
+            delivered.took(snapshot);
         }
     }
 }
@@ -252,8 +265,9 @@ mod tests {
         let mut store = Store::new(StoreOptions::default());
         stats.record(&mut store);
         let exposition = crate::export::Format::Text
-            .encode(&Arc::new(store.snapshot(Moment::default())), &Arc::default())
+            .encode(&store.snapshot(Moment::default()), &Resource::default())
             .expect("an exposition");
+        let exposition = String::from_utf8(exposition).expect("text");
         let counted =
             exposition.lines().filter(|line| line.starts_with("sidecar_export") && !line.ends_with(" 0"));
         counted.map(str::to_owned).collect()

@@ -46,7 +46,7 @@ fn a_fence_holds_for_every_way_to_write_a_path() {
         "struct S { #[serde(with = \"x\")] ebpf: aya::Ebpf }",
         "use opentelemetry_sdk::Resource;",
         "use tonic::Status;",
-        "use prometheus_client::registry::Registry;",
+        "use prost::Message;",
         "use clap::Parser;",
         "use anyhow::Result;",
     ] {
