@@ -55,8 +55,8 @@ pub(super) fn check(
         refuse(&key, message);
     }
     let expiry = config.metrics.expiry;
-    if expiry < Duration::from_secs(10) && expiry != Duration::from_secs(0) {
-        refuse("metrics.expiry", format!("{expiry} is less than 10s, and not 0s"));
+    if expiry < Duration::from_secs(1) && expiry != Duration::from_secs(0) {
+        refuse("metrics.expiry", format!("{expiry} is less than 1s, and not 0s"));
     }
     for name in ["service.name", "service.namespace", "service.version"] {
         if config.resource.contains_key(name) {

@@ -158,7 +158,7 @@ fn values_that_contradict_each_other_are_refused() {
         (vec![("resource.service.name", "x")], "set the key service.name instead"),
         (vec![("otlp.interval", "2m"), ("otlp.timeout", "11m")], "is more than"),
         (vec![("admin.listen", "unix:relative")], "absolute path"),
-        (vec![("metrics.expiry", "5s")], "5s is less than 10s, and not 0s"),
+        (vec![("metrics.expiry", "5ms")], "5ms is less than 1s, and not 0s"),
         (vec![("metrics.buckets", "a.b=1 3,c.d=3 1")], "`1` is not above the bound before it"),
         (vec![("otlp.temporality", "deltas")], "did you mean `delta`?"),
         (vec![("metrics.listen", "localhost:1")], "is not an address"),
