@@ -24,16 +24,23 @@ pub(crate) const ANNOUNCED: u32 = 1;
 pub(crate) const ESTABLISHED: u32 = 2;
 /// It was met in the middle.
 pub(crate) const JOINED: u32 = 4;
-/// RST was seen or sent.
+/// RST came in.
 pub(crate) const RESET: u32 = 8;
 /// The retransmission limit passed.
 pub(crate) const EXPIRED: u32 = 16;
 /// The application closed its descriptor.
 pub(crate) const RELEASED: u32 = 32;
+/// RST went out.
+pub(crate) const RESET_SENT: u32 = 64;
+/// An account of it is to be written.
+pub(crate) const DUE: u32 = 128;
 
 const LANE_MET: u32 = 1;
 const LANE_FIN: u32 = 2;
 const LANE_SKIP: u32 = 4;
+
+/// Between two accounts of a connection that goes on, ns.
+const PACE_NS: u64 = 10_000_000_000;
 
 /// Uncopied bytes that are reported together.
 const HOLD: u32 = 64 * 1024;
@@ -60,7 +67,13 @@ pub(crate) struct Conn {
     /// `Control::generation` at the last look at `VERDICTS`.
     pub(crate) generation: u32,
     retransmits: u32,
-    pad: u32,
+    /// Segments sent again since the connection was met.
+    pub(crate) resent: u32,
+    /// As in a record's head.
+    pub(crate) drained: u32,
+    pub(crate) drained_at: u32,
+    /// When the SYN was sent; once established, when the last account was written.
+    pub(crate) since_ns: u64,
     pub(crate) lanes: [Lane; 2],
 }
 
@@ -140,7 +153,7 @@ impl Counters {
 
 /// A connection of which nothing was seen yet.
 #[inline(always)]
-pub(crate) fn new(cookie: u64, role: u8, flags: u32, start: &Verdict) -> Conn {
+pub(crate) fn new(cookie: u64, role: u8, flags: u32, start: &Verdict, now: u64) -> Conn {
     // No verdict of this connection's own can be older than it.
     let generation = who::control().map_or(0, |control| control.generation);
     let lane = |dir: u8| Lane {
@@ -164,7 +177,10 @@ pub(crate) fn new(cookie: u64, role: u8, flags: u32, start: &Verdict) -> Conn {
         turn: 0,
         generation,
         retransmits: 0,
-        pad: 0,
+        resent: 0,
+        drained: 0,
+        drained_at: 0,
+        since_ns: now,
         lanes: [lane(INGRESS), lane(EGRESS)],
     }
 }
@@ -213,6 +229,7 @@ impl Conn {
         let rcv_nxt = if counters.state == TCP_SYN_SENT { self.lanes[0].edge } else { counters.rcv_nxt };
         let retransmits = counters.retransmits.wrapping_sub(self.retransmits);
         self.retransmits = counters.retransmits;
+        self.resent = self.resent.wrapping_add(retransmits);
         Seen {
             role: self.role as u8,
             class: self.class as u8,
@@ -258,6 +275,22 @@ impl Conn {
         }
     }
 
+    /// Notes when the peer had acknowledged everything that was sent. Nothing is sent in between: an acknowledgement that
+    /// comes again does not count.
+    #[inline(always)]
+    pub(crate) fn drain(&mut self, ack: u32, snd_nxt: u32, now: u64) {
+        if ack != snd_nxt {
+            return;
+        }
+        let lane = &self.lanes[EGRESS as usize];
+        let is_fin = lane.flags & LANE_FIN != 0 && ack == lane.fin.wrapping_add(1);
+        let to = if is_fin { lane.fin } else { ack };
+        if to != self.drained {
+            self.drained_at = (now >> 10) as u32;
+            self.drained = to;
+        }
+    }
+
     /// Would payload in `DIR` begin a turn?
     #[inline(always)]
     pub(crate) fn is_turn<const DIR: usize>(&self) -> bool {
@@ -271,6 +304,7 @@ impl Conn {
         segment: &Segment,
         counters: Counters,
         verdict: Option<&Verdict>,
+        now: u64,
     ) -> Decision {
         let mut seen = self.look(counters);
         if let Some(verdict) = verdict {
@@ -281,7 +315,16 @@ impl Conn {
             self.flags |= ANNOUNCED;
         }
         if segment.flags & packet::RST != 0 {
-            self.flags |= RESET;
+            self.flags |= if DIR == EGRESS as usize { RESET_SENT } else { RESET };
+        }
+        // Of one met in the middle nobody reports the end.
+        let is_last = self.flags & JOINED != 0 && segment.flags & (packet::FIN | packet::RST) != 0;
+        if is_last || now.wrapping_sub(self.since_ns) > PACE_NS {
+            self.since_ns = now;
+            self.flags |= DUE;
+        }
+        if DIR == INGRESS as usize {
+            self.drain(segment.ack, counters.snd_nxt, now);
         }
         let untold = self.flags & ANNOUNCED == 0;
         let is_unjudged = self.class == u32::from(CLASS_OPEN);

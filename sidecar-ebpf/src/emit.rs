@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use sidecar_ebpf::abi::{
     count as slot,
-    record::{Close, Head, Peers, ROOMS},
+    record::{Account, Head, Peers, ROOMS},
 };
 
 use crate::{
@@ -30,9 +30,21 @@ const MIDDLING: u32 = ROOMS[3] as u32;
 /// A head with the time and the socket filled in.
 #[inline(always)]
 pub(crate) fn head(kind: u8, cookie: u64, role: u8, flags: u8) -> Head {
+    head_at(now(), kind, cookie, role, flags)
+}
+
+/// The same for a time that was read before.
+#[inline(always)]
+pub(crate) fn head_at(at_ns: u64, kind: u8, cookie: u64, role: u8, flags: u8) -> Head {
+    let (seq, len, edge, copied, dir, skipped) = (0, 0, 0, 0, 0, 0);
+    Head { at_ns, cookie, seq, len, edge, copied, kind, dir, role, flags, skipped, drained: 0, drained_at: 0 }
+}
+
+/// `CLOCK_MONOTONIC`, ns.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
     // SAFETY: no preconditions.
-    let at_ns = unsafe { bpf_ktime_get_ns() };
-    Head { at_ns, cookie, seq: 0, len: 0, edge: 0, copied: 0, kind, dir: 0, role, flags, skipped: 0 }
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// `KIND_OPEN` and `KIND_FAILED`. False if the ring was full.
@@ -41,10 +53,10 @@ pub(crate) fn peers(head: &Head, peers: &Peers) -> bool {
     fixed(head, peers)
 }
 
-/// `KIND_CLOSE`.
+/// `KIND_CLOSE` and `KIND_ACCOUNT`.
 #[inline(always)]
-pub(crate) fn close(head: &Head, close: &Close) {
-    fixed(head, close);
+pub(crate) fn account(head: &Head, account: &Account) {
+    fixed(head, account);
 }
 
 /// `KIND_DATA` without payload.

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext, bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext,
 };
-use sidecar_ebpf::abi::count as slot;
+use sidecar_ebpf::abi::{count as slot, record::Peers};
 
 use crate::count;
 
@@ -22,6 +22,8 @@ const IPV6_LEN: u32 = 40;
 pub(crate) struct Segment {
     /// Sequence number of the first payload byte.
     pub(crate) seq: u32,
+    /// Acknowledgement number.
+    pub(crate) ack: u32,
     /// Payload bytes.
     pub(crate) len: u32,
     /// Where the payload begins in the packet.
@@ -70,6 +72,7 @@ pub(crate) fn segment(ctx: &SkBuffContext) -> Option<Segment> {
         return None;
     };
     let seq = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+    let ack = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
     let flags = bytes[13];
     let offset = tcp + u32::from(bytes[12] >> 4) * 4;
     // Not the IP header's own length: it is zero in packets past 64 KiB.
@@ -81,28 +84,27 @@ pub(crate) fn segment(ctx: &SkBuffContext) -> Option<Segment> {
     }
     // SYN takes a sequence number of its own (RFC 9293, 3.4).
     let seq = if flags & SYN != 0 { seq.wrapping_add(1) } else { seq };
-    Some(Segment { seq, len: total - offset, offset, tcp, version, flags })
+    Some(Segment { seq, ack, len: total - offset, offset, tcp, version, flags })
 }
 
-/// Addresses and ports of an incoming segment as (local, remote): IPv4 ones mapped.
+/// Addresses and ports of an incoming segment, into `ends` that are all zero: there is little room on the stack.
 #[inline(always)]
-pub(crate) fn ingress_ends(ctx: &SkBuffContext, segment: &Segment) -> Option<([u8; 16], [u8; 16], u16, u16)> {
+pub(crate) fn ingress_ends(ctx: &SkBuffContext, segment: &Segment, ends: &mut Peers) -> Option<()> {
     let skb = ctx.skb.skb;
-    let (mut local, mut remote) = ([0u8; 16], [0u8; 16]);
+    let (local, remote) = (&mut ends.local_addr, &mut ends.remote_addr);
     if segment.version == 4 {
-        let mut addrs = [0u8; 8];
-        load(skb, 12, &mut addrs)?;
         (remote[10], remote[11], local[10], local[11]) = (0xff, 0xff, 0xff, 0xff);
-        remote[12..16].copy_from_slice(&addrs[0..4]);
-        local[12..16].copy_from_slice(&addrs[4..8]);
+        load::<4>(skb, 12, remote.last_chunk_mut()?)?;
+        load::<4>(skb, 16, local.last_chunk_mut()?)?;
     } else {
-        load(skb, 8, &mut remote)?;
-        load(skb, 24, &mut local)?;
+        load(skb, 8, remote)?;
+        load(skb, 24, local)?;
     }
     let mut ports = [0u8; 4];
     load(skb, segment.tcp, &mut ports)?;
-    let remote_port = u16::from_be_bytes([ports[0], ports[1]]);
-    Some((local, remote, u16::from_be_bytes([ports[2], ports[3]]), remote_port))
+    ends.remote_port = u16::from_be_bytes([ports[0], ports[1]]);
+    ends.local_port = u16::from_be_bytes([ports[2], ports[3]]);
+    Some(())
 }
 
 /// Where TCP begins after at most four IPv6 extension headers (RFC 8200, 4).

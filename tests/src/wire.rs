@@ -1,11 +1,13 @@
 //! A wire between two TUN devices that loses, swaps and doubles packets, always the same ones of a seed.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -51,9 +53,19 @@ impl Wire {
     /// Joins two devices.
     #[must_use]
     pub fn new(ends: [OwnedFd; 2], faults: Faults, seed: u64) -> Wire {
+        Wire::carrying(move |told| carry(&ends, faults, seed, told))
+    }
+
+    /// Joins two devices by a wire without faults on which each packet is under way for so long.
+    #[must_use]
+    pub fn slow(ends: [OwnedFd; 2], delay: Duration) -> Wire {
+        Wire::carrying(move |told| carry_slowly(&ends, delay, told))
+    }
+
+    fn carrying(carry: impl FnOnce(&AtomicBool) -> [Tally; 2] + Send + 'static) -> Wire {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let thread = thread::spawn(move || carry(&ends, faults, seed, &told));
+        let thread = thread::spawn(move || carry(&told));
         Wire { stop, thread: Some(thread) }
     }
 
@@ -99,6 +111,28 @@ fn carry(ends: &[OwnedFd; 2], faults: Faults, seed: u64, stop: &AtomicBool) -> [
             while let Ok(len) = read(&ends[from], &mut buffer) {
                 lane.pass(to, &buffer[..len], faults);
             }
+        }
+    }
+    lanes.map(|lane| lane.tally)
+}
+
+/// Packets keep their order. None arrives before its time.
+fn carry_slowly(ends: &[OwnedFd; 2], delay: Duration, stop: &AtomicBool) -> [Tally; 2] {
+    let mut lanes = [1, 2].map(|n| Lane { held: Vec::new(), dice: Dice(n), tally: Tally::default() });
+    let mut travelling = VecDeque::new();
+    let mut buffer = vec![0; 65_536];
+    while !stop.load(Ordering::Relaxed) {
+        let mut fds = [PollFd::new(&ends[0], PollFlags::IN), PollFd::new(&ends[1], PollFlags::IN)];
+        let patience = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        let _ = poll(&mut fds, Some(&patience));
+        for (from, lane) in lanes.iter_mut().enumerate() {
+            while let Ok(len) = read(&ends[from], &mut buffer) {
+                lane.tally.sent += 1;
+                travelling.push_back((Instant::now() + delay, from, buffer[..len].to_vec()));
+            }
+        }
+        while let Some((_, from, packet)) = travelling.pop_front_if(|(due, ..)| *due <= Instant::now()) {
+            lanes[from].put(&ends[1 - from], &packet);
         }
     }
     lanes.map(|lane| lane.tally)

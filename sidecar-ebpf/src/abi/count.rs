@@ -25,8 +25,10 @@ pub const OPENED: u32 = 0;
 pub const CLOSED: u32 = OPENED + record::ROLES;
 /// Connection attempts that failed, by reason (`record::FAILED_…`).
 pub const FAILED: u32 = CLOSED + record::ROLES;
+/// Connections that did not end by FIN both ways: [`reset`].
+pub const RESET: u32 = FAILED + record::FAILURES;
 /// Records not written because the ring was full.
-pub const RING_FULL: u32 = FAILED + record::FAILURES;
+pub const RING_FULL: u32 = RESET + record::ROLES * record::RESETS;
 /// Payload bytes that were not copied because the ring was crowded.
 pub const SHED: u32 = RING_FULL + 1;
 /// Payload could not be read from the packet (`bpf_skb_load_bytes` failed).
@@ -39,6 +41,13 @@ pub const NO_STORAGE: u32 = HEADERS + 1;
 pub const JOINED: u32 = NO_STORAGE + 1;
 /// How many slots `COUNTS` has.
 pub const SLOTS: u32 = JOINED + 1;
+
+/// The slot of `COUNTS` for a role (`ROLE_…`) and an end (`END_…`) that is not orderly.
+#[must_use]
+#[inline(always)]
+pub const fn reset(role: u8, end: u32) -> u32 {
+    RESET + (role as u32 % record::ROLES) * record::RESETS + (end - 1) % record::RESETS
+}
 
 /// The entry of `TRAFFIC` for a role (`ROLE_…`) and class (`CLASS_…`).
 #[must_use]

@@ -5,8 +5,9 @@
 //! | `KIND_DATA`     | `copied` payload bytes                                 |
 //! | `KIND_LISTEN`   | a [`Peers`], then `copied` payload bytes               |
 //! | `KIND_OPEN`     | a [`Peers`]                                            |
-//! | `KIND_CLOSE`    | a [`Close`]                                            |
+//! | `KIND_CLOSE`    | an [`Account`]                                         |
 //! | `KIND_FAILED`   | a [`Peers`]; the reason is in `Head::len`              |
+//! | `KIND_ACCOUNT`  | an [`Account`]                                         |
 //!
 //! A ring record may be longer than its content: data records come with room for one of [`ROOMS`] bytes.
 
@@ -16,12 +17,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const KIND_DATA: u8 = 1;
 /// TCP payload that reached the listening socket, before the connection has a socket of its own.
 pub const KIND_LISTEN: u8 = 2;
-/// A connection is established, or (with [`FLAG_JOINED`]) was first met in the middle.
+/// A connection is established, or (with [`FLAG_JOINED`]) was first met in the middle. `Head::len` is how long
+/// `connect()` took from the first SYN on, µs; 0 where that was not seen.
 pub const KIND_OPEN: u8 = 3;
 /// A connection's socket reached `TCP_CLOSE`.
 pub const KIND_CLOSE: u8 = 4;
 /// A `connect()` that never reached `ESTABLISHED`.
 pub const KIND_FAILED: u8 = 5;
+/// A connection that goes on: what its socket has counted so far.
+pub const KIND_ACCOUNT: u8 = 6;
 
 /// Direction of [`Head::dir`]: from the network to the application.
 pub const INGRESS: u8 = 0;
@@ -57,6 +61,17 @@ pub const FAILED_UNREACHABLE: u32 = 3;
 /// How many reasons there are.
 pub const FAILURES: u32 = 4;
 
+/// `Account::end` of `KIND_CLOSE`: FIN both ways.
+pub const END_ORDERLY: u32 = 0;
+/// `Account::end` of `KIND_CLOSE`: the peer sent RST.
+pub const END_RECEIVED: u32 = 1;
+/// `Account::end` of `KIND_CLOSE`: the socket sent RST (unread data, `SO_LINGER`, keep-alive).
+pub const END_SENT: u32 = 2;
+/// `Account::end` of `KIND_CLOSE`: the peer acknowledged nothing until the retransmission limit passed.
+pub const END_EXPIRED: u32 = 3;
+/// How many ends that are not orderly there are.
+pub const RESETS: u32 = 3;
+
 /// Room for payload, in bytes, that a data record is reserved with: `bpf_ringbuf_reserve` wants a constant.
 pub const ROOMS: [usize; 8] = [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
@@ -87,6 +102,11 @@ pub struct Head {
     pub flags: u8,
     /// Bytes of this direction that lie before `seq`, were seen, and were by a verdict's `skip_until` not reported.
     pub skipped: u32,
+    /// Egress sequence number up to which the peer has acknowledged when it last had acknowledged everything that was
+    /// sent; FIN's own number not counted.
+    pub drained: u32,
+    /// When it did, in units of 1024 ns: the low 32 bits.
+    pub drained_at: u32,
 }
 
 /// Who talks to whom. Addresses are IPv6, IPv4 ones mapped (RFC 4291, 2.5.5.2); ports are in host order.
@@ -113,24 +133,24 @@ pub struct Peers {
     pub out_seq: u32,
 }
 
-/// The socket's own account at its end.
+/// The socket's own account.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Close {
+pub struct Account {
     /// Payload bytes received and acknowledged since the connection was met.
     pub in_bytes: u64,
     /// Payload bytes sent since the connection was met.
     pub out_bytes: u64,
-    /// Segments sent again (`tcp_sock::total_retrans`).
+    /// Segments sent again since then (`tcp_sock::total_retrans`).
     pub retransmits: u32,
-    /// Smoothed round-trip time, µs.
+    /// Smoothed round-trip time, µs; 0 where there was nothing to measure it by.
     pub srtt_us: u32,
     /// The class (`CLASS_…` of `abi::verdict`) under which `TRAFFIC` has its bytes: a verdict may have come too late.
     pub class: u32,
-    /// Explicit padding.
-    pub pad: u32,
+    /// On `KIND_CLOSE` one of `END_…`, else 0.
+    pub end: u32,
 }
 
-const _: () = assert!(size_of::<Head>() == 40);
+const _: () = assert!(size_of::<Head>() == 48);
 const _: () = assert!(size_of::<Peers>() == 64);
-const _: () = assert!(size_of::<Close>() == 32);
+const _: () = assert!(size_of::<Account>() == 32);

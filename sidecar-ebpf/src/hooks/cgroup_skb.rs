@@ -10,14 +10,15 @@ use aya_log_ebpf::debug;
 use sidecar_ebpf::abi::{
     count as slot,
     record::{
-        EGRESS, FLAG_FIN, FLAG_JOINED, FLAG_PSH, FLAG_RST, Head, INGRESS, KIND_DATA, KIND_LISTEN, KIND_OPEN,
-        Peers, ROLE_SERVER,
+        Account, EGRESS, FLAG_FIN, FLAG_JOINED, FLAG_PSH, FLAG_RST, Head, INGRESS, KIND_ACCOUNT, KIND_DATA,
+        KIND_LISTEN, KIND_OPEN, Peers, ROLE_CLIENT, ROLE_SERVER,
     },
+    verdict::CLASS_PARSED,
 };
 
 use super::{PASS, peers};
 use crate::{
-    conn::{self, ANNOUNCED, Conn, Counters, Decision, JOINED},
+    conn::{self, ANNOUNCED, Conn, Counters, DUE, Decision, JOINED},
     count, emit,
     maps::CONN,
     packet::{self, Segment},
@@ -49,10 +50,7 @@ fn observe<const DIR: usize>(ctx: &SkBuffContext) -> Option<()> {
     let segment = packet::segment(ctx)?;
     let control_bits = segment.flags & (packet::SYN | packet::FIN | packet::RST) != 0;
     if segment.len == 0 && !control_bits {
-        if DIR == EGRESS as usize {
-            acknowledged(sk);
-        }
-        return None;
+        return if DIR == EGRESS as usize { acknowledges(sk) } else { acknowledged(sk, &segment) };
     }
     // SAFETY: the verifier proved `sk` a full socket.
     let state = unsafe { (*sk).state };
@@ -62,10 +60,11 @@ fn observe<const DIR: usize>(ctx: &SkBuffContext) -> Option<()> {
         }
         return None;
     }
+    let now = emit::now();
     let conn = match CONN.get(sk) {
         Some(conn) => conn,
         None if segment.len == 0 => return None,
-        None => join(ctx, sk, state)?,
+        None => join(ctx, sk, state, now)?,
     };
     // SAFETY: `sk` is a full TCP socket.
     let tcp = unsafe { bpf_tcp_sock(sk) };
@@ -74,9 +73,11 @@ fn observe<const DIR: usize>(ctx: &SkBuffContext) -> Option<()> {
     }
     let counters = Counters::of(tcp, state);
     let verdict = verdict::changed::<DIR>(conn, segment.len);
-    let decision = Conn::locked(conn, |conn| conn.decide::<DIR>(&segment, counters, verdict.as_ref()));
+    let decision = Conn::locked(conn, |conn| conn.decide::<DIR>(&segment, counters, verdict.as_ref(), now));
     count::seen(&decision.seen);
-    report::<DIR>(ctx, sk, conn, &segment, counters, &decision);
+    // SAFETY: `tcp` is a bpf_tcp_sock.
+    account(conn, unsafe { (*tcp).srtt_us } >> 3, now);
+    report::<DIR>(ctx, sk, conn, &segment, counters, &decision, now);
     None
 }
 
@@ -101,42 +102,89 @@ fn socket(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 
 /// A bare ACK goes out: the moment at which `rcv_nxt` shows that the last payload was accepted.
 #[inline(always)]
-fn acknowledged(sk: *mut bpf_sock) {
-    let Some(conn) = CONN.get(sk) else { return };
+fn acknowledges(sk: *mut bpf_sock) -> Option<()> {
+    let conn = CONN.get(sk)?;
     // SAFETY: `sk` is a full TCP socket.
     let tcp = unsafe { bpf_tcp_sock(sk) };
     if tcp.is_null() {
-        return;
+        return None;
     }
     // SAFETY: the verifier proved `sk` a full socket.
     let counters = Counters::of(tcp, unsafe { (*sk).state });
     // SAFETY: the verifier proved `conn`; a stale answer is put right at the next look.
     if unsafe { (*conn).lanes[INGRESS as usize].edge } == counters.rcv_nxt {
-        return;
+        return None;
     }
     let seen = Conn::locked(conn, |conn| conn.look(counters));
     count::seen(&seen);
+    None
+}
+
+/// A bare ACK comes in: perhaps the one that acknowledges a response's last byte. Only where somebody asks for that.
+#[inline(always)]
+fn acknowledged(sk: *mut bpf_sock, segment: &Segment) -> Option<()> {
+    let conn = CONN.get(sk)?;
+    // SAFETY: the verifier proved `conn`; a stale answer costs one lookup more, or one measurement.
+    let (role, class) = unsafe { ((*conn).role as u8, (*conn).class as u8) };
+    if role == ROLE_CLIENT || class > CLASS_PARSED {
+        return None;
+    }
+    // SAFETY: `sk` is a full TCP socket.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    // SAFETY: not null.
+    let snd_nxt = unsafe { (*tcp).snd_nxt };
+    // SAFETY: as above.
+    if segment.ack != snd_nxt || segment.ack == unsafe { (*conn).drained } {
+        return None;
+    }
+    let now = emit::now();
+    Conn::locked(conn, |conn| conn.drain(segment.ack, snd_nxt, now));
+    None
+}
+
+/// What the socket has counted so far, where that is due. The mark is read back from the map: the verifier must not carry
+/// along how it came about.
+#[inline(always)]
+fn account(conn: *mut Conn, srtt_us: u32, now: u64) {
+    // SAFETY: the verifier proved `conn`; whoever sees the mark first writes the account.
+    let (flags, cookie) = unsafe { ((*conn).flags, (*conn).cookie) };
+    if flags & DUE == 0 {
+        return;
+    }
+    let (role, account) = Conn::locked(conn, |conn| {
+        conn.flags &= !DUE;
+        let [in_bytes, out_bytes] = [conn.lanes[0].seen, conn.lanes[1].seen];
+        let (retransmits, class) = (conn.resent, conn.class);
+        (conn.role as u8, Account { in_bytes, out_bytes, retransmits, srtt_us, class, end: 0 })
+    });
+    if flags & ANNOUNCED != 0 {
+        emit::account(&emit::head_at(now, KIND_ACCOUNT, cookie, role, 0), &account);
+    }
 }
 
 /// Data on a listening socket: deferred accept, fast open, or the handshake's last ACK carried it. The connection has
 /// no socket yet, so nothing is kept of it here: user space joins it by both ends' addresses.
 #[inline(always)]
 fn listening(ctx: &SkBuffContext, sk: *mut bpf_sock, segment: &Segment) -> Option<()> {
-    let (local_addr, remote_addr, local_port, remote_port) = packet::ingress_ends(ctx, segment)?;
     let who = who::of(sk);
     // 6.12 has no helper for a packet's netns. The connection's socket will have this same `WHO`, or none.
     let (tgid, cgroup, netns) = (who.tgid, who.cgroup, who.netns);
-    let peers = Peers {
-        local_addr,
-        remote_addr,
-        local_port,
-        remote_port,
+    let mut peers = Peers {
+        local_addr: [0; 16],
+        remote_addr: [0; 16],
+        local_port: 0,
+        remote_port: 0,
         tgid,
         cgroup,
         netns,
         in_seq: segment.seq,
         out_seq: 0,
     };
+    packet::ingress_ends(ctx, segment, &mut peers)?;
+    let local_port = peers.local_port;
     let mut head = emit::head(KIND_LISTEN, 0, ROLE_SERVER, flags(segment));
     head.dir = INGRESS;
     head.seq = segment.seq;
@@ -149,7 +197,7 @@ fn listening(ctx: &SkBuffContext, sk: *mut bpf_sock, segment: &Segment) -> Optio
 
 /// State for a connection that is older than the programs.
 #[inline(always)]
-fn join(ctx: &SkBuffContext, sk: *mut bpf_sock, state: u32) -> Option<*mut Conn> {
+fn join(ctx: &SkBuffContext, sk: *mut bpf_sock, state: u32, now: u64) -> Option<*mut Conn> {
     if matches!(state, TCP_SYN_SENT | TCP_SYN_RECV | TCP_CLOSE) || who::is_own(sk) {
         return None;
     }
@@ -158,7 +206,7 @@ fn join(ctx: &SkBuffContext, sk: *mut bpf_sock, state: u32) -> Option<*mut Conn>
     let start = verdict::start(&peers(sk, &who), role);
     // SAFETY: helper without preconditions.
     let cookie = unsafe { bpf_get_socket_cookie(packet::raw(ctx)) };
-    let mut fresh = conn::new(cookie, role, JOINED, &start);
+    let mut fresh = conn::new(cookie, role, JOINED, &start, now);
     // SAFETY: `sk` is a full TCP socket.
     let tcp = unsafe { bpf_tcp_sock(sk) };
     if tcp.is_null() {
@@ -183,11 +231,13 @@ fn report<const DIR: usize>(
     segment: &Segment,
     counters: Counters,
     decision: &Decision,
+    now: u64,
 ) {
-    // SAFETY: the verifier proved `conn`; cookie never changes.
-    let cookie = unsafe { (*conn).cookie };
+    // SAFETY: the verifier proved `conn`; cookie never changes, and whoever moves `drained` moved it before.
+    let (cookie, drained, drained_at) = unsafe { ((*conn).cookie, (*conn).drained, (*conn).drained_at) };
     let role = decision.seen.role;
-    let mut head = emit::head(KIND_DATA, cookie, role, 0);
+    let mut head = emit::head_at(now, KIND_DATA, cookie, role, 0);
+    (head.drained, head.drained_at) = (drained, drained_at);
     let edge = |dir: u8| if dir == EGRESS { counters.snd_nxt } else { counters.rcv_nxt };
     (head.dir, head.edge) = (DIR as u8, edge(DIR as u8));
     if decision.announce && !announce(sk, conn, &mut head, counters) {
@@ -222,7 +272,7 @@ fn announce(sk: *mut bpf_sock, conn: *mut Conn, head: &mut Head, counters: Count
     // SAFETY: the verifier proved `conn`; JOINED never changes.
     head.flags = if unsafe { (*conn).flags } & JOINED != 0 { FLAG_JOINED } else { 0 };
     let told = emit::peers(head, &peers);
-    (head.kind, head.flags) = (KIND_DATA, 0);
+    (head.kind, head.len, head.flags) = (KIND_DATA, 0, 0);
     if !told {
         Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
     }

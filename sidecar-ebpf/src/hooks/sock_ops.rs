@@ -15,15 +15,16 @@ use aya_log_ebpf::debug;
 use sidecar_ebpf::abi::{
     count as slot,
     record::{
-        Close, EGRESS, FAILED_CANCELLED, FAILED_REFUSED, FAILED_TIMEOUT, FAILED_UNREACHABLE, FLAG_RST,
-        INGRESS, KIND_CLOSE, KIND_DATA, KIND_FAILED, KIND_OPEN, ROLE_CLIENT, ROLE_SERVER,
+        Account, EGRESS, END_EXPIRED, END_ORDERLY, END_RECEIVED, END_SENT, FAILED_CANCELLED, FAILED_REFUSED,
+        FAILED_TIMEOUT, FAILED_UNREACHABLE, FLAG_RST, INGRESS, KIND_CLOSE, KIND_DATA, KIND_FAILED, KIND_OPEN,
+        ROLE_CLIENT, ROLE_SERVER,
     },
     who::{OWN, Who},
 };
 
 use super::peers;
 use crate::{
-    conn::{self, ANNOUNCED, Conn, Counters, ESTABLISHED, EXPIRED, RELEASED, RESET},
+    conn::{self, ANNOUNCED, Conn, Counters, ESTABLISHED, EXPIRED, RELEASED, RESET, RESET_SENT},
     count, emit,
     maps::{CONN, WHO},
     verdict, who,
@@ -90,8 +91,12 @@ fn established(ctx: &SockOpsContext, role: u8) -> Option<()> {
         None => begin(ctx, sk, &who, role)?,
     };
     let counters = counters(ctx);
+    let now = emit::now();
+    // SAFETY: the verifier proved `conn`; nobody else writes before it is established.
+    let took_ns = now.wrapping_sub(unsafe { (*conn).since_ns });
     let announce = Conn::locked(conn, |conn| {
         conn.meet(counters);
+        conn.since_ns = now;
         let announce = conn.flags & ANNOUNCED == 0;
         conn.flags |= ESTABLISHED | ANNOUNCED;
         announce
@@ -104,7 +109,10 @@ fn established(ctx: &SockOpsContext, role: u8) -> Option<()> {
         let mut peers = peers(sk, &who);
         (peers.in_seq, peers.out_seq) = (counters.rcv_nxt, counters.snd_nxt);
         // SAFETY: the verifier proved `conn`; cookie never changes.
-        let head = emit::head(KIND_OPEN, unsafe { (*conn).cookie }, role, 0);
+        let mut head = emit::head_at(now, KIND_OPEN, unsafe { (*conn).cookie }, role, 0);
+        if role == ROLE_CLIENT {
+            head.len = (took_ns / 1000) as u32;
+        }
         if !emit::peers(&head, &peers) {
             Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
         }
@@ -121,12 +129,18 @@ fn begin(ctx: &SockOpsContext, sk: *mut bpf_sock, who: &Who, role: u8) -> Option
     let start = verdict::start(&peers(sk, who), role);
     // SAFETY: helper without preconditions.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    let mut fresh = conn::new(cookie, role, 0, &start);
-    let conn = CONN.get_or(sk, &mut fresh);
-    if conn.is_none() {
+    let now = emit::now();
+    let mut fresh = conn::new(cookie, role, 0, &start, now);
+    let Some(conn) = CONN.get_or(sk, &mut fresh) else {
         count::add(slot::NO_STORAGE, 1);
-    }
-    conn
+        return None;
+    };
+    // A socket may try again after an attempt that failed.
+    Conn::locked(conn, |conn| {
+        conn.since_ns = now;
+        conn.flags &= !(RESET | RESET_SENT | EXPIRED);
+    });
+    Some(conn)
 }
 
 #[inline(always)]
@@ -154,10 +168,10 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
     if flags & ESTABLISHED == 0 {
         return failed(sk, flags, cookie);
     }
-    let (seen, held, totals) = Conn::locked(conn, |conn| {
+    let (seen, held, totals, drained, drained_at) = Conn::locked(conn, |conn| {
         let seen = conn.look(counters);
         let held = [conn.lanes[0].take_held(), conn.lanes[1].take_held()];
-        (seen, held, [conn.lanes[0].seen, conn.lanes[1].seen])
+        (seen, held, [conn.lanes[0].seen, conn.lanes[1].seen], conn.drained, conn.drained_at)
     });
     count::seen(&seen);
     count::add(slot::CLOSED + u32::from(role), 1);
@@ -171,13 +185,26 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
         }
     }
     let abrupt = matches!(old, TCP_ESTABLISHED | TCP_CLOSE_WAIT | TCP_FIN_WAIT1);
-    let reset = flags & (RESET | EXPIRED) != 0 || abrupt;
-    let head = emit::head(KIND_CLOSE, cookie, role, if reset { FLAG_RST } else { 0 });
+    let end = if flags & EXPIRED != 0 {
+        END_EXPIRED
+    } else if flags & RESET != 0 {
+        END_RECEIVED
+    } else if flags & RESET_SENT != 0 || abrupt {
+        // Where it is the socket's own doing, RST goes out after this (`tcp_disconnect`, `__tcp_close`).
+        END_SENT
+    } else {
+        END_ORDERLY
+    };
+    if end != END_ORDERLY {
+        count::add(slot::reset(role, end), 1);
+    }
+    let mut head = emit::head(KIND_CLOSE, cookie, role, if end == END_ORDERLY { 0 } else { FLAG_RST });
+    (head.drained, head.drained_at) = (drained, drained_at);
     // SAFETY: the context's fields may be read.
     let srtt_us = unsafe { (*ctx.ops).srtt_us } >> 3;
     let [in_bytes, out_bytes] = totals;
     let (retransmits, class) = (counters.retransmits, u32::from(seen.class));
-    emit::close(&head, &Close { in_bytes, out_bytes, retransmits, srtt_us, class, pad: 0 });
+    emit::account(&head, &Account { in_bytes, out_bytes, retransmits, srtt_us, class, end });
     Some(())
 }
 

@@ -10,13 +10,14 @@ use std::{
         mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use sidecar_core::{
     config::{Config, HeaderName, Histograms},
     event,
     flow::{self, Flows, Line, Sink},
-    model::{Activity, Connection, ConnectionId, Detail, Exchange, Ktime, Start},
+    model::{Activity, Connection, ConnectionId, Detail, Exchange, Ktime, Start, Tcp},
     protocol::{Keep, Limits, Protocol},
     signal::{
         self, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
@@ -169,6 +170,7 @@ impl Parts {
         let pushes_exponential = config.otlp.histograms == Histograms::Exponential;
         let store = Store::new(signal::Options {
             series_cap: config.metrics.series as usize,
+            peers: config.tcp.peers as usize,
             expiry: Some(config.metrics.expiry.get()).filter(|expiry| !expiry.is_zero()),
             buckets: buckets.collect(),
             exponential: config.metrics.native_histograms || pushes_exponential,
@@ -319,6 +321,14 @@ impl Sink for Out {
         }
         self.store.exchange(connection, &exchange, exemplar);
         self.explain.keep(connection, exchange, decision);
+    }
+
+    fn delivered(&mut self, at: Ktime, _protocol: &'static Protocol, took: Duration) {
+        self.store.delivered(at, took);
+    }
+
+    fn tcp(&mut self, at: Ktime, connection: Option<&Connection>, what: Tcp) {
+        self.store.tcp(at, connection, what);
     }
 
     fn judge(&mut self, id: ConnectionId, verdict: Verdict) {

@@ -1,11 +1,12 @@
 //! The expositions against each other and against a text written by hand.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost::Message as _;
 use sidecar_core::model::{
-    Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Ktime, Method, Outcome, Role,
-    Start,
+    Account, Activity, Connection, ConnectionId, Detail, End, Exchange, Failure, Http, HttpVersion, Ktime,
+    Method, Outcome, Role, Start, Tcp,
 };
 use sidecar_core::signal::application::{self, Application, Cpu, Program, Readings, Source};
 use sidecar_core::signal::{
@@ -23,6 +24,17 @@ pub(super) fn snapshot() -> Snapshot {
     let mut store = Store::new(Options { series_cap: 2, started, exponential: true, ..Options::default() });
     for (i, role) in [Role::Client, Role::Server, Role::Client, Role::Client].into_iter().enumerate() {
         let connection = connection(role);
+        let (at, took) = (Ktime(30_000_000), Duration::from_millis(2));
+        let account = Account { bytes: [10, 20], retransmits: 1, rtt: Some(took) };
+        for what in [
+            Tcp::Opened(Some(took)),
+            Tcp::Counted(account),
+            Tcp::Closed(Some(End::Sent)),
+            Tcp::Failed(Failure::Timeout),
+        ] {
+            store.tcp(at, Some(&connection), what);
+        }
+        store.delivered(at, took);
         store.activity(&connection, None, Some(Activity::Idle));
         store.started(&connection, &Start { at: Ktime(0), method: Method::Get, is_excluded: false });
         let exchange = exchange(&format!("odd\"host\\{i}\n"), Ktime(0), Ktime(30_000_000 << i));

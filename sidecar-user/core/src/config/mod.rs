@@ -59,6 +59,8 @@ pub struct Config {
     pub http: Http,
     /// What is left out: neither metrics of requests nor spans, and counted as excluded.
     pub exclude: Exclude,
+    /// TCP connections, whatever they speak.
+    pub tcp: Tcp,
     /// Pushing metrics and spans to an OpenTelemetry collector. Off until an endpoint is given.
     pub otlp: Otlp,
     /// Which requests become spans, and what spans say.
@@ -209,6 +211,22 @@ pub struct Exclude {
     pub paths: Vec<Pattern>,
     /// Networks, `10.0.0.0/8` or one address: connections with them are not read. At most 64.
     pub peers: Vec<Peers>,
+}
+
+/// Section `tcp`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tcp {
+    /// Peers that are told apart, by address, and by port where they are servers. Those beyond it are summed into one
+    /// series marked `otel.metric.overflow`. `0` tells none apart.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub peers: u32,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self { peers: 64 }
+    }
 }
 
 /// Section `spans`.

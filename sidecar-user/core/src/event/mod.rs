@@ -1,14 +1,17 @@
 //! Records of the `EVENTS` ring to events: the one place that knows how the kernel's bytes lie.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use sidecar_ebpf::abi::{
-    record::{self, Close, Head, Peers},
+    record::{self, Head, Peers},
     verdict::CLASS_OPEN,
 };
 use zerocopy::FromBytes;
 
-use crate::model::{ConnectionId, Dir, Ktime, Role};
+use crate::model::{Account, ConnectionId, Dir, End, Failure, Ktime, Role};
 
 /// What happened to a connection of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum Event<'a> {
         joined: bool,
         /// Both ends and where their bytes begin.
         ends: Ends,
+        /// How long it took from the first SYN on, where `connect()` was seen.
+        connect: Option<Duration>,
     },
     /// Bytes passed, or the news that some did which were not copied.
     Data {
@@ -46,23 +51,34 @@ pub enum Event<'a> {
         id: ConnectionId,
         /// When.
         at: Ktime,
-        /// RST was seen or sent.
-        reset: bool,
-        /// Payload that passed the socket, ingress and egress.
-        bytes: [u64; 2],
+        /// How.
+        end: End,
+        /// What passed the socket in all.
+        account: Account,
         /// The kernel counted them under `CLASS_OPEN`: no verdict had reached it.
         is_unjudged: bool,
-        /// Smoothed round-trip time at the end, µs.
-        srtt_us: u32,
+        /// What the peer had acknowledged.
+        drained: Drained,
+    },
+    /// What passed the socket so far, of a connection that goes on.
+    Counted {
+        /// Socket.
+        id: ConnectionId,
+        /// When.
+        at: Ktime,
+        /// What its socket counted.
+        account: Account,
     },
     /// `connect()` failed. Counted in the kernel; the event names the peer.
     Failed {
+        /// Socket.
+        id: ConnectionId,
         /// When.
         at: Ktime,
         /// Both ends.
         ends: Ends,
-        /// One of `record::FAILED_…`.
-        reason: u32,
+        /// Why.
+        why: Failure,
     },
 }
 
@@ -104,6 +120,28 @@ pub struct Segment<'a> {
     pub fin: bool,
     /// RST.
     pub rst: bool,
+    /// What the peer had acknowledged.
+    pub drained: Drained,
+}
+
+/// The last time at which the peer had acknowledged everything that the application had sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// The sequence number after it.
+    pub seq: u32,
+    /// When. Right to a microsecond, and only if it is less than [`Drained::HORIZON`] before the record.
+    pub at: Ktime,
+}
+
+impl Drained {
+    /// Beyond it the kernel's short time stamp comes round.
+    pub const HORIZON: Duration = Duration::from_nanos(1 << 42);
+
+    fn of(head: &Head) -> Drained {
+        let now = head.at_ns >> 10;
+        let ago = (now as u32).wrapping_sub(head.drained_at);
+        Drained { seq: head.drained, at: Ktime(now.saturating_sub(ago.into()) << 10) }
+    }
 }
 
 /// A record that is not what its head says. It cannot come from our own programs of the same build.
@@ -145,18 +183,22 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
         record::KIND_OPEN => {
             let (peers, _) = Peers::read_from_prefix(rest).map_err(|_| short())?;
             let joined = head.flags & record::FLAG_JOINED != 0;
-            Ok(Event::Open { id, at, role: role(head.role), joined, ends: ends(&peers) })
+            let connect = (head.len > 0).then(|| Duration::from_micros(head.len.into()));
+            Ok(Event::Open { id, at, role: role(head.role), joined, ends: ends(&peers), connect })
         }
         record::KIND_CLOSE => {
-            let (close, _) = Close::read_from_prefix(rest).map_err(|_| short())?;
-            let reset = head.flags & record::FLAG_RST != 0;
-            let bytes = [close.in_bytes, close.out_bytes];
+            let (close, _) = record::Account::read_from_prefix(rest).map_err(|_| short())?;
             let is_unjudged = close.class == u32::from(CLASS_OPEN);
-            Ok(Event::Closed { id, at, reset, bytes, is_unjudged, srtt_us: close.srtt_us })
+            let (end, account) = (end(close.end), account(&close));
+            Ok(Event::Closed { id, at, end, account, is_unjudged, drained: Drained::of(&head) })
+        }
+        record::KIND_ACCOUNT => {
+            let (so_far, _) = record::Account::read_from_prefix(rest).map_err(|_| short())?;
+            Ok(Event::Counted { id, at, account: account(&so_far) })
         }
         record::KIND_FAILED => {
             let (peers, _) = Peers::read_from_prefix(rest).map_err(|_| short())?;
-            Ok(Event::Failed { at, ends: ends(&peers), reason: head.len })
+            Ok(Event::Failed { id, at, ends: ends(&peers), why: failure(head.len) })
         }
         other => Err(Malformed::Kind(other)),
     }
@@ -174,6 +216,7 @@ fn segment<'a>(head: &Head, rest: &'a [u8]) -> Option<Segment<'a>> {
         skipped: head.skipped,
         fin: head.flags & record::FLAG_FIN != 0,
         rst: head.flags & record::FLAG_RST != 0,
+        drained: Drained::of(head),
     })
 }
 
@@ -192,6 +235,30 @@ fn ends(peers: &Peers) -> Ends {
 fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
     let v6 = Ipv6Addr::from(bytes);
     SocketAddr::new(v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4), port)
+}
+
+fn account(account: &record::Account) -> Account {
+    let bytes = [account.in_bytes, account.out_bytes];
+    let rtt = (account.srtt_us > 0).then(|| Duration::from_micros(account.srtt_us.into()));
+    Account { bytes, retransmits: account.retransmits, rtt }
+}
+
+fn end(end: u32) -> End {
+    match end {
+        record::END_RECEIVED => End::Received,
+        record::END_SENT => End::Sent,
+        record::END_EXPIRED => End::Expired,
+        _ => End::Orderly,
+    }
+}
+
+fn failure(reason: u32) -> Failure {
+    match reason {
+        record::FAILED_REFUSED => Failure::Refused,
+        record::FAILED_TIMEOUT => Failure::Timeout,
+        record::FAILED_CANCELLED => Failure::Cancelled,
+        _ => Failure::Unreachable,
+    }
 }
 
 fn role(role: u8) -> Option<Role> {

@@ -8,8 +8,8 @@ use super::{
     lane::{Lane, Run, distance},
 };
 use crate::{
-    event::Segment,
-    model::{Activity, Connection, ConnectionId, Dir, Ktime, Role},
+    event::{Drained, Segment},
+    model::{Account, Activity, Connection, ConnectionId, Dir, End, Exchange, Ktime, Outcome, Role, Tcp},
     protocol::{Birth, Close, Detection, Detector, Next, Parser, Protocol, Signal, Step, Then, Want},
 };
 
@@ -32,10 +32,32 @@ pub(super) struct Flow {
     n_outstanding: u64,
     /// What was last said of it.
     activity: Option<Activity>,
+    /// What of its socket's account was passed on.
+    counted: Account,
+    /// The first byte of the last response that is over.
+    answered: Option<Ktime>,
+    /// A response whose last byte was not seen to be acknowledged yet.
+    undelivered: Option<Undelivered>,
     is_reset: bool,
     /// What the parser last asked for, until it is looked at.
     wanted: Option<[Want; 2]>,
     signals: Vec<Signal>,
+}
+
+/// What the kernel says of a connection at its end.
+#[derive(Clone, Copy)]
+pub(super) struct Last {
+    pub(super) account: Account,
+    pub(super) end: End,
+    pub(super) drained: Drained,
+}
+
+/// A response on its way.
+struct Undelivered {
+    /// When its first byte passed.
+    began: Ktime,
+    /// The sequence number after its last byte.
+    end: u32,
 }
 
 /// The kernel's side, as it must be by now.
@@ -95,6 +117,9 @@ impl Flow {
             n_exchanges: 0,
             n_outstanding: 0,
             activity: None,
+            counted: Account::default(),
+            answered: None,
+            undelivered: None,
             is_reset: false,
             signals: Vec::new(),
         }
@@ -115,11 +140,15 @@ impl Flow {
         self.last = segment.at;
         self.is_reset |= segment.rst;
         let dir = segment.dir;
+        self.deliver(segment.drained, segment.at, context);
+        let n_exchanges = self.n_exchanges;
         let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
         let overflows = lane.n_overflows;
         lane.accept(segment, &mut |at, run| self.run(dir, at, run, context));
         context.tally.reorder_full += lane.n_overflows - overflows;
         self.lanes[dir.index()] = lane;
+        self.answer(n_exchanges, self.lanes[Dir::Egress.index()].next());
+        self.deliver(segment.drained, segment.at, context);
         self.settle(context);
         let activity = match self.stage {
             Stage::Parsing { .. } if self.n_outstanding > 0 => Some(Activity::Active),
@@ -129,21 +158,31 @@ impl Flow {
         self.is_at(activity, context);
     }
 
-    /// Ends it. `bytes` is what passed each way in its life, where that is known: of what no record told was lost.
+    /// Passes on what its socket counted since the last time.
+    pub(super) fn count(&mut self, at: Ktime, account: Account, sink: &mut impl Sink) {
+        sink.tcp(at, Some(&self.connection), Tcp::Counted(account.since(&self.counted)));
+        self.counted = account;
+    }
+
+    /// Ends it. `last` is the kernel's word, where there is one: what passed of which no record told was lost.
     pub(super) fn close<S: Sink>(
         &mut self,
         at: Ktime,
         how: Close,
-        bytes: Option<[u64; 2]>,
+        last: Option<Last>,
         context: &mut Context<'_, S>,
     ) {
         let is_whole = !self.connection.joined && matches!(self.stage, Stage::Parsing { .. });
+        let n_exchanges = self.n_exchanges;
+        let mut sent = None;
         for dir in [Dir::Ingress, Dir::Egress] {
             let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
             lane.finish(at, &mut |at, run| self.run(dir, at, run, context));
             let told = self.bytes[dir.index()];
-            let untold =
-                bytes.filter(|_| is_whole).map_or(0, |bytes| bytes[dir.index()].saturating_sub(told));
+            let untold = last
+                .filter(|_| is_whole)
+                .map_or(0, |last| last.account.bytes[dir.index()].saturating_sub(told));
+            sent = lane.next();
             lane.miss(untold, at, &mut |at, run| self.run(dir, at, run, context));
         }
         if let Stage::Parsing { parser, .. } = &mut self.stage {
@@ -152,6 +191,12 @@ impl Flow {
         }
         self.flush(context);
         self.is_at(None, context);
+        if let Some(last) = last {
+            self.answer(n_exchanges, sent);
+            self.deliver(last.drained, at, context);
+            self.count(at, last.account, context.sink);
+            context.sink.tcp(at, Some(&self.connection), Tcp::Closed(Some(last.end)));
+        }
         if self.told.verdict.is_some() {
             context.sink.forget(self.connection.id);
         }
@@ -171,6 +216,11 @@ impl Flow {
     /// Nobody would report its end.
     pub(super) fn is_unreported(&self) -> bool {
         self.connection.joined
+    }
+
+    /// Who.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Its socket.
@@ -347,6 +397,27 @@ impl Flow {
         }
     }
 
+    /// Notes the response that ended since there were `before` exchanges. With one request at a time nothing was sent
+    /// after it; where there were more its end cannot be told from here.
+    fn answer(&mut self, before: u64, sent: Option<u32>) {
+        if self.n_exchanges == before || !matches!(self.stage, Stage::Parsing { role: Role::Server, .. }) {
+            return;
+        }
+        let is_lone = self.n_exchanges == before + 1 && self.n_outstanding == 0;
+        let told = self.answered.zip(sent).filter(|_| is_lone);
+        self.undelivered = told.map(|(began, end)| Undelivered { began, end });
+    }
+
+    /// Measures the response that is on its way, if its last byte was the last that was acknowledged.
+    fn deliver<S: Sink>(&mut self, drained: Drained, at: Ktime, context: &mut Context<'_, S>) {
+        let Stage::Parsing { protocol, .. } = self.stage else { return };
+        let is_told = |answer: &mut Undelivered| answer.end == drained.seq;
+        let Some(answer) = self.undelivered.take_if(is_told) else { return };
+        if at.since(answer.began) < Drained::HORIZON {
+            context.sink.delivered(at, protocol, drained.at.since(answer.began));
+        }
+    }
+
     fn tell<S: Sink>(&mut self, verdict: Verdict, context: &mut Context<'_, S>) {
         self.told = Told { budget: verdict.budget, verdict: Some(verdict) };
         context.sink.judge(self.connection.id, verdict);
@@ -370,11 +441,17 @@ impl Flow {
                 Signal::Finished(exchange) => {
                     self.n_exchanges += 1;
                     self.n_outstanding = self.n_outstanding.saturating_sub(1);
+                    self.answered = answered(&exchange);
                     context.sink.finished(&self.connection, protocol, exchange);
                 }
             }
         }
     }
+}
+
+/// When its response began, if that was seen from its first byte to its last.
+fn answered(exchange: &Exchange) -> Option<Ktime> {
+    exchange.answered.filter(|_| exchange.outcome == Outcome::Complete)
 }
 
 impl What {

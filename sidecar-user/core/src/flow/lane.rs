@@ -248,6 +248,7 @@ fn earlier(a: u32, b: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Drained;
 
     /// One segment: (seq, content, uncopied tail, edge).
     type Row = (u32, &'static str, u32, u32);
@@ -274,6 +275,7 @@ mod tests {
                 skipped: 0,
                 fin,
                 rst: false,
+                drained: Drained::default(),
             };
             lane.accept(&segment, &mut each);
         }
@@ -332,6 +334,7 @@ mod tests {
                 skipped: 0,
                 fin: false,
                 rst: false,
+                drained: Drained::default(),
             };
             lane.accept(&segment, &mut |_, run| {
                 if let Run::Bytes(bytes) = run {
@@ -359,6 +362,7 @@ mod tests {
             skipped: 10,
             fin: false,
             rst: false,
+            drained: Drained::default(),
         };
         let mut got = Vec::new();
         lane.accept(&segment, &mut |_, run| got.push(format!("{run:?}")));

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::Tally;
 use crate::{
-    event::{Ends, Segment},
+    event::{Drained, Ends, Segment},
     model::{Dir, Ktime},
 };
 
@@ -53,6 +53,7 @@ impl Kept {
             skipped: 0,
             fin: self.fin,
             rst: false,
+            drained: Drained::default(),
         }
     }
 }

@@ -11,13 +11,20 @@ mod listening;
 mod tests;
 
 pub use exclude::{EXCLUDED, Exclude};
+
+use std::time::Duration;
+
 use rustc_hash::FxHashMap;
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
 
-use self::{connection::Flow, judge::Endpoints, listening::Listening};
+use self::{
+    connection::{Flow, Last},
+    judge::Endpoints,
+    listening::Listening,
+};
 use crate::{
-    event::Event,
-    model::{Activity, Connection, ConnectionId, Exchange, Ktime, Start},
+    event::{Ends, Event},
+    model::{Activity, Connection, ConnectionId, Exchange, Ktime, Role, Start, Tcp},
     protocol::{self, Close, Limits, Oddities, Protocol},
 };
 
@@ -30,6 +37,11 @@ pub trait Sink {
     fn activity(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>);
     /// A request is over.
     fn finished(&mut self, connection: &Connection, protocol: &'static Protocol, exchange: Exchange);
+    /// The peer had acknowledged a response's last byte so long after its first byte passed. Of a server's connection, and
+    /// only where one request was answered at a time.
+    fn delivered(&mut self, at: Ktime, protocol: &'static Protocol, took: Duration);
+    /// Something happened to a connection, whatever it speaks; `None`: one that is not followed.
+    fn tcp(&mut self, at: Ktime, connection: Option<&Connection>, what: Tcp);
     /// The kernel should treat a connection so.
     fn judge(&mut self, id: ConnectionId, verdict: Verdict);
     /// New connections of a server should start so.
@@ -150,20 +162,18 @@ impl Flows {
     pub fn apply(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         self.tally.records += 1;
         match event {
-            Event::Open { id, at, role, joined, ends } => {
+            Event::Open { id, at, role, joined, ends, connect } => {
                 if self.flows.len() >= self.options.connections {
                     self.tally.table_full += 1;
+                    if !joined {
+                        sink.tcp(*at, None, Tcp::Opened(*connect));
+                    }
                     return;
                 }
-                let connection = Connection {
-                    id: *id,
-                    role: *role,
-                    local: ends.local,
-                    remote: ends.remote,
-                    tgid: ends.tgid,
-                    cgroup: ends.cgroup,
-                    joined: *joined,
-                };
+                let connection = connection(*id, *role, ends, *joined);
+                if !joined {
+                    sink.tcp(*at, Some(&connection), Tcp::Opened(*connect));
+                }
                 let flow = Flow::new(connection, ends.next, *at, self.table);
                 let flow = self.flows.entry(*id).or_insert(flow);
                 let mut context = Context {
@@ -204,15 +214,25 @@ impl Flows {
                 self.tally.copied += segment.bytes.len() as u64;
                 self.listening.keep(ends, segment, &mut self.tally);
             }
-            Event::Closed { id, at, reset, bytes, is_unjudged, .. } => {
+            Event::Counted { id, at, account } => {
+                // One that is not followed is counted at its end.
+                if let Some(flow) = self.flows.get_mut(id) {
+                    flow.count(*at, *account, sink);
+                }
+            }
+            Event::Closed { id, at, end, account, is_unjudged, drained } => {
                 self.tally.closes += 1;
                 if *is_unjudged && let Some(why) = self.flows.get(id).and_then(Flow::opaque) {
-                    self.tally.late[why as usize] += bytes[0] + bytes[1];
+                    self.tally.late[why as usize] += account.bytes[0] + account.bytes[1];
                 }
-                let how = if *reset { Close::Reset } else { Close::Closed };
-                self.remove(*id, *at, how, Some(*bytes), sink);
+                let how = if end.is_reset() { Close::Reset } else { Close::Closed };
+                let last = Last { account: *account, end: *end, drained: *drained };
+                self.remove(*id, *at, how, Some(last), sink);
             }
-            Event::Failed { .. } => {}
+            Event::Failed { id, at, ends, why } => {
+                let connection = connection(*id, Some(Role::Client), ends, false);
+                sink.tcp(*at, Some(&connection), Tcp::Failed(*why));
+            }
         }
     }
 
@@ -240,6 +260,9 @@ impl Flows {
         }
         for id in forgotten {
             self.tally.idled_out += 1;
+            if let Some(flow) = self.flows.get(&id).filter(|flow| !flow.is_unreported()) {
+                sink.tcp(now, Some(flow.connection()), Tcp::Closed(None));
+            }
             self.remove(id, now, Close::Forgotten, None, sink);
         }
     }
@@ -276,24 +299,23 @@ impl Flows {
         self.flows.values().take(limit).map(Flow::line).collect()
     }
 
-    fn remove(
-        &mut self,
-        id: ConnectionId,
-        at: Ktime,
-        how: Close,
-        bytes: Option<[u64; 2]>,
-        sink: &mut impl Sink,
-    ) {
-        if let Some(mut flow) = self.flows.remove(&id) {
-            let mut context = Context {
-                options: &self.options,
-                endpoints: &mut self.endpoints,
-                tally: &mut self.tally,
-                sink,
-            };
-            flow.close(at, how, bytes, &mut context);
-        }
+    fn remove(&mut self, id: ConnectionId, at: Ktime, how: Close, last: Option<Last>, sink: &mut impl Sink) {
+        let Some(mut flow) = self.flows.remove(&id) else {
+            if let Some(last) = last {
+                sink.tcp(at, None, Tcp::Counted(last.account));
+                sink.tcp(at, None, Tcp::Closed(Some(last.end)));
+            }
+            return;
+        };
+        let mut context =
+            Context { options: &self.options, endpoints: &mut self.endpoints, tally: &mut self.tally, sink };
+        flow.close(at, how, last, &mut context);
     }
+}
+
+fn connection(id: ConnectionId, role: Option<Role>, ends: &Ends, joined: bool) -> Connection {
+    let Ends { local, remote, tgid, cgroup, .. } = *ends;
+    Connection { id, role, local, remote, tgid, cgroup, joined }
 }
 
 /// What a connection needs from around it.

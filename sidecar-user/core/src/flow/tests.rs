@@ -1,5 +1,7 @@
 //! Connections from events, with what comes of them written down.
 
+use std::time::Duration;
+
 use sidecar_ebpf::abi::verdict::{
     BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS,
     Verdict,
@@ -7,8 +9,11 @@ use sidecar_ebpf::abi::verdict::{
 
 use super::{Exclude, Flows, Options, Sink};
 use crate::{
-    event::{Ends, Event, Segment},
-    model::{Activity, Connection, ConnectionId, Detail, Dir, Exchange, Ktime, Outcome, Role, Start},
+    event::{Drained, Ends, Event, Segment},
+    model::{
+        Account, Activity, Connection, ConnectionId, Detail, Dir, End, Exchange, Failure, Ktime, Outcome,
+        Role, Start, Tcp,
+    },
     protocol::{Limits, Protocol},
 };
 
@@ -28,6 +33,8 @@ struct Told {
     started: u64,
     /// What the connections are at, by `Activity`.
     activity: [i64; 2],
+    delivered: Vec<u64>,
+    tcp: Vec<(Option<ConnectionId>, Tcp)>,
 }
 
 impl Sink for Told {
@@ -57,6 +64,14 @@ impl Sink for Told {
             (outcome, _) => format!("{outcome:?}"),
         };
         self.exchanges.push(format!("{role} {what}"));
+    }
+
+    fn delivered(&mut self, _: Ktime, _: &'static Protocol, took: Duration) {
+        self.delivered.push(took.as_nanos() as u64);
+    }
+
+    fn tcp(&mut self, _: Ktime, connection: Option<&Connection>, what: Tcp) {
+        self.tcp.push((connection.map(|one| one.id), what));
     }
 
     fn judge(&mut self, id: ConnectionId, verdict: Verdict) {
@@ -118,7 +133,8 @@ impl Play {
 
     fn open(&mut self, role: Option<Role>, joined: bool) -> &mut Self {
         self.begun = self.next;
-        let event = Event::Open { id: ID, at: Ktime(self.clock), role, joined, ends: self.ends() };
+        let event =
+            Event::Open { id: ID, at: Ktime(self.clock), role, joined, ends: self.ends(), connect: None };
         self.flows.apply(&event, &mut self.told);
         self
     }
@@ -142,10 +158,10 @@ impl Play {
         let event = Event::Closed {
             id: ID,
             at: Ktime(self.clock),
-            reset: false,
-            bytes,
+            end: End::Orderly,
+            account: Account { bytes, ..Account::default() },
             is_unjudged: true,
-            srtt_us: 0,
+            drained: Drained::default(),
         };
         self.flows.apply(&event, &mut self.told);
         self
@@ -153,7 +169,18 @@ impl Play {
 }
 
 fn segment(dir: Dir, at: u64, seq: u32, len: u32, bytes: &[u8]) -> Segment<'_> {
-    Segment { dir, at: Ktime(at), seq, len, bytes, edge: seq, skipped: 0, fin: false, rst: false }
+    Segment {
+        dir,
+        at: Ktime(at),
+        seq,
+        len,
+        bytes,
+        edge: seq,
+        skipped: 0,
+        fin: false,
+        rst: false,
+        drained: Drained::default(),
+    }
 }
 
 #[test]
@@ -285,8 +312,14 @@ fn what_is_not_read_is_left_alone() {
 fn bounds_are_counted() {
     let mut play = Play::new();
     for id in 0..6 {
-        let event =
-            Event::Open { id: ConnectionId(id), at: Ktime(0), role: None, joined: false, ends: play.ends() };
+        let event = Event::Open {
+            id: ConnectionId(id),
+            at: Ktime(0),
+            role: None,
+            joined: false,
+            ends: play.ends(),
+            connect: None,
+        };
         play.flows.apply(&event, &mut play.told);
     }
     assert_eq!((play.flows.len(), play.flows.tally().table_full), (4, 2));
@@ -367,4 +400,116 @@ fn what_is_excluded_is_not_read() {
         assert_eq!(tally.late[2] > 0, !is_read);
         assert_eq!(play.told.activity, [0; 2]);
     }
+}
+
+#[test]
+fn a_response_is_delivered_when_its_last_byte_is_acknowledged() {
+    // What passes, by its direction, and what was acknowledged when; then the time from the response's first byte on.
+    let seq = |n: usize| 5000 + (OK.len() * n) as u32;
+    let drained = |n, at| Drained { seq: seq(n), at: Ktime(at) };
+    let (never, before) = (Drained::default(), drained(0, 1));
+    let request = |at, n, drained| (at, Dir::Ingress, GET.repeat(n), drained);
+    let response = |at, n| (at, Dir::Egress, OK.repeat(n), before);
+    let cases = [
+        (
+            "with the next request",
+            vec![request(10, 1, before), response(20, 1), request(90, 1, drained(1, 50))],
+            vec![30],
+        ),
+        (
+            "twice",
+            vec![
+                request(10, 1, never),
+                response(20, 1),
+                request(90, 1, drained(1, 50)),
+                response(100, 1),
+                request(200, 1, drained(2, 150)),
+            ],
+            vec![30, 50],
+        ),
+        ("not yet", vec![request(10, 1, before), response(20, 1), request(90, 1, before)], vec![]),
+        (
+            "more was sent since",
+            vec![request(10, 1, before), response(20, 1), request(90, 1, drained(2, 50))],
+            vec![],
+        ),
+        (
+            "two at a time",
+            vec![request(10, 2, before), response(20, 2), request(90, 1, drained(2, 50))],
+            vec![],
+        ),
+        ("one of two", vec![request(10, 2, before), response(20, 1), request(90, 1, drained(1, 50))], vec![]),
+        (
+            "too long ago",
+            vec![request(10, 1, before), response(20, 1), request(1 << 43, 1, drained(1, 50))],
+            vec![],
+        ),
+    ];
+    for (name, passes, expected) in cases {
+        let mut play = Play::new();
+        play.open(Some(Role::Server), false);
+        for (at, dir, bytes, drained) in passes {
+            let segment =
+                Segment { drained, ..segment(dir, at, play.next[dir.index()], bytes.len() as u32, &bytes) };
+            play.next[dir.index()] += bytes.len() as u32;
+            play.flows.apply(&Event::Data { id: ID, segment }, &mut play.told);
+        }
+        assert_eq!(play.told.delivered, expected, "{name}");
+    }
+}
+
+#[test]
+fn the_last_response_is_delivered_when_its_connection_ends() {
+    let unmeasured = b"HTTP/1.1 200 OK\r\n\r\nto the end";
+    for response in [OK, unmeasured] {
+        let mut play = Play::new();
+        play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, response);
+        let mut fin = segment(Dir::Egress, 3, play.next[1], 0, b"");
+        fin.fin = true;
+        play.flows.apply(&Event::Data { id: ID, segment: fin }, &mut play.told);
+        let (account, end) = (Account::default(), End::Orderly);
+        let drained = Drained { seq: play.next[1], at: Ktime(42) };
+        let event = Event::Closed { id: ID, at: Ktime(50), end, account, is_unjudged: true, drained };
+        play.flows.apply(&event, &mut play.told);
+        assert_eq!(play.told.delivered, [40]);
+    }
+}
+
+#[test]
+fn a_client_is_told_nothing_of_delivery() {
+    let mut play = Play::new();
+    play.open(Some(Role::Client), false).data(Dir::Egress, GET).data(Dir::Ingress, OK);
+    let drained = Drained { seq: play.next[1], at: Ktime(9) };
+    let segment = Segment { drained, ..segment(Dir::Egress, 10, play.next[1], GET.len() as u32, GET) };
+    play.flows.apply(&Event::Data { id: ID, segment }, &mut play.told);
+    assert!(play.told.delivered.is_empty());
+}
+
+#[test]
+fn what_the_sockets_count_is_told_once() {
+    let account = |n, retransmits| Account { bytes: [n, 2 * n], retransmits, rtt: None };
+    let (is_unjudged, drained, end) = (true, Drained::default(), End::Sent);
+    let mut play = Play::new();
+    play.open(Some(Role::Client), false);
+    for so_far in [account(10, 1), account(30, 1)] {
+        play.flows.apply(&Event::Counted { id: ID, at: Ktime(5), account: so_far }, &mut play.told);
+    }
+    for id in [ID, ConnectionId(99)] {
+        let event = Event::Closed { id, at: Ktime(9), end, account: account(35, 4), is_unjudged, drained };
+        play.flows.apply(&event, &mut play.told);
+    }
+    let failed =
+        Event::Failed { id: ConnectionId(8), at: Ktime(9), ends: play.ends(), why: Failure::Timeout };
+    play.flows.apply(&failed, &mut play.told);
+    let expected = [
+        (Some(ID), Tcp::Opened(None)),
+        (Some(ID), Tcp::Counted(account(10, 1))),
+        (Some(ID), Tcp::Counted(account(20, 0))),
+        (Some(ID), Tcp::Counted(account(5, 3))),
+        (Some(ID), Tcp::Closed(Some(End::Sent))),
+        (None, Tcp::Counted(account(35, 4))),
+        (None, Tcp::Closed(Some(End::Sent))),
+        (Some(ConnectionId(8)), Tcp::Failed(Failure::Timeout)),
+    ];
+    assert_eq!(play.told.tcp, expected);
 }

@@ -6,6 +6,7 @@ mod metric;
 mod network;
 mod pattern;
 mod route;
+mod tcp;
 mod time;
 
 pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
@@ -16,4 +17,5 @@ pub use metric::{Kind, MetricDef};
 pub use network::{MalformedNetwork, Network};
 pub use pattern::{Malformed, PathPattern};
 pub use route::{Route, RouteSource};
+pub use tcp::{Account, End, Failure, Tcp};
 pub use time::Ktime;

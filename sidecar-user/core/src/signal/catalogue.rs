@@ -4,6 +4,10 @@
 //! conventions have none that fit); `container.*` and `process.*` its resources, `sidecar.app.*` what the conventions
 //! have no name for; the rest of `sidecar.*` is the daemon's own health.
 
+mod tcp;
+
+pub use tcp::*;
+
 use super::key;
 use crate::model::{Kind, MetricDef};
 
@@ -12,6 +16,7 @@ pub const ALL: &[&MetricDef] = &[
     &HTTP_SERVER_DURATION,
     &HTTP_SERVER_FIRST_BYTE,
     &HTTP_SERVER_WAIT,
+    &HTTP_SERVER_DELIVERY,
     &HTTP_SERVER_REQUEST_SIZE,
     &HTTP_SERVER_RESPONSE_SIZE,
     &HTTP_SERVER_ACTIVE,
@@ -21,12 +26,23 @@ pub const ALL: &[&MetricDef] = &[
     &HTTP_CLIENT_REQUEST_SIZE,
     &HTTP_CLIENT_RESPONSE_SIZE,
     &HTTP_CLIENT_OPEN,
+    &TCP_ACTIVE,
     &TCP_OPENED,
     &TCP_CLOSED,
+    &TCP_RESET,
     &TCP_FAILED,
     &TCP_JOINED,
     &TCP_IO,
     &TCP_RETRANSMITS,
+    &TCP_CONNECT,
+    &TCP_RTT,
+    &PEER_ACTIVE,
+    &PEER_OPENED,
+    &PEER_CLOSED,
+    &PEER_RESET,
+    &PEER_FAILED,
+    &PEER_IO,
+    &PEER_RETRANSMITS,
     &CGROUPS,
     &CGROUP_CHANGES,
     &APP_SOURCE,
@@ -102,6 +118,9 @@ const OF_CLIENT: &[&str] = &[
     key::SERVER_ADDRESS,
     key::SERVER_PORT,
 ];
+/// Buckets of what takes a network some time, in seconds.
+pub const LATENCY_BUCKETS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 const fn def(
     name: &'static str,
@@ -212,54 +231,6 @@ pub static HTTP_CLIENT_OPEN: MetricDef = def(
     "Outbound HTTP connections that are active (a request is outstanding) or idle.",
     &[key::CONNECTION_STATE, key::SERVER_ADDRESS, key::SERVER_PORT, key::URL_SCHEME],
 );
-/// Connections that reached `ESTABLISHED`.
-pub static TCP_OPENED: MetricDef = def(
-    "sidecar.tcp.connection.opened",
-    Kind::Counter,
-    "{connection}",
-    "TCP connections of the application that were established.",
-    &[key::TCP_ROLE],
-);
-/// Connections that ended.
-pub static TCP_CLOSED: MetricDef = def(
-    "sidecar.tcp.connection.closed",
-    Kind::Counter,
-    "{connection}",
-    "TCP connections of the application that were closed, whichever way; those that were joined are not among them.",
-    &[key::TCP_ROLE],
-);
-/// Attempts that never reached `ESTABLISHED`. `error.type`: connection_refused, timeout, cancelled, host_unreachable.
-pub static TCP_FAILED: MetricDef = def(
-    "sidecar.tcp.connection.failed",
-    Kind::Counter,
-    "{attempt}",
-    "Attempts of the application to connect that failed.",
-    &[key::ERROR_TYPE],
-);
-/// Connections older than the programs.
-pub static TCP_JOINED: MetricDef = def(
-    "sidecar.tcp.connection.joined",
-    Kind::Counter,
-    "{connection}",
-    "TCP connections that were older than the observation and were met in the middle.",
-    &[],
-);
-/// Payload, by direction as the application sees it.
-pub static TCP_IO: MetricDef = def(
-    "sidecar.tcp.io",
-    Kind::Counter,
-    "By",
-    "TCP payload that the application received and transmitted, retransmissions not counted.",
-    &[key::TCP_ROLE, key::IO_DIRECTION],
-);
-/// Segments sent again.
-pub static TCP_RETRANSMITS: MetricDef = def(
-    "sidecar.tcp.retransmits",
-    Kind::Counter,
-    "{segment}",
-    "TCP segments that were sent again.",
-    &[key::TCP_ROLE],
-);
 /// Cgroups by whether they are observed. Fed by `application::record`, as those below.
 pub static CGROUPS: MetricDef = def(
     "sidecar.cgroup.observed",
@@ -355,6 +326,16 @@ pub static PROCESS_FILES: MetricDef = def(
     "{file_descriptor}",
     "Open file descriptors of the processes of an executable.",
     &[key::EXECUTABLE_NAME, key::CONTAINER_NAME],
+);
+/// Responses on their way. Fed by `Store::delivered`.
+pub static HTTP_SERVER_DELIVERY: MetricDef = def(
+    "sidecar.http.server.delivery.duration",
+    Kind::Histogram(LATENCY_BUCKETS),
+    "s",
+    "Time from the first byte of a response that the application sent to the acknowledgement of its last by the peer, \
+     told when the peer's next packet with payload passes or the connection ends; only where one request was answered \
+     at a time.",
+    &[],
 );
 /// Records that arrived.
 pub static CAPTURE_RECORDS: MetricDef = def(

@@ -34,10 +34,12 @@ pub struct Understood {
 /// `sidecar.tcp.role`, by `ROLE_…`.
 const ROLES: [&str; record::ROLES as usize] = ["unknown", "client", "server"];
 /// `network.io.direction`, by `INGRESS` and `EGRESS`.
-const DIRECTIONS: [&str; 2] = ["receive", "transmit"];
-/// `error.type`, by `FAILED_…`.
-const FAILURES: [&str; record::FAILURES as usize] =
+pub(super) const DIRECTIONS: [&str; 2] = ["receive", "transmit"];
+/// `error.type`, by `FAILED_…`; [`crate::model::Failure`] has the same order.
+pub(super) const FAILURES: [&str; record::FAILURES as usize] =
     ["connection_refused", "timeout", "cancelled", "host_unreachable"];
+/// `sidecar.reason` of connections that did not end by FIN both ways, by `END_…` less one.
+pub(super) const RESETS: [&str; record::RESETS as usize] = ["received", "sent", "timeout"];
 /// `sidecar.reason` of drops in the kernel.
 const DROPS: [(u32, &str); 4] = [
     (count::RING_FULL, "ring_full"),
@@ -53,6 +55,11 @@ pub fn record(store: &mut Store, counted: &Counted, understood: Understood) {
         let by_role = [(&catalogue::TCP_OPENED, count::OPENED), (&catalogue::TCP_CLOSED, count::CLOSED)];
         for (def, first) in by_role {
             store.set(def, &[name], slots[first as usize + role]);
+        }
+        let [opened, closed] = [count::OPENED, count::CLOSED].map(|first| slots[first as usize + role]);
+        store.set(&catalogue::TCP_ACTIVE, &[name], opened.saturating_sub(closed));
+        for (end, reason) in (record::END_RECEIVED..).zip(RESETS) {
+            store.set(&catalogue::TCP_RESET, &[name, reason], slots[count::reset(role as u8, end) as usize]);
         }
         for (dir, direction) in DIRECTIONS.iter().enumerate() {
             let bytes = sum(counted, |r, _| r as usize == role, |traffic| traffic.bytes[dir]);
@@ -163,10 +170,12 @@ mod tests {
             (0..verdict::CLASSES as u8).map(entry).fold(0, u64::wrapping_add)
         };
         let slot = |slot: u32| slots[slot as usize];
-        let cases: [(&MetricDef, &[&str], u64); 12] = [
+        let cases: [(&MetricDef, &[&str], u64); 14] = [
             (&catalogue::TCP_IO, &["client", "receive"], of_client(|traffic| traffic.bytes[0])),
             (&catalogue::TCP_OPENED, &["server"], slot(count::OPENED + 2)),
             (&catalogue::TCP_CLOSED, &["unknown"], slot(count::CLOSED)),
+            (&catalogue::TCP_ACTIVE, &["client"], 0),
+            (&catalogue::TCP_RESET, &["server", "timeout"], slot(count::RESET + 8)),
             (&catalogue::TCP_RETRANSMITS, &["client"], of_client(|traffic| traffic.retransmits)),
             (&catalogue::TCP_FAILED, &["timeout"], slot(count::FAILED + 1)),
             (&catalogue::TCP_JOINED, &[], slot(count::JOINED)),

@@ -18,7 +18,7 @@ pub const ROUTE: &str = "http.route";
 pub const STATUS: &str = "http.response.status_code";
 /// IP address of the socket's other end.
 pub const PEER_ADDRESS: &str = "network.peer.address";
-/// Port of the socket's other end.
+/// Port of the socket's other end; of metrics only where it is a server's.
 pub const PEER_PORT: &str = "network.peer.port";
 /// `http`.
 pub const PROTOCOL_NAME: &str = "network.protocol.name";

@@ -25,6 +25,7 @@ mod series;
 mod snapshot;
 mod span;
 mod store;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod tracer;

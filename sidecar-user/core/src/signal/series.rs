@@ -58,6 +58,11 @@ impl<K: Eq + Hash, V> Series<K, V> {
         }
     }
 
+    /// The key has a value of its own.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// The value that takes what has no room.
     pub(super) fn overflow(&mut self, at: Moment, make: impl FnOnce() -> V) -> &mut V {
         self.overflowed += 1;
@@ -86,12 +91,18 @@ impl<K: Eq + Hash, V> Series<K, V> {
 
     /// Forgets what was last measured before `since`, and gives the room back; how many series that were.
     pub(super) fn expire(&mut self, since: Ktime) -> u64 {
+        self.expire_unless(since, |_| false)
+    }
+
+    /// The same, but for values that are still needed.
+    pub(super) fn expire_unless(&mut self, since: Ktime, is_needed: impl Fn(&V) -> bool) -> u64 {
         let before = self.len();
-        self.values.retain(|_, slot| slot.touched >= since);
+        let stays = |slot: &Slot<V>| slot.touched >= since || is_needed(&slot.value);
+        self.values.retain(|_, slot| stays(slot));
         if self.values.len() < self.values.capacity() / 4 {
             self.values.shrink_to_fit();
         }
-        self.overflow.take_if(|slot| slot.touched < since);
+        self.overflow.take_if(|slot| !stays(slot));
         before - self.len()
     }
 
@@ -103,6 +114,11 @@ impl<K: Eq + Hash, V> Series<K, V> {
     /// Every value; without a key, the overflow.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Option<&K>, &V)> {
         self.slots().map(|(key, slot)| (key, &slot.value))
+    }
+
+    /// The same, and since when each counts.
+    pub(super) fn iter_started(&self) -> impl Iterator<Item = (Option<&K>, UnixNanos, &V)> {
+        self.slots().map(|(key, slot)| (key, slot.started, &slot.value))
     }
 
     /// Every value as a point, where `value` finds one in it.

@@ -8,8 +8,9 @@ use super::catalogue;
 use super::requests::Requests;
 use super::series::{Series, overflow};
 use super::snapshot::{Attributes, Family, Moment, Point, PointValue, Snapshot};
+use super::tcp::Connections;
 use super::{ExemplarIds, Layout};
-use crate::model::{Activity, Connection, Exchange, Kind, Ktime, MetricDef, Start};
+use crate::model::{Activity, Connection, Exchange, Kind, Ktime, MetricDef, Start, Tcp};
 
 /// What a store is told.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Options {
     pub exponential: bool,
     /// Now: since when its values count.
     pub started: Moment,
+    /// Peers of TCP connections that are told apart; 0: none are.
+    pub peers: usize,
 }
 
 impl Default for Options {
@@ -31,6 +34,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             series_cap: 2000,
+            peers: 64,
             expiry: None,
             buckets: BTreeMap::new(),
             exponential: false,
@@ -110,6 +114,7 @@ pub struct Store {
     expires: Ktime,
     expired: u64,
     requests: Requests,
+    connections: Connections,
     numbers: Vec<(&'static MetricDef, Series<Labels, Number>)>,
     /// Metrics whose series are read as a whole.
     replaced: Vec<(&'static MetricDef, Vec<Point>)>,
@@ -124,6 +129,7 @@ impl Store {
             expires: options.started.ktime,
             expired: 0,
             requests: Requests::new(&options),
+            connections: Connections::new(&options),
             numbers: Vec::new(),
             replaced: Vec::new(),
             options,
@@ -154,7 +160,17 @@ impl Store {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.expires = Ktime(now.0.saturating_add(nanos(expiry / EXPIRY_CHECKS)));
         let since = Ktime(now.0.saturating_sub(nanos(expiry))).min(delivered);
-        self.expired += self.requests.expire(since);
+        self.expired += self.requests.expire(since) + self.connections.expire(since);
+    }
+
+    /// Records a turn in a connection's life; `None`: of one that is not followed.
+    pub fn tcp(&mut self, at: Ktime, connection: Option<&Connection>, what: Tcp) {
+        self.connections.record(self.now.of(at), connection, what);
+    }
+
+    /// Records how long an HTTP response was on its way, from its first byte to its last acknowledgement.
+    pub fn delivered(&mut self, at: Ktime, took: Duration) {
+        self.connections.delivered(self.now.of(at), took);
     }
 
     /// Sets a counter, gauge or info to what its owner says. `attributes` are values in the order of the definition.
@@ -228,15 +244,16 @@ impl Store {
     }
 
     fn points(&self, def: &'static MetricDef) -> Vec<Point> {
-        if let Some(points) = self.requests.points(def) {
+        let own = self.requests.points(def).or_else(|| self.connections.points(def));
+        if let Some(points) = own {
             points
         } else if std::ptr::eq(def, &catalogue::SERIES) {
             let numbers: u64 = self.numbers.iter().map(|(_, series)| series.len()).sum();
             let replaced: usize = self.replaced.iter().map(|(_, points)| points.len()).sum();
-            vec![lone(self.requests.n_series() + numbers + replaced as u64)]
+            vec![lone(self.requests.n_series() + self.connections.n_series() + numbers + replaced as u64)]
         } else if std::ptr::eq(def, &catalogue::SERIES_OVERFLOWED) {
             let numbers: u64 = self.numbers.iter().map(|(_, series)| series.overflowed()).sum();
-            vec![lone(self.requests.overflowed() + numbers)]
+            vec![lone(self.requests.overflowed() + self.connections.overflowed() + numbers)]
         } else if std::ptr::eq(def, &catalogue::SERIES_EXPIRED) {
             vec![lone(self.expired)]
         } else if let Some((_, points)) = self.replaced.iter().find(|(known, _)| std::ptr::eq(*known, def)) {
