@@ -250,8 +250,16 @@ fn promtool_finds_nothing_to_mind() {
     let mut lint = Command::new(parts().join("bin/promtool"));
     let lint = lint.args(["check", "metrics"]).stdin(Stdio::from(fs::File::open(&text).expect("the text")));
     let answer = lint.output().expect("promtool");
-    let said = [answer.stdout, answer.stderr].concat();
-    assert!(answer.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    // Names of the semantic conventions that end in `count`, which promtool keeps for histograms.
+    const CONVENTIONS: [&str; 2] = ["process_thread_count ", "process_unix_file_descriptor_count "];
+    let said = String::from_utf8([answer.stdout, answer.stderr].concat()).expect("text");
+    let minded = said.lines().filter(|line| {
+        !(line.ends_with("should not have \"_count\" suffix")
+            && CONVENTIONS.iter().any(|name| line.starts_with(name)))
+    });
+    assert_eq!(minded.collect::<Vec<_>>(), [""; 0]);
+    // 1 is for what cannot be read, 3 for what is minded.
+    assert!(matches!(answer.status.code(), Some(0 | 3)), "{:?}", answer.status);
 }
 
 #[test]
