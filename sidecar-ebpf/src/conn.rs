@@ -278,10 +278,7 @@ impl Conn {
     /// Notes when the peer had acknowledged everything that was sent. Nothing is sent in between: an acknowledgement that
     /// comes again does not count.
     #[inline(always)]
-    pub(crate) fn drain(&mut self, ack: u32, snd_nxt: u32, now: u64) {
-        if ack != snd_nxt {
-            return;
-        }
+    pub(crate) fn drain(&mut self, ack: u32, now: u64) {
         let lane = &self.lanes[EGRESS as usize];
         let is_fin = lane.flags & LANE_FIN != 0 && ack == lane.fin.wrapping_add(1);
         let to = if is_fin { lane.fin } else { ack };
@@ -314,17 +311,14 @@ impl Conn {
         if announce {
             self.flags |= ANNOUNCED;
         }
-        if segment.flags & packet::RST != 0 {
-            self.flags |= if DIR == EGRESS as usize { RESET_SENT } else { RESET };
-        }
+        // No branches on the packet's flags: the verifier would walk all that follows for each of their values.
+        let [fin, rst] = [packet::FIN, packet::RST].map(|flag| u32::from(segment.flags / flag & 1));
+        self.flags |= rst * if DIR == EGRESS as usize { RESET_SENT } else { RESET };
         // Of one met in the middle nobody reports the end.
-        let is_last = self.flags & JOINED != 0 && segment.flags & (packet::FIN | packet::RST) != 0;
-        if is_last || now.wrapping_sub(self.since_ns) > PACE_NS {
+        self.flags |= (self.flags / JOINED & (fin | rst)) * DUE;
+        if now.wrapping_sub(self.since_ns) > PACE_NS {
             self.since_ns = now;
             self.flags |= DUE;
-        }
-        if DIR == INGRESS as usize {
-            self.drain(segment.ack, counters.snd_nxt, now);
         }
         let untold = self.flags & ANNOUNCED == 0;
         let is_unjudged = self.class == u32::from(CLASS_OPEN);

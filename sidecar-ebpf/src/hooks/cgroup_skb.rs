@@ -72,13 +72,14 @@ fn observe<const DIR: usize>(ctx: &SkBuffContext) -> Option<()> {
         return None;
     }
     let counters = Counters::of(tcp, state);
+    if DIR == INGRESS as usize && segment.ack == counters.snd_nxt {
+        drain(conn, segment.ack, now);
+    }
     let verdict = verdict::changed::<DIR>(conn, segment.len);
     let decision = Conn::locked(conn, |conn| conn.decide::<DIR>(&segment, counters, verdict.as_ref(), now));
     count::seen(&decision.seen);
-    // SAFETY: `tcp` is a bpf_tcp_sock.
-    account(conn, unsafe { (*tcp).srtt_us } >> 3, now);
     report::<DIR>(ctx, sk, conn, &segment, counters, &decision, now);
-    None
+    account(sk, conn, now)
 }
 
 #[inline(always)]
@@ -136,24 +137,38 @@ fn acknowledged(sk: *mut bpf_sock, segment: &Segment) -> Option<()> {
     }
     // SAFETY: not null.
     let snd_nxt = unsafe { (*tcp).snd_nxt };
-    // SAFETY: as above.
-    if segment.ack != snd_nxt || segment.ack == unsafe { (*conn).drained } {
-        return None;
+    if segment.ack == snd_nxt {
+        drain(conn, snd_nxt, emit::now());
     }
-    let now = emit::now();
-    Conn::locked(conn, |conn| conn.drain(segment.ack, snd_nxt, now));
     None
 }
 
-/// What the socket has counted so far, where that is due. The mark is read back from the map: the verifier must not carry
-/// along how it came about.
+/// All that was sent is acknowledged. A function of its own: the verifier shall not walk all that follows for each of its
+/// ways.
+#[inline(never)]
+fn drain(conn: *mut Conn, ack: u32, now: u64) {
+    // SAFETY: the verifier proved `conn`; most say what is known.
+    if unsafe { (*conn).drained } != ack {
+        Conn::locked(conn, |conn| conn.drain(ack, now));
+    }
+}
+
+/// What the socket has counted so far, where that is due. The mark is read back from the map, and last: the verifier must
+/// not carry along how it came about, nor walk anything else for both its values.
 #[inline(always)]
-fn account(conn: *mut Conn, srtt_us: u32, now: u64) {
+fn account(sk: *mut bpf_sock, conn: *mut Conn, now: u64) -> Option<()> {
     // SAFETY: the verifier proved `conn`; whoever sees the mark first writes the account.
     let (flags, cookie) = unsafe { ((*conn).flags, (*conn).cookie) };
     if flags & DUE == 0 {
-        return;
+        return None;
     }
+    // SAFETY: `sk` is a full TCP socket.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() {
+        return None;
+    }
+    // SAFETY: not null.
+    let srtt_us = unsafe { (*tcp).srtt_us } >> 3;
     let (role, account) = Conn::locked(conn, |conn| {
         conn.flags &= !DUE;
         let [in_bytes, out_bytes] = [conn.lanes[0].seen, conn.lanes[1].seen];
@@ -163,6 +178,7 @@ fn account(conn: *mut Conn, srtt_us: u32, now: u64) {
     if flags & ANNOUNCED != 0 {
         emit::account(&emit::head_at(now, KIND_ACCOUNT, cookie, role, 0), &account);
     }
+    None
 }
 
 /// Data on a listening socket: deferred accept, fast open, or the handshake's last ACK carried it. The connection has
