@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use sidecar_tests::{free_port, load::Load, nginx::Nginx, otlp::Receiver, process, sidecar::Sidecar};
+use sidecar_tests::{free_port, load::Load, nginx::Nginx, otlp::Receiver, process, scrape, sidecar::Sidecar};
 
 /// The answer to a query; each pair is encoded by curl.
 fn explain(sidecar: &Sidecar, pairs: &[&str]) -> Value {
@@ -62,6 +62,12 @@ fn errors_are_explained_after_a_flood_of_others() {
     assert_eq!((one["value"].as_f64(), &one["unit"]), (Some(1000.0), &"By".into()), "{found:#}");
     assert_eq!((&one["span"]["decision"], &one["span"]["trace_id"]), (&"sampled".into(), &trace.into()));
     assert_eq!(one["span"]["parent_span_id"], parent);
+    // Its series has it as an exemplar.
+    let span = one["span"]["span_id"].as_str().expect("an id");
+    let openmetrics =
+        scrape::get(sidecar.port, "/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n");
+    let exemplar = format!("trace_id=\"{trace}\",span_id=\"{span}\"");
+    assert!(openmetrics.contains(&exemplar), "{openmetrics}");
 
     let url = format!("http://127.0.0.1:{}/explain", sidecar.admin_port);
     let text = process::run(Command::new("curl").args(["-s", "-H", "Accept: text/plain", &url]));

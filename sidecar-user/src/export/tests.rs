@@ -102,6 +102,7 @@ fn connection(role: Role) -> Connection {
 fn exchange(host: &str, started: Ktime, ended: Ktime) -> Exchange {
     let http = Http {
         method: Method::Get,
+        method_original: None,
         version: HttpVersion::Http11,
         status: Some(200),
         host: Some(host.into()),

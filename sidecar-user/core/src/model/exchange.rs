@@ -65,6 +65,8 @@ pub enum Detail {
 pub struct Http {
     /// Request method.
     pub method: Method,
+    /// The method as it was sent, at most 64 bytes, where the conventions do not list it.
+    pub method_original: Option<Box<str>>,
     /// Version of the response, or of the request while there is none.
     pub version: HttpVersion,
     /// Status code of the final response, 100 to 999 as it was on the wire; `None` if no response was seen.

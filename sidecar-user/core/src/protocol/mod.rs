@@ -91,6 +91,10 @@ impl Default for Limits {
 
 /// What a parser has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once and never kept: a box would be an allocation a request"
+)]
 pub enum Signal {
     /// A request began. Each is followed by one `Finished`.
     Started(Start),

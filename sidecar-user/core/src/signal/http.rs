@@ -161,6 +161,7 @@ mod tests {
     fn http(status: Option<u16>, host: Option<&str>, port: Option<u16>) -> Http {
         Http {
             method: Method::Get,
+            method_original: None,
             version: HttpVersion::Http11,
             status,
             host: host.map(Into::into),

@@ -14,6 +14,8 @@ pub const CONNECTION_STATE: &str = "http.connection.state";
 pub const METHOD: &str = "http.request.method";
 /// Pattern of the path, configured or learned; absent where there is none.
 pub const ROUTE: &str = "http.route";
+/// The method as it was sent, where it is `_OTHER` (spans).
+pub const METHOD_ORIGINAL: &str = "http.request.method_original";
 /// 100 to 599.
 pub const STATUS: &str = "http.response.status_code";
 /// IP address of the socket's other end.

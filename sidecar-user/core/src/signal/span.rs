@@ -98,13 +98,17 @@ fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<Er
 
     let mut out: Attributes =
         vec![(key::METHOD, http::method(http.method).into()), (key::URL_SCHEME, http::SCHEME.into())];
-    out.extend(path.map(|path| (key::URL_PATH, path.to_owned().into())));
+    let original = http.method_original.as_deref();
+    out.extend(original.map(|original| (key::METHOD_ORIGINAL, original.to_owned().into())));
     match role {
-        // Required of clients; the query is never kept.
+        // Required of clients, who have no `url.path`; the query is never kept.
         Role::Client => {
             out.extend(path.map(|path| (key::URL_FULL, url(&host, port, path).into())));
         }
-        Role::Server => out.push((key::CLIENT_ADDRESS, peer.clone().into())),
+        Role::Server => {
+            out.extend(path.map(|path| (key::URL_PATH, path.to_owned().into())));
+            out.push((key::CLIENT_ADDRESS, peer.clone().into()));
+        }
     }
     out.extend(http.route.as_ref().map(|route| (key::ROUTE, route.pattern.to_string().into())));
     out.extend(http::status(http).map(|status| (key::STATUS, status.into())));

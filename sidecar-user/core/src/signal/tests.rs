@@ -25,6 +25,7 @@ pub(super) fn connection(role: Option<Role>) -> Connection {
 pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) -> Exchange {
     let http = Http {
         method,
+        method_original: None,
         version: HttpVersion::Http11,
         status,
         host: Some("api.test".into()),
@@ -316,15 +317,19 @@ fn spans() {
     assert_eq!((client.role, client.error), (Role::Client, true));
     assert_eq!(
         told(&client.attributes),
-        "http.request.method=GET url.scheme=http url.path=/a url.full=http://api.test:8080/a \
+        "http.request.method=GET url.scheme=http url.full=http://api.test:8080/a \
          http.response.status_code=404 error.type=404 network.protocol.version=1.1 server.address=api.test \
          server.port=8080 network.peer.address=10.0.0.2 network.peer.port=8080"
     );
 
-    let own = exchange(Method::Other, None, Outcome::Reset);
+    let mut own = exchange(Method::Other, None, Outcome::Reset);
+    let Detail::Http(http) = &mut own.detail;
+    http.method_original = Some("PURGE".into());
     let root = Span::new(&connection(Some(Role::Server)), &own, ids);
     assert_eq!((&*root.name, root.trace, root.parent), ("HTTP", [1; 16], None));
     assert!(root.flags == 1 && root.error);
+    assert!(told(&root.attributes).contains("http.request.method=_OTHER"));
+    assert!(told(&root.attributes).contains("http.request.method_original=PURGE"));
     assert_eq!(root.ended.since(root.started).as_millis(), 30);
 
     let unseen = exchange(Method::Get, None, Outcome::NotObserved);

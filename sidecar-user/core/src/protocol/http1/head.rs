@@ -15,6 +15,9 @@ use crate::protocol::Keep;
 /// More than any client or server sends by default (Apache refuses more than 100).
 const HEADERS_MAX: usize = 128;
 
+/// Bytes of a method that nobody knows; longer than any in IANA's registry.
+const METHOD_MAX: usize = 64;
+
 /// What is at the beginning of bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed<T> {
@@ -141,13 +144,15 @@ impl Heads {
     }
 
     fn request_facts(&self, request: &httparse::Request<'_, '_>) -> Option<Request> {
-        let method = method(request.method?);
+        let name = request.method?;
+        let method = method(name);
         let target = Target::new(method, request.path?);
         let lines = Lines::read(request.headers);
         let authority = target.authority.map(str::as_bytes).or(lines.host).unwrap_or_default();
         let (host, port) = host_and_port(authority);
         let http = Http {
             method,
+            method_original: (method == Method::Other).then(|| original(name)),
             version: version(request.version?),
             status: None,
             host,
@@ -236,6 +241,10 @@ fn version(minor: u8) -> HttpVersion {
     if minor == 0 { HttpVersion::Http10 } else { HttpVersion::Http11 }
 }
 
+fn original(method: &str) -> Box<str> {
+    method[..method.floor_char_boundary(METHOD_MAX)].into()
+}
+
 /// Methods are case-sensitive (RFC 9110 section 9.1).
 fn method(name: &str) -> Method {
     match name {
@@ -297,6 +306,23 @@ mod tests {
         assert_eq!(heads.request(head(HEADERS_MAX + 1).as_bytes()), Parsed::TooMany);
         let line = heads.request_line(head(HEADERS_MAX + 1).as_bytes());
         assert_eq!(line.map(|request| request.framing), Some(Framing::Unknown));
+    }
+
+    #[test]
+    fn an_unknown_method_is_kept_as_it_was_sent() {
+        let long = "X".repeat(METHOD_MAX + 1);
+        for (method, expected) in [
+            ("GET", None),
+            ("PURGE", Some("PURGE")),
+            ("GeT", Some("GeT")),
+            (&long, Some(&long[..METHOD_MAX])),
+        ] {
+            let head = format!("{method} / HTTP/1.1\r\n\r\n");
+            let Parsed::Whole(_, request) = Heads::new(&Arc::default()).request(head.as_bytes()) else {
+                panic!("a request");
+            };
+            assert_eq!(request.http.method_original.as_deref(), expected);
+        }
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Queue {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let texts = self.requests.iter().map(|Pending { http, .. }| {
             let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
-            text(&http.host) + text(&http.path) + headers
+            text(&http.method_original) + text(&http.host) + text(&http.path) + headers
         });
         self.requests.capacity() * size_of::<Pending>() + texts.sum::<usize>()
     }

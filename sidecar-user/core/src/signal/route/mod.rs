@@ -147,6 +147,7 @@ mod tests {
     fn answers_that_prove_a_path() {
         let http = |method, status| Http {
             method,
+            method_original: None,
             version: crate::model::HttpVersion::Http11,
             status,
             host: None,

@@ -334,3 +334,24 @@ fn connections_met_in_the_middle() {
 fn heads_too_long_to_hold() {
     oversized().iter().for_each(Case::check);
 }
+
+/// Whoever looks at an exchange can tell whether what it says may be touched by a loss.
+#[test]
+fn a_loss_marks_the_requests_that_are_outstanding() {
+    use super::super::open;
+    use crate::model::{Exchange, Ktime, Side};
+    use crate::protocol::{Birth, Signal};
+    let text = |text: &str| text.replace('|', "\r\n");
+    let mut parser = open(Limits::default(), Birth::Seen);
+    let mut out = Vec::new();
+    let _ = parser.push(Side::Client, Ktime(1), text(GET).as_bytes(), &mut out);
+    let _ = parser.push(Side::Server, Ktime(2), text(LONG).as_bytes(), &mut out);
+    let _ = parser.gap(Side::Server, Ktime(3), 98, &mut out);
+    let _ = parser.push(Side::Client, Ktime(4), text(GET).as_bytes(), &mut out);
+    let _ = parser.push(Side::Server, Ktime(5), text(OK).as_bytes(), &mut out);
+    let lost = |signal: &Signal| match signal {
+        Signal::Finished(Exchange { lost, .. }) => Some(*lost),
+        Signal::Started(_) => None,
+    };
+    assert_eq!(out.iter().filter_map(lost).collect::<Vec<_>>(), [98, 0]);
+}
