@@ -140,7 +140,6 @@ fn what_is_not_yet_honoured_is_said() {
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "is ignored"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATES", "/ca.pem", "did you mean `OTEL_EXPORTER_OTLP_CERTIFICATE`?"),
         ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "a=b", "not yet honoured"),
-        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "not yet honoured"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "is ignored"),
     ];
     let environment = cases.map(|(name, value, _)| (name, value));

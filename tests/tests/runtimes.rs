@@ -171,8 +171,11 @@ fn msg_zerocopy() {
     load.h2load(("GET", 200), 60, "-c 1", 0, &url);
     load.curl(&[("GET", "", url.clone())], 20);
     let scrape = sidecar.scrape_at_rest();
-    let text = process::read(&log);
-    assert_eq!(logged(&text).values().sum::<u64>(), load.total());
+    // The server writes its line after it has answered.
+    let text = eventually("the server's last line", || {
+        let text = process::read(&log);
+        (logged(&text).values().sum::<u64>() == load.total()).then_some(text)
+    });
     scrape.assert_whole(&[("server", logged(&text))]);
     let reported = text.lines().filter_map(|line| line.strip_prefix("zerocopy ")?.parse::<u64>().ok());
     assert!(reported.sum::<u64>() >= load.total(), "each answer was sent so");
