@@ -1,11 +1,11 @@
 //! Which exposition a scraper gets.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sidecar_core::signal::Snapshot;
 
-use super::text::{self, Dialect};
-use super::{Resource, protobuf};
+use super::{Resource, openmetrics, protobuf, text};
 
 /// A format that can be pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +60,14 @@ impl Format {
     }
 
     /// The exposition of a snapshot. Fails only where an encoder refuses, which none does for what a store makes.
-    pub(crate) fn encode(self, snapshot: &Snapshot, resource: &Resource) -> Result<Vec<u8>, fmt::Error> {
+    pub(crate) fn encode(
+        self,
+        snapshot: &Arc<Snapshot>,
+        resource: &Arc<Resource>,
+    ) -> Result<Vec<u8>, fmt::Error> {
         match self {
-            Format::Text => text::encode(Dialect::Prometheus, snapshot, resource).map(String::into_bytes),
-            Format::OpenMetrics => {
-                text::encode(Dialect::OpenMetrics, snapshot, resource).map(String::into_bytes)
-            }
+            Format::Text => text::encode(snapshot, resource).map(String::into_bytes),
+            Format::OpenMetrics => openmetrics::encode(snapshot, resource).map(String::into_bytes),
             Format::Protobuf => protobuf::encode(snapshot, resource),
         }
     }

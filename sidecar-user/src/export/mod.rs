@@ -1,9 +1,10 @@
 //! Exposition: encoders of a `Snapshot` for those who pull (Prometheus, OpenMetrics) and one exporter for those who
-//! are pushed to (OTLP). The only place that knows `prost` and `opentelemetry*`. Not for deciding what is
+//! are pushed to (OTLP). The only place that knows `prometheus_client`, `prost` and `opentelemetry*`. Not for deciding what is
 //! measured: that is `sidecar_core::signal`.
 
 mod format;
 pub(crate) mod gzip;
+mod openmetrics;
 pub(crate) mod otlp;
 mod protobuf;
 mod resource;

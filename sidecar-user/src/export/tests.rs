@@ -1,6 +1,7 @@
 //! The expositions against each other and against a text written by hand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -164,12 +165,13 @@ pub(super) fn resource() -> Resource {
 }
 
 fn exposed(format: Format) -> String {
-    let exposition = format.encode(&snapshot(), &resource()).expect("an exposition");
+    let exposition = format.encode(&Arc::new(snapshot()), &Arc::new(resource())).expect("an exposition");
     String::from_utf8(exposition).expect("text")
 }
 
 fn families() -> Vec<MetricFamily> {
-    let exposition = Format::Protobuf.encode(&snapshot(), &resource()).expect("an exposition");
+    let exposition =
+        Format::Protobuf.encode(&Arc::new(snapshot()), &Arc::new(resource())).expect("an exposition");
     let mut rest = exposition.as_slice();
     let mut families = Vec::new();
     while !rest.is_empty() {
@@ -303,8 +305,8 @@ fn exemplars_are_in_every_format_that_has_them() {
     assert!(lines(Format::Text).is_empty());
     let openmetrics = lines(Format::OpenMetrics);
     // The second exchange was the server's: 60 ms, ended 60 ms after the start.
-    let line = "http_server_request_duration_seconds_bucket{http_request_method=\"GET\",url_scheme=\"http\",\
-                http_response_status_code=\"200\",network_protocol_version=\"1.1\",le=\"0.075\"} 1 \
+    let line = "http_server_request_duration_seconds_bucket{le=\"0.075\",http_request_method=\"GET\",url_scheme=\"http\",\
+                http_response_status_code=\"200\",network_protocol_version=\"1.1\"} 1 \
                 # {trace_id=\"01010101010101010101010101010101\",span_id=\"abababababababab\"} 0.06 1.060000000";
     assert!(openmetrics.iter().any(|is| is == line), "{openmetrics:#?}");
     // A duration, a first byte, a wait and two sizes of each of two exchanges.

@@ -22,7 +22,7 @@ const FENCES: &[Fence] = &[
         why: "only kernel/ speaks with the kernel's BPF side; the rest gets plain values from it",
     },
     Fence {
-        paths: &["prost*"],
+        paths: &["prometheus_client", "prost*"],
         within: "sidecar-user/",
         home: &["src/export/"],
         why: "signals are made once and encoded at the edge",

@@ -265,7 +265,7 @@ mod tests {
         let mut store = Store::new(StoreOptions::default());
         stats.record(&mut store);
         let exposition = crate::export::Format::Text
-            .encode(&store.snapshot(Moment::default()), &Resource::default())
+            .encode(&Arc::new(store.snapshot(Moment::default())), &Arc::default())
             .expect("an exposition");
         let exposition = String::from_utf8(exposition).expect("text");
         let counted =
