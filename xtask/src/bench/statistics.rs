@@ -11,6 +11,11 @@ pub(super) struct Median {
 impl Median {
     /// Of nothing.
     pub(super) const NONE: Median = Median { value: f64::NAN, low: f64::NAN, high: f64::NAN };
+
+    /// Of one value.
+    pub(super) fn exact(value: f64) -> Median {
+        Median { value, low: value, high: value }
+    }
 }
 
 /// At least six values.

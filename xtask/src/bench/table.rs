@@ -6,8 +6,11 @@ use super::{
     Measured,
     beside::Kind,
     options::Options,
-    report::{GOAL_BULK_SHARE, GOAL_DAEMON_US, GOAL_IDLE, GOAL_OVER_FLOOR_US, GOAL_RSS_MIB, MIB, interval},
+    report::{
+        GOAL_BULK_SHARE, GOAL_DAEMON_US, GOAL_IDLE, GOAL_OVER_FLOOR_US, GOAL_RSS_MIB, MIB, interval, verdict,
+    },
     shape::Unit,
+    statistics::Median,
 };
 
 /// Rows, as they come.
@@ -68,8 +71,8 @@ impl Table {
 
     fn verdict(&mut self, measured: &Measured, load: &str) {
         let Some(place) = measured.place(Kind::Sidecar) else { return };
-        let mut line = |what: &str, value: f64, wanted: f64, told: String| {
-            let is = if value <= wanted { "reached" } else { "**not reached**" };
+        let mut line = |what: &str, value: &Median, wanted: f64, told: String| {
+            let is = verdict(value, wanted);
             let _ = writeln!(self.verdicts, "| {load} | {what} | {told} | {wanted} | {is} |");
         };
         let rss =
@@ -79,25 +82,25 @@ impl Table {
                 if measured.place(Kind::Floor).is_some() {
                     let over = measured.added(Kind::Sidecar, Kind::Floor);
                     let told = format!("{:.2} {}", over.value, interval(&over));
-                    line(
-                        "application's CPU over the floor, µs a request",
-                        over.value,
-                        GOAL_OVER_FLOOR_US,
-                        told,
-                    );
+                    line("application's CPU over the floor, µs a request", &over, GOAL_OVER_FLOOR_US, told);
                 }
                 let daemon = measured.median(|round| round[place].beside_us);
                 let told = format!("{:.2} {}", daemon.value, interval(&daemon));
-                line("daemon's CPU, µs a request", daemon.value, GOAL_DAEMON_US, told);
+                line("daemon's CPU, µs a request", &daemon, GOAL_DAEMON_US, told);
             }
             Unit::Mebibyte => {
                 let share = measured.share();
                 let told = format!("{:.3} {}", share.value, interval(&share));
-                line("share of CPU by byte", share.value, GOAL_BULK_SHARE, told);
+                line("share of CPU by byte", &share, GOAL_BULK_SHARE, told);
             }
         }
-        line("daemon's largest RSS, MiB", rss.value, GOAL_RSS_MIB, format!("{:.1}", rss.value));
-        line("daemon while idle, of one CPU", measured.idle, GOAL_IDLE, format!("{:.6}", measured.idle));
+        line("daemon's largest RSS, MiB", &rss, GOAL_RSS_MIB, format!("{:.1}", rss.value));
+        line(
+            "daemon while idle, of one CPU",
+            &Median::exact(measured.idle),
+            GOAL_IDLE,
+            format!("{:.6}", measured.idle),
+        );
     }
 
     /// The page.

@@ -139,7 +139,7 @@ impl World {
 
     fn load(&self, port: u16, n: u64) -> Result<()> {
         let words = self.shape.words(port, n, self.connections);
-        let files = 2 * u64::from(self.connections) + 1024;
+        let files = u64::from(self.connections) + 1024;
         let mut command = Command::new("prlimit");
         command.arg(format!("--nofile={files}:{files}")).args(["taskset", "-c", OTHERS_CPU]);
         let said = process::run(command.args(&words));
