@@ -312,10 +312,10 @@ impl Conn {
             self.flags |= ANNOUNCED;
         }
         // No branches on the packet's flags: the verifier would walk all that follows for each of their values.
-        let [fin, rst] = [packet::FIN, packet::RST].map(|flag| u32::from(segment.flags / flag & 1));
+        let [fin, rst] = [packet::FIN, packet::RST].map(|flag| u32::from((segment.flags / flag) & 1));
         self.flags |= rst * if DIR == EGRESS as usize { RESET_SENT } else { RESET };
         // Of one met in the middle nobody reports the end.
-        self.flags |= (self.flags / JOINED & (fin | rst)) * DUE;
+        self.flags |= ((self.flags / JOINED) & (fin | rst)) * DUE;
         if now.wrapping_sub(self.since_ns) > PACE_NS {
             self.since_ns = now;
             self.flags |= DUE;
