@@ -31,8 +31,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        # Before it is sent: whoever has all the answers finds all of them counted.
         answered[f"{self.command} {status}"] += 1
+        self.wfile.write(body)
 
     do_POST = do_GET
 
