@@ -39,6 +39,7 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
         ("malformed_record", health.n_malformed),
         ("unknown_connection", tally.unknown),
         ("table_full", tally.table_full),
+        ("memory_full", tally.memory_full),
         ("reorder_full", tally.reorder_full),
         ("listen_lost", tally.listen_lost),
         ("verdict_full", out.verdicts.n_refused()),

@@ -154,6 +154,7 @@ impl Parts {
             connections: config.capture.connections as usize,
             turn_bytes: config.capture.turn_bytes,
             head_bytes: config.capture.head_bytes,
+            held_bytes: config.capture.held_bytes as usize,
             limits,
             exclude: flow::Exclude {
                 ports: config.exclude.ports.clone(),

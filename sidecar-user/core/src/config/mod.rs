@@ -153,6 +153,10 @@ pub struct Capture {
     /// that the application takes.
     #[schemars(range(min = 1024, max = 1_048_576))]
     pub head_bytes: u32,
+    /// Bytes of memory that all connections together may hold of what passed: beginnings of messages, requests that are
+    /// not over, packets that came out of order. At the bound those that hold most are read no further, and counted.
+    #[schemars(range(min = 1_048_576, max = 1_073_741_824))]
+    pub held_bytes: u32,
 }
 
 impl Default for Capture {
@@ -162,6 +166,7 @@ impl Default for Capture {
             connections: 65_536,
             turn_bytes: 4_194_304,
             head_bytes: 16_384,
+            held_bytes: 33_554_432,
         }
     }
 }

@@ -4,6 +4,7 @@ use sidecar_ebpf::abi::verdict::{BUDGET_ALL, Verdict};
 
 use super::{
     Context, Line, Sink,
+    held::Held,
     judge::{self, Need, Opaque},
     lane::{Lane, Run, distance},
 };
@@ -13,8 +14,6 @@ use crate::{
     protocol::{Birth, Close, Detection, Detector, Next, Parser, Protocol, Signal, Step, Then, Want},
 };
 
-/// Bytes that are kept for the parser while the protocol is not known.
-const HELD_BYTES: usize = 64 * 1024;
 /// A skip that lies so far behind could be mistaken for one ahead: it is taken back.
 const STALE: i32 = 1 << 30;
 
@@ -41,7 +40,8 @@ pub(super) struct Flow {
     is_reset: bool,
     /// What the parser last asked for, until it is looked at.
     wanted: Option<[Want; 2]>,
-    signals: Vec<Signal>,
+    /// Bytes that it held when it was last weighed.
+    weight: usize,
 }
 
 /// What the kernel says of a connection at its end.
@@ -70,25 +70,11 @@ struct Told {
 
 enum Stage {
     /// The first bytes, until they show what they are.
-    Detecting { detector: Detector, held: Vec<Held>, held_bytes: usize },
+    Detecting { detector: Detector, held: Held },
     /// A parser reads it.
     Parsing { protocol: &'static Protocol, parser: Box<dyn Parser>, role: Role },
     /// Nobody does.
     Opaque(Opaque),
-}
-
-struct Held {
-    dir: Dir,
-    at: Ktime,
-    what: What,
-}
-
-/// A [`Run`] with bytes of its own.
-enum What {
-    Bytes(Box<[u8]>),
-    Skipped(u64),
-    Gap(u64),
-    End,
 }
 
 impl Flow {
@@ -109,7 +95,7 @@ impl Flow {
         Flow {
             connection,
             lanes,
-            stage: Stage::Detecting { detector, held: Vec::new(), held_bytes: 0 },
+            stage: Stage::Detecting { detector, held: Held::default() },
             told: Told::default(),
             wanted: None,
             last: at,
@@ -121,7 +107,7 @@ impl Flow {
             answered: None,
             undelivered: None,
             is_reset: false,
-            signals: Vec::new(),
+            weight: 0,
         }
     }
 
@@ -144,7 +130,9 @@ impl Flow {
         let n_exchanges = self.n_exchanges;
         let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
         let overflows = lane.n_overflows;
-        lane.accept(segment, &mut |at, run| self.run(dir, at, run, context));
+        // What nobody reads is not held either.
+        let bytes = if self.opaque().is_some() { b"" } else { segment.bytes };
+        lane.accept(&Segment { bytes, ..*segment }, &mut |at, run| self.run(dir, at, run, context));
         context.tally.reorder_full += lane.n_overflows - overflows;
         self.lanes[dir.index()] = lane;
         self.answer(n_exchanges, self.lanes[Dir::Egress.index()].next());
@@ -186,7 +174,7 @@ impl Flow {
             lane.miss(untold, at, &mut |at, run| self.run(dir, at, run, context));
         }
         if let Stage::Parsing { parser, .. } = &mut self.stage {
-            parser.close(at, how, &mut self.signals);
+            parser.close(at, how, context.signals);
             context.tally.oddities.add(parser.oddities());
         }
         self.flush(context);
@@ -200,6 +188,36 @@ impl Flow {
         if self.told.verdict.is_some() {
             context.sink.forget(self.connection.id);
         }
+    }
+
+    /// Bytes of memory that it holds besides itself, and how many more that are than the last time.
+    pub(super) fn weigh(&mut self) -> isize {
+        let lanes: usize = self.lanes.iter().map(Lane::held).sum();
+        let stage = match &self.stage {
+            Stage::Detecting { detector, held } => detector.held() + held.bytes(),
+            Stage::Parsing { parser, .. } => parser.held(),
+            Stage::Opaque(_) => 0,
+        };
+        let before = std::mem::replace(&mut self.weight, lanes + stage);
+        self.weight as isize - before as isize
+    }
+
+    /// What it held when it was last weighed, bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Reads it no further, and holds nothing more: there is no room for it.
+    pub(super) fn give_up<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        self.lanes.iter_mut().for_each(Lane::let_go);
+        if let Stage::Parsing { parser, .. } = &mut self.stage {
+            parser.close(self.last, Close::Forgotten, context.signals);
+        }
+        self.flush(context);
+        if self.opaque().is_none() {
+            self.leave(Opaque::Unclassified, context);
+        }
+        self.is_at(None, context);
     }
 
     /// Its end was seen in its bytes.
@@ -269,7 +287,7 @@ impl Flow {
         match &mut self.stage {
             Stage::Opaque(_) => {}
             Stage::Parsing { .. } => self.parse(dir, at, run, context),
-            Stage::Detecting { detector, held, held_bytes } => {
+            Stage::Detecting { detector, held } => {
                 let found = match run {
                     Run::Bytes(bytes) => detector.push(dir, bytes),
                     _ => Detection::Pending,
@@ -278,23 +296,17 @@ impl Flow {
                     Detection::Known { protocol, role } => {
                         let held = std::mem::take(held);
                         self.know(protocol, role, context);
-                        for Held { dir, at, what } in &held {
-                            self.parse(*dir, *at, what.run(), context);
+                        for (dir, at, run) in held.runs() {
+                            self.parse(dir, at, run, context);
                         }
                         self.parse(dir, at, run, context);
                     }
-                    Detection::Pending if self.connection.joined && *held_bytes >= HELD_BYTES => {
+                    Detection::Pending if self.connection.joined && held.is_full() => {
                         // The middle of something large: its message cannot be told any more.
-                        let passed = held.drain(..).map(|held| held.what.len()).sum::<u64>();
-                        context.tally.oddities.before_join += passed + n;
-                        *held_bytes = 0;
+                        context.tally.oddities.before_join += held.passed() + n;
+                        *held = Held::default();
                     }
-                    Detection::Pending if *held_bytes < HELD_BYTES => {
-                        if let Run::Bytes(bytes) = run {
-                            *held_bytes += bytes.len();
-                        }
-                        held.push(Held { dir, at, what: What::of(&run) });
-                    }
+                    Detection::Pending if !held.is_full() => held.keep(dir, at, run),
                     Detection::Pending | Detection::Unknown => self.leave(Opaque::Unclassified, context),
                 }
             }
@@ -336,7 +348,7 @@ impl Flow {
     fn parse<S: Sink>(&mut self, dir: Dir, at: Ktime, run: Run<'_>, context: &mut Context<'_, S>) {
         let Stage::Parsing { parser, role, .. } = &mut self.stage else { return };
         let side = role.side(dir);
-        let out = &mut self.signals;
+        let out = &mut *context.signals;
         let step = match run {
             Run::Bytes(bytes) => parser.push(side, at, bytes, out),
             Run::Skipped(n) => parser.skipped(side, at, n, out),
@@ -353,7 +365,7 @@ impl Flow {
     fn follow<S: Sink>(&mut self, step: Step, context: &mut Context<'_, S>) {
         if step.next == Next::Opaque {
             if let Stage::Parsing { parser, .. } = &mut self.stage {
-                parser.close(self.last, Close::Forgotten, &mut self.signals);
+                parser.close(self.last, Close::Forgotten, context.signals);
             }
             self.flush(context);
             self.leave(Opaque::Unclassified, context);
@@ -432,17 +444,18 @@ impl Flow {
 
     fn flush<S: Sink>(&mut self, context: &mut Context<'_, S>) {
         let Stage::Parsing { protocol, .. } = &self.stage else { return };
-        for signal in self.signals.drain(..) {
+        let Context { signals, sink, .. } = context;
+        for signal in signals.drain(..) {
             match signal {
                 Signal::Started(start) => {
                     self.n_outstanding += 1;
-                    context.sink.started(&self.connection, &start);
+                    sink.started(&self.connection, &start);
                 }
                 Signal::Finished(exchange) => {
                     self.n_exchanges += 1;
                     self.n_outstanding = self.n_outstanding.saturating_sub(1);
                     self.answered = answered(&exchange);
-                    context.sink.finished(&self.connection, protocol, exchange);
+                    sink.finished(&self.connection, protocol, exchange);
                 }
             }
         }
@@ -452,32 +465,4 @@ impl Flow {
 /// When its response began, if that was seen from its first byte to its last.
 fn answered(exchange: &Exchange) -> Option<Ktime> {
     exchange.answered.filter(|_| exchange.outcome == Outcome::Complete)
-}
-
-impl What {
-    fn of(run: &Run<'_>) -> What {
-        match run {
-            Run::Bytes(bytes) => What::Bytes((*bytes).into()),
-            Run::Skipped(n) => What::Skipped(*n),
-            Run::Gap(n) => What::Gap(*n),
-            Run::End => What::End,
-        }
-    }
-
-    fn len(&self) -> u64 {
-        match self {
-            What::Bytes(bytes) => bytes.len() as u64,
-            What::Skipped(n) | What::Gap(n) => *n,
-            What::End => 0,
-        }
-    }
-
-    fn run(&self) -> Run<'_> {
-        match self {
-            What::Bytes(bytes) => Run::Bytes(bytes),
-            What::Skipped(n) => Run::Skipped(*n),
-            What::Gap(n) => Run::Gap(*n),
-            What::End => Run::End,
-        }
-    }
 }

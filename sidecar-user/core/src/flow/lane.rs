@@ -120,6 +120,20 @@ impl Lane {
         self.end_if_due(segment.at, each);
     }
 
+    /// Forgets what waits, as if it had passed.
+    pub(super) fn let_go(&mut self) {
+        if let Some(end) = self.pending.last().map(|last| last.seq.wrapping_add(last.len)) {
+            self.next = Some(end);
+        }
+        self.pending = Vec::new();
+        self.pending_bytes = 0;
+    }
+
+    /// Bytes of memory that wait.
+    pub(super) fn held(&self) -> usize {
+        self.pending_bytes + self.pending.capacity() * size_of::<Pending>()
+    }
+
     /// No more segments will come: whatever waits is given out, its holes as gaps.
     pub(super) fn finish(&mut self, at: Ktime, each: &mut dyn FnMut(Ktime, Run<'_>)) {
         while !self.pending.is_empty() {
@@ -225,6 +239,10 @@ impl Lane {
             let first = self.pending.remove(0);
             self.pending_bytes -= first.bytes.len();
             self.deliver(first.seq, first.len, &first.bytes, first.at, each);
+            if self.pending.is_empty() {
+                // It is rare that something waits.
+                self.pending = Vec::new();
+            }
         }
     }
 

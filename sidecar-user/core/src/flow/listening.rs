@@ -15,12 +15,17 @@ use crate::{
 const ENDS: usize = 1024;
 /// Segments that wait for one connection.
 const SEGMENTS: usize = 8;
+/// Bytes that wait for all connections together.
+const BYTES: usize = 4 << 20;
 /// How long they wait, ns. The connection is announced in the same softirq; the rest is for a ring that was full.
 const WAIT_NS: u64 = 10 * 1_000_000_000;
 
 /// What waits.
 #[derive(Debug, Default)]
-pub(super) struct Listening(FxHashMap<Key, Vec<Kept>>);
+pub(super) struct Listening {
+    waiting: FxHashMap<Key, Vec<Kept>>,
+    n_bytes: usize,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -62,15 +67,17 @@ impl Listening {
     /// Keeps a segment, if there is room.
     pub(super) fn keep(&mut self, ends: &Ends, segment: &Segment<'_>, tally: &mut Tally) {
         let key = key(ends);
-        if self.0.len() >= ENDS && !self.0.contains_key(&key) {
+        let is_crowded = self.waiting.len() >= ENDS && !self.waiting.contains_key(&key);
+        if is_crowded || self.n_bytes + segment.bytes.len() > BYTES {
             tally.listen_lost += 1;
             return;
         }
-        let kept = self.0.entry(key).or_default();
+        let kept = self.waiting.entry(key).or_default();
         if kept.len() >= SEGMENTS {
             tally.listen_lost += 1;
             return;
         }
+        self.n_bytes += segment.bytes.len();
         let bytes = segment.bytes.into();
         let Segment { at, seq, len, fin, .. } = *segment;
         kept.push(Kept { at, seq, len, bytes, fin });
@@ -78,10 +85,11 @@ impl Listening {
 
     /// What came for a connection before it was.
     pub(super) fn take(&mut self, ends: &Ends) -> Vec<Kept> {
-        if self.0.is_empty() {
+        if self.waiting.is_empty() {
             return Vec::new();
         }
-        let mut kept = self.0.remove(&key(ends)).unwrap_or_default();
+        let mut kept = self.waiting.remove(&key(ends)).unwrap_or_default();
+        self.n_bytes -= n_bytes(&kept);
         // An earlier connection between the same ends may have left something.
         kept.retain(|kept| super::lane::distance(ends.next[0], kept.seq.wrapping_add(kept.len)) > 0);
         kept
@@ -89,14 +97,19 @@ impl Listening {
 
     /// Forgets what waited in vain.
     pub(super) fn sweep(&mut self, now: Ktime, tally: &mut Tally) {
-        self.0.retain(|_, kept| {
+        self.waiting.retain(|_, kept| {
             let waits = kept.last().is_some_and(|last| now.0.saturating_sub(last.at.0) < WAIT_NS);
             if !waits {
                 tally.listen_lost += kept.len() as u64;
+                self.n_bytes -= n_bytes(kept);
             }
             waits
         });
     }
+}
+
+fn n_bytes(kept: &[Kept]) -> usize {
+    kept.iter().map(|kept| kept.bytes.len()).sum()
 }
 
 fn key(ends: &Ends) -> Key {
@@ -107,6 +120,29 @@ fn key(ends: &Ends) -> Key {
 mod tests {
     use super::*;
     use crate::flow::lane::{Lane, Run};
+
+    #[test]
+    fn bounded_in_bytes() {
+        let (mut listening, mut tally) = (Listening::default(), Tally::default());
+        let bytes = vec![b'x'; 16 * 1024];
+        let segment = Kept { at: Ktime(1), seq: 10, len: 1, bytes: bytes.into(), fin: false };
+        let ends = |port| Ends {
+            local: ([10, 0, 0, 1], 80).into(),
+            remote: ([10, 0, 0, 2], port).into(),
+            tgid: 1,
+            cgroup: 1,
+            netns: 1,
+            next: [10, 0],
+        };
+        for n in 0..1000 {
+            listening.keep(&ends(n % 500), &segment.as_segment(10), &mut tally);
+        }
+        assert_eq!((listening.n_bytes, tally.listen_lost), (BYTES, 1000 - 256));
+        assert_eq!(listening.take(&ends(0)).len(), 1);
+        assert_eq!(listening.n_bytes, BYTES - 16 * 1024);
+        listening.sweep(Ktime(2 * WAIT_NS), &mut tally);
+        assert_eq!((listening.n_bytes, tally.listen_lost), (0, 1000 - 1));
+    }
 
     #[test]
     fn what_overtook_waits_for_what_it_overtook() {

@@ -4,6 +4,7 @@
 
 mod connection;
 mod exclude;
+mod held;
 mod judge;
 mod lane;
 mod listening;
@@ -25,7 +26,7 @@ use self::{
 use crate::{
     event::{Ends, Event},
     model::{Activity, Connection, ConnectionId, Exchange, Ktime, Role, Start, Tcp},
-    protocol::{self, Close, Limits, Oddities, Protocol},
+    protocol::{self, Close, Limits, Oddities, Protocol, Signal},
 };
 
 /// What comes of events.
@@ -59,6 +60,9 @@ pub struct Options {
     pub turn_bytes: u32,
     /// Bytes the kernel copies of a turn where only the message's head is wanted.
     pub head_bytes: u32,
+    /// Bytes of memory that all connections together may hold of what passed: beginnings of messages, requests that are
+    /// not over, segments that wait for others. At the bound, those that hold most are given up.
+    pub held_bytes: usize,
     /// For parsers.
     pub limits: Limits,
     /// What is not read.
@@ -82,6 +86,8 @@ pub struct Tally {
     pub unknown: u64,
     /// Connections that found the table full.
     pub table_full: u64,
+    /// Connections given up because all together held too much.
+    pub memory_full: u64,
     /// Holes given up because too much waited behind them.
     pub reorder_full: u64,
     /// Data on listening sockets that found no room to wait for its connection, or waited in vain.
@@ -110,6 +116,10 @@ pub struct Flows {
     tally: Tally,
     table: &'static [&'static Protocol],
     swept: Ktime,
+    /// Bytes that the connections hold.
+    held: usize,
+    /// What a parser just said; empty between two calls.
+    signals: Vec<Signal>,
     /// Connections that were taken to be over because the report of some end was lost.
     n_written_off: u64,
 }
@@ -146,6 +156,8 @@ impl Flows {
             tally: Tally::default(),
             table: protocol::ALL,
             swept: Ktime::default(),
+            held: 0,
+            signals: Vec::new(),
             n_written_off: 0,
         }
     }
@@ -180,6 +192,7 @@ impl Flows {
                     options: &self.options,
                     endpoints: &mut self.endpoints,
                     tally: &mut self.tally,
+                    signals: &mut self.signals,
                     sink,
                 };
                 if let Some(reason) = self.options.exclude.of(&connection) {
@@ -189,6 +202,7 @@ impl Flows {
                 for segment in self.listening.take(ends) {
                     flow.segment(&segment.as_segment(ends.next[0]), &mut context);
                 }
+                self.held = self.held.saturating_add_signed(flow.weigh());
             }
             Event::Data { id, segment } => {
                 self.tally.copied += segment.bytes.len() as u64;
@@ -201,13 +215,18 @@ impl Flows {
                     options: &self.options,
                     endpoints: &mut self.endpoints,
                     tally: &mut self.tally,
+                    signals: &mut self.signals,
                     sink,
                 };
                 flow.segment(segment, &mut context);
                 // Of a connection met in the middle nobody reports the end.
                 if let Some(how) = flow.is_over() {
                     flow.close(segment.at, how, None, &mut context);
+                    self.held -= flow.weight();
                     self.flows.remove(id);
+                } else {
+                    self.held = self.held.saturating_add_signed(flow.weigh());
+                    self.relieve(sink);
                 }
             }
             Event::Listen { ends, segment } => {
@@ -287,6 +306,12 @@ impl Flows {
         self.flows.len()
     }
 
+    /// Bytes of memory that they hold besides their fixed part; the bound is [`Options::held_bytes`].
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// None is followed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -299,6 +324,32 @@ impl Flows {
         self.flows.values().take(limit).map(Flow::line).collect()
     }
 
+    /// Where the connections hold too much, gives up those that hold most until it is half of that: so few are looked
+    /// for, and those that hold little are let be.
+    fn relieve(&mut self, sink: &mut impl Sink) {
+        if self.held <= self.options.held_bytes {
+            return;
+        }
+        let mut heaviest: Vec<_> = self.flows.values().map(|flow| (flow.weight(), flow.id())).collect();
+        heaviest.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        for (_, id) in heaviest {
+            let Some(flow) = self.flows.get_mut(&id).filter(|_| self.held > self.options.held_bytes / 2)
+            else {
+                return;
+            };
+            let mut context = Context {
+                options: &self.options,
+                endpoints: &mut self.endpoints,
+                tally: &mut self.tally,
+                signals: &mut self.signals,
+                sink,
+            };
+            context.tally.memory_full += 1;
+            flow.give_up(&mut context);
+            self.held = self.held.saturating_add_signed(flow.weigh());
+        }
+    }
+
     fn remove(&mut self, id: ConnectionId, at: Ktime, how: Close, last: Option<Last>, sink: &mut impl Sink) {
         let Some(mut flow) = self.flows.remove(&id) else {
             if let Some(last) = last {
@@ -307,8 +358,14 @@ impl Flows {
             }
             return;
         };
-        let mut context =
-            Context { options: &self.options, endpoints: &mut self.endpoints, tally: &mut self.tally, sink };
+        self.held -= flow.weight();
+        let mut context = Context {
+            options: &self.options,
+            endpoints: &mut self.endpoints,
+            tally: &mut self.tally,
+            signals: &mut self.signals,
+            sink,
+        };
         flow.close(at, how, last, &mut context);
     }
 }
@@ -323,5 +380,6 @@ struct Context<'a, S> {
     options: &'a Options,
     endpoints: &'a mut Endpoints,
     tally: &'a mut Tally,
+    signals: &'a mut Vec<Signal>,
     sink: &'a mut S,
 }

@@ -19,6 +19,7 @@ use crate::{
 
 const TURN: u32 = 1 << 20;
 const HEAD: u32 = 4096;
+const HELD: usize = 30_000;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -108,6 +109,7 @@ impl Play {
             connections: 4,
             turn_bytes: TURN,
             head_bytes: HEAD,
+            held_bytes: HELD,
             limits: Limits::default(),
             exclude,
         };
@@ -328,6 +330,44 @@ fn bounds_are_counted() {
         play.flows.apply(&Event::Data { id: ConnectionId(5), segment: stray }, &mut play.told);
         assert_eq!(play.flows.tally().unknown, unknown, "{bytes:?}");
     }
+}
+
+#[test]
+fn who_holds_most_is_given_up_where_all_hold_too_much() {
+    let mut play = Play::new();
+    let id = |n: u64| ConnectionId(100 + n);
+    let send = |play: &mut Play, id: ConnectionId, seq: &mut u32, bytes: &[u8]| {
+        let segment = segment(Dir::Ingress, 1, *seq, bytes.len() as u32, bytes);
+        *seq = seq.wrapping_add(bytes.len() as u32);
+        play.flows.apply(&Event::Data { id, segment }, &mut play.told);
+        assert!(play.flows.held() <= HELD);
+    };
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET);
+    let modest = play.flows.held();
+    assert!(modest > 0, "a request that is not over");
+    for n in 0..3 {
+        let (role, joined, ends) = (Some(Role::Server), false, play.ends());
+        let event = Event::Open { id: id(n), at: Ktime(0), role, joined, ends, connect: None };
+        play.flows.apply(&event, &mut play.told);
+        // One answered request, a second one, and a head that does not end.
+        let mut seq = play.begun[0];
+        send(&mut play, id(n), &mut seq, GET);
+        send(&mut play, id(n), &mut seq, b"GET / HTTP/1.1\r\nCookie: ");
+        for _ in 0..14 {
+            send(&mut play, id(n), &mut seq, &[b'x'; 1000]);
+        }
+    }
+    let tally = play.flows.tally();
+    assert_eq!((tally.memory_full, tally.classified), (2, [4, 0, 2, 0]));
+    assert_eq!(play.told.exchanges, ["server NotObserved", "server NotObserved"]);
+    let verdicts: Vec<_> =
+        play.told.verdicts.iter().filter(|(_, one)| one.class == CLASS_UNCLASSIFIED).collect();
+    assert_eq!(verdicts.len(), 2, "the kernel is told to copy nothing");
+    // The one that holds little is let be.
+    play.data(Dir::Egress, OK).close();
+    assert_eq!(play.told.exchanges[2..], ["server 200"]);
+    play.flows.finish(Ktime(9), &mut play.told);
+    assert_eq!((play.flows.held(), play.told.activity), (0, [0; 2]));
 }
 
 #[test]

@@ -98,6 +98,12 @@ impl Detector {
         &self.kept[dir.index()]
     }
 
+    /// Bytes of memory that it holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.kept.iter().map(Vec::capacity).sum()
+    }
+
     /// What the table says, with `bytes` as the first of `dir`.
     fn ask(&self, dir: Dir, bytes: &[u8]) -> Answer {
         let first = |asked: Dir| if asked == dir { bytes } else { &self.kept[asked.index()] };

@@ -8,9 +8,14 @@ use super::head::{Request, Response};
 use crate::model::{Detail, Exchange, Headers, Http, Ktime, Outcome, Start};
 use crate::protocol::Signal;
 
+/// Requests that there is room for after many were outstanding.
+const KEPT_CAPACITY: usize = 4;
+
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     requests: VecDeque<Pending>,
+    /// Bytes that their texts hold.
+    texts: usize,
     /// The youngest request's last byte has not come.
     is_sending: bool,
 }
@@ -45,6 +50,11 @@ impl Queue {
         let Request { http, is_excluded, .. } = request;
         out.push(Signal::Started(Start { at: started, method: http.method, is_excluded }));
         let pending = Pending { started, requested: None, answered: None, is_excluded, lost: 0, http };
+        self.texts += pending.texts();
+        // As a rule it stays the only one.
+        if self.requests.capacity() == 0 {
+            self.requests.reserve_exact(1);
+        }
         self.requests.push_back(pending);
         self.is_sending = true;
     }
@@ -79,6 +89,8 @@ impl Queue {
             pending.answered = Some(at);
             pending.http.status = Some(response.status);
             pending.http.version = response.version;
+            self.texts += captured::held(&headers);
+            self.texts -= captured::held(&pending.http.response_headers);
             pending.http.response_headers = headers;
         }
     }
@@ -93,6 +105,10 @@ impl Queue {
     /// The oldest request is over.
     pub(super) fn finish(&mut self, outcome: Outcome, ended: Ktime, out: &mut Vec<Signal>) {
         let Some(pending) = self.requests.pop_front() else { return };
+        self.texts -= pending.texts();
+        if self.requests.is_empty() {
+            self.requests.shrink_to(KEPT_CAPACITY);
+        }
         let Pending { started, requested, answered, is_excluded, lost, http } = pending;
         self.is_sending &= !self.requests.is_empty();
         let detail = Detail::Http(http);
@@ -114,11 +130,16 @@ impl Queue {
 
     /// Bytes that it holds.
     pub(super) fn held(&self) -> usize {
+        self.requests.capacity() * size_of::<Pending>() + self.texts
+    }
+}
+
+impl Pending {
+    /// Bytes that its texts hold.
+    fn texts(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let texts = self.requests.iter().map(|Pending { http, .. }| {
-            let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
-            text(&http.method_original) + text(&http.host) + text(&http.path) + headers
-        });
-        self.requests.capacity() * size_of::<Pending>() + texts.sum::<usize>()
+        let http = &self.http;
+        let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
+        text(&http.method_original) + text(&http.host) + text(&http.path) + headers
     }
 }
