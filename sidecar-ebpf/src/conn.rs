@@ -288,6 +288,13 @@ impl Conn {
         }
     }
 
+    /// Where each direction's bytes began when the connection was met.
+    #[inline(always)]
+    pub(crate) fn began(&self, counters: Counters) -> [u32; 2] {
+        let [ingress, egress] = &self.lanes;
+        [ingress.began_at(counters.rcv_nxt), egress.began_at(counters.snd_nxt)]
+    }
+
     /// Would payload in `DIR` begin a turn?
     #[inline(always)]
     pub(crate) fn is_turn<const DIR: usize>(&self) -> bool {
@@ -435,6 +442,13 @@ impl Lane {
         self.edge = to;
         self.seen += u64::from(fresh);
         fresh
+    }
+
+    /// Where it began; `now` where that is not known, or too far back to compare.
+    #[inline(always)]
+    fn began_at(&self, now: u32) -> u32 {
+        let is_told = self.flags & LANE_MET != 0 && self.seen < FARTHEST as u64;
+        if is_told { self.edge.wrapping_sub(self.seen as u32) } else { now }
     }
 
     /// How far into the turn `seq` is. By its place, not by what passed: packets may overtake the one with the head.

@@ -4,10 +4,12 @@
 
 pub mod bpf;
 pub mod cgroup;
+pub mod client;
 pub mod image;
 pub mod load;
 pub mod netns;
 pub mod nginx;
+pub mod numbered;
 pub mod otlp;
 pub mod pki;
 pub mod process;

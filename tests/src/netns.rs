@@ -42,6 +42,12 @@ impl Netns {
         process::run(Command::new("ip").args(["-n", &self.0]).args(words.split_whitespace()));
     }
 
+    /// Sets one of the namespace's own settings: `net.ipv4.ip_local_port_range`.
+    pub fn sysctl(&self, name: &str, value: &str) {
+        let path = std::path::Path::new("/proc/sys").join(name.replace('.', "/"));
+        self.within(|| std::fs::write(path, value)).unwrap_or_else(|error| panic!("set {name}: {error}"));
+    }
+
     /// Words that run what follows them inside.
     #[must_use]
     pub fn wrapper(&self) -> Vec<String> {

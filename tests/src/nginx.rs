@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A configuration on disk, and where its log goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Nginx {
     dir: PathBuf,
     address: String,
@@ -25,7 +25,8 @@ pub const SIZES: [usize; 6] = [0, 100, 1_000, 10_000, 60_000, 5_000_000];
 
 impl Nginx {
     /// Writes configuration and content below `dir`. `listen` is what follows the address (`deferred`, …). The server
-    /// answers `/N.bin` with 200, `/status/CODE` with these codes, `/made` to POST and PUT with 201, the rest with 404.
+    /// answers `/N.bin` and `/numbered/N/…` with 200, `/status/CODE` with these codes, `/made` to POST and PUT with 201,
+    /// the rest with 404.
     #[must_use]
     pub fn prepare(dir: &Path, address: &str, port: u16, listen: &str) -> Nginx {
         let dir = dir.to_path_buf();
@@ -47,6 +48,7 @@ impl Nginx {
              fastcgi_temp_path {dir_text}/fastcgi;\n  uwsgi_temp_path {dir_text}/uwsgi;\n\
              scgi_temp_path {dir_text}/scgi;\n\
              server {{\n    listen {address}:{port} {listen};\n    root {dir_text}/html;\n    {codes}\n\
+             location ~ ^/numbered/([0-9]+)/ {{ try_files /$1.bin =404; }}\n    \
              location = /made {{ return 201 \"made\"; }}\n  }}\n}}\n"
         );
         fs::write(dir.join("nginx.conf"), config).expect("the configuration");
@@ -83,5 +85,11 @@ impl Nginx {
             }
         }
         kinds
+    }
+
+    /// What it complained of so far.
+    #[must_use]
+    pub fn errors(&self) -> String {
+        process::read(&self.dir.join("error.log"))
     }
 }

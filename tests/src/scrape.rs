@@ -117,15 +117,28 @@ pub fn known_method(method: &str) -> &str {
 /// `GET` over HTTP/1.0 from 127.0.0.1: the body. `headers` are whole lines, each ended by CRLF.
 #[must_use]
 pub fn get(port: u16, path: &str, headers: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect to the daemon");
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connect to the daemon");
+    let (head, body) = ask(stream, path, headers);
+    assert!(head.contains(" 200 "), "GET {path}: {head}");
+    body
+}
+
+/// The same, of somebody who may not be there or answer otherwise yet: `None` then.
+#[must_use]
+pub fn try_get(port: u16, path: &str) -> Option<String> {
+    let (head, body) = ask(TcpStream::connect(("127.0.0.1", port)).ok()?, path, "");
+    head.contains(" 200 ").then_some(body)
+}
+
+/// Head and body of the answer.
+fn ask(mut stream: TcpStream, path: &str, headers: &str) -> (String, String) {
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
     let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).expect("send the request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("read the answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-    assert!(head.contains(" 200 "), "GET {path}: {head}");
-    body.to_owned()
+    (head.to_owned(), body.to_owned())
 }
 
 fn sample(line: &str) -> Option<(String, Labels, f64)> {

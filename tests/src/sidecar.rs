@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
+    time::Instant,
 };
 
 use rustix::process::Signal;
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use crate::{
     eventually, free_port,
     process::{self, Process},
-    scrape::Scrape,
+    scrape::{self, Scrape},
 };
 
 /// A running daemon. Dropped, it is told to stop, and its command with it. A test that kills it sees to the command.
@@ -65,6 +66,11 @@ impl Sidecar {
             );
             lines.contains("\"message\":\"attached\"").then_some(())
         });
+    }
+
+    /// Waits until `/readyz` answers with 200; when that was.
+    pub fn await_ready(&self) -> Instant {
+        eventually("the daemon to be ready", || scrape::try_get(self.port, "/readyz").map(|_| Instant::now()))
     }
 
     /// Scrapes it.

@@ -1,80 +1,16 @@
 //! A daemon that is killed leaves nothing behind, and the next picks up what is open.
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeMap, process::Command};
 
 use rustix::process::Signal;
 use sidecar_tests::{
-    cgroup::Cgroup,
+    cgroup::{self, Cgroup},
+    client::Client,
     eventually, free_port,
     nginx::Nginx,
-    process::{self, Process},
+    process::Process,
     sidecar::Sidecar,
 };
-
-/// A connection that stays open, one request at a time.
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    fn connect(nginx: &Nginx) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", nginx.port)).expect("connect to nginx");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
-        Client(BufReader::new(stream))
-    }
-
-    fn ask(&mut self, path: &str) {
-        let request = format!("GET /{path} HTTP/1.1\r\nHost: test\r\n\r\n");
-        self.0.get_mut().write_all(request.as_bytes()).expect("send a request");
-    }
-
-    /// Reads a head: the status, and how much content follows.
-    fn head(&mut self) -> (u16, u64) {
-        let (mut status, mut length) = (None, 0);
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).expect("a line of the head");
-            let line = line.trim_end();
-            if line.is_empty() {
-                return (status.expect("a status line"), length);
-            }
-            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
-                status = rest[..3].parse().ok();
-            }
-            if let Some((name, value)) = line.split_once(": ")
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.parse().expect("a length");
-            }
-        }
-    }
-
-    fn skip(&mut self, n: u64) {
-        let got = std::io::copy(&mut self.0.by_ref().take(n), &mut std::io::sink()).expect("content");
-        assert_eq!(got, n, "the connection was cut");
-    }
-
-    fn get(&mut self, path: &str) -> u16 {
-        self.ask(path);
-        let (status, length) = self.head();
-        self.skip(length);
-        status
-    }
-}
-
-/// The programs attached to this cgroup, as bpftool sees them.
-fn attached(cgroup: &Cgroup) -> Vec<String> {
-    let path = cgroup.path().display().to_string();
-    let said = process::run(Command::new("bpftool").args(["cgroup", "show", &path]));
-    said.lines()
-        .filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit()))
-        .map(str::to_owned)
-        .collect()
-}
 
 struct World {
     dir: tempfile::TempDir,
@@ -100,11 +36,13 @@ impl World {
     }
 
     fn kill(&self, mut sidecar: Sidecar) {
-        assert!(!attached(&self.cgroup).is_empty(), "bpftool shows what is attached");
+        assert!(!cgroup::attached(self.cgroup.path()).is_empty(), "bpftool shows what is attached");
         sidecar.signal(Signal::KILL);
         sidecar.wait();
         // The kernel lets go of links when it gets to it.
-        eventually("nothing to be attached", || attached(&self.cgroup).is_empty().then_some(()));
+        eventually("nothing to be attached", || {
+            cgroup::attached(self.cgroup.path()).is_empty().then_some(())
+        });
     }
 }
 
@@ -118,6 +56,7 @@ fn a_killed_daemon_is_not_missed() {
     let mut world = world();
     let mut client = Client::connect(&world.nginx);
     let first = world.observe();
+    let mut seen_from_its_beginning = Client::connect(&world.nginx);
     assert_eq!(client.get("1000.bin"), 200);
     assert_eq!(first.scrape_at_rest().requests("server"), kinds([("GET", "200", 1)]));
     world.kill(first);
@@ -135,6 +74,15 @@ fn a_killed_daemon_is_not_missed() {
     assert_eq!(client.get("nowhere"), 404);
     let expected = kinds([("GET", "200", 1), ("GET", "403", 1), ("GET", "404", 1)]);
     assert_eq!(second.scrape_at_rest().requests("server"), expected);
+
+    // The end of one that the first had seen begin is no attempt that failed.
+    assert_eq!(seen_from_its_beginning.get("status/410"), 410);
+    drop(seen_from_its_beginning);
+    let scrape = eventually("its end", || {
+        let scrape = second.scrape_at_rest();
+        (scrape.count("sidecar_connections_tracked", &[]) == 1).then_some(scrape)
+    });
+    assert_eq!(scrape.count("sidecar_tcp_connection_failed_total", &[]), 0);
 }
 
 #[test]

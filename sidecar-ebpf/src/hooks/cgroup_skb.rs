@@ -283,7 +283,8 @@ fn report<const DIR: usize>(
 #[inline(always)]
 fn announce(sk: *mut bpf_sock, conn: *mut Conn, head: &mut Head, counters: Counters) -> bool {
     let mut peers = peers(sk, &who::of(sk));
-    (peers.in_seq, peers.out_seq) = (counters.rcv_nxt, counters.snd_nxt);
+    // It may have been tried in vain before: what passed since is missing, and a hole shall show it.
+    [peers.in_seq, peers.out_seq] = Conn::locked(conn, |conn| conn.began(counters));
     head.kind = KIND_OPEN;
     // SAFETY: the verifier proved `conn`; JOINED never changes.
     head.flags = if unsafe { (*conn).flags } & JOINED != 0 { FLAG_JOINED } else { 0 };

@@ -24,7 +24,7 @@ use sidecar_ebpf::abi::{
 
 use super::peers;
 use crate::{
-    conn::{self, ANNOUNCED, Conn, Counters, ESTABLISHED, EXPIRED, RELEASED, RESET, RESET_SENT},
+    conn::{self, ANNOUNCED, Conn, Counters, ESTABLISHED, EXPIRED, JOINED, RELEASED, RESET, RESET_SENT},
     count, emit,
     maps::{CONN, WHO},
     verdict, who,
@@ -166,7 +166,8 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
     // SAFETY: the verifier proved `conn`; these no longer change.
     let (flags, cookie, role) = unsafe { ((*conn).flags, (*conn).cookie, (*conn).role as u8) };
     if flags & ESTABLISHED == 0 {
-        return failed(sk, flags, cookie);
+        // Of one met in the middle another daemon, which is gone, asked for this callback.
+        return if flags & JOINED != 0 { None } else { failed(sk, flags, cookie) };
     }
     let (seen, held, totals, drained, drained_at) = Conn::locked(conn, |conn| {
         let seen = conn.look(counters);

@@ -199,7 +199,9 @@ fn connection(line: &Line) -> Value {
         "protocol": line.protocol,
         "bytes_received": line.bytes[0],
         "bytes_transmitted": line.bytes[1],
+        "bytes_lost": line.lost,
         "exchanges": line.n_exchanges,
+        "closed": line.is_over,
     })
 }
 

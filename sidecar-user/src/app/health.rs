@@ -22,8 +22,8 @@ pub(crate) struct Health {
     pub(crate) export: Arc<ExportStats>,
 }
 
-/// Brings the store up to date.
-pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Counted) {
+/// Brings the store up to date. `n_opened` is what the kernel had counted before the last records were taken.
+pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Counted, n_opened: u64) {
     let tally = flows.tally();
     let understood = Understood {
         explained: tally.explained,
@@ -67,6 +67,8 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
         store.set(&catalogue::PARSER_ODDITIES, &[reason], u64::from(n));
     }
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], flows.len() as u64);
+    store.set(&catalogue::CONNECTIONS_GAPS, &[], tally.gaps);
+    store.set(&catalogue::CONNECTIONS_UNREPORTED, &[], n_opened.saturating_sub(tally.opened));
     let usage = usage::own();
     store.set(&catalogue::CPU_TIME, &["user"], usage.user_s);
     store.set(&catalogue::CPU_TIME, &["system"], usage.system_s);

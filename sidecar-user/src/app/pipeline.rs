@@ -268,10 +268,11 @@ impl Pipeline {
     }
 
     fn snapshot(&mut self, readings: &Readings) -> Snapshot {
+        let n_opened = self.counts.n_opened();
         // What passed before the question was asked is in the answer.
         self.drain_all();
         let counted = self.counts.read();
-        health::record(&mut self.out, &self.health, &self.flows, &counted);
+        health::record(&mut self.out, &self.health, &self.flows, &counted, n_opened);
         application::record(&mut self.out.store, readings);
         self.out.store.snapshot(clock::moment())
     }

@@ -106,6 +106,11 @@ impl Counts {
         (count::CLOSED..count::CLOSED + record::ROLES).map(|slot| self.slot(slot)).sum()
     }
 
+    /// Connections established, of any role.
+    pub(crate) fn n_opened(&self) -> u64 {
+        (count::OPENED..count::OPENED + record::ROLES).map(|slot| self.slot(slot)).sum()
+    }
+
     fn slot(&self, slot: u32) -> u64 {
         let cpus = self.counts.get(&slot, 0);
         cpus.map_or(0, |cpus| cpus.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n)))

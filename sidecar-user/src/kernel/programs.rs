@@ -42,7 +42,8 @@ pub(super) enum Link {
 }
 
 /// In the order of attaching: who makes a socket is known before its first packet is seen, and `sk_create` comes
-/// first because the daemon learns its own identity through it.
+/// first because the daemon learns its own identity through it. An application may be at work meanwhile: `tcp_ops` tells of a
+/// connection's beginning only where its packets are seen from there on, and of a request only whose response is.
 pub(crate) const ALL: &[Program] = &[
     Program {
         name: "sk_create",
@@ -87,11 +88,11 @@ pub(crate) const ALL: &[Program] = &[
         kind: Kind::SockAddr,
     },
     Program {
-        name: "tcp_ops",
-        hook: "sock_ops",
-        needed: false,
-        loses: "connections opened, closed and failed; requests on deferred-accept listeners",
-        kind: Kind::SockOps,
+        name: "skb_out",
+        hook: "cgroup_skb/egress",
+        needed: true,
+        loses: "everything that goes out",
+        kind: Kind::Skb(CgroupSkbAttachType::Egress),
     },
     Program {
         name: "skb_in",
@@ -101,11 +102,11 @@ pub(crate) const ALL: &[Program] = &[
         kind: Kind::Skb(CgroupSkbAttachType::Ingress),
     },
     Program {
-        name: "skb_out",
-        hook: "cgroup_skb/egress",
-        needed: true,
-        loses: "everything that goes out",
-        kind: Kind::Skb(CgroupSkbAttachType::Egress),
+        name: "tcp_ops",
+        hook: "sock_ops",
+        needed: false,
+        loses: "connections opened, closed and failed; requests on deferred-accept listeners",
+        kind: Kind::SockOps,
     },
 ];
 

@@ -3,7 +3,7 @@
 use sidecar_ebpf::abi::verdict::{BUDGET_ALL, Verdict};
 
 use super::{
-    Context, Line, Sink,
+    Context, Line, Sink, Tally,
     held::Held,
     judge::{self, Need, Opaque},
     lane::{Lane, Run, distance},
@@ -26,6 +26,10 @@ pub(super) struct Flow {
     told: Told,
     last: Ktime,
     bytes: [u64; 2],
+    /// Bytes whose records were lost.
+    lost: u64,
+    /// The report of its end was lost.
+    is_end_lost: bool,
     n_exchanges: u64,
     /// Requests that began and are not over.
     n_outstanding: u64,
@@ -85,10 +89,8 @@ impl Flow {
         table: &'static [&'static Protocol],
     ) -> Self {
         let mut lanes = [Lane::new(Dir::Ingress), Lane::new(Dir::Egress)];
-        if !connection.joined {
-            for (lane, seq) in lanes.iter_mut().zip(next) {
-                lane.begin(seq);
-            }
+        for (lane, seq) in lanes.iter_mut().zip(next) {
+            lane.begin(seq);
         }
         let birth = if connection.joined { Birth::Joined } else { Birth::Seen };
         let detector = Detector::with_table(table, connection.role, birth);
@@ -100,6 +102,8 @@ impl Flow {
             wanted: None,
             last: at,
             bytes: [0; 2],
+            lost: 0,
+            is_end_lost: false,
             n_exchanges: 0,
             n_outstanding: 0,
             activity: None,
@@ -160,7 +164,7 @@ impl Flow {
         last: Option<Last>,
         context: &mut Context<'_, S>,
     ) {
-        let is_whole = !self.connection.joined && matches!(self.stage, Stage::Parsing { .. });
+        let is_whole = !self.connection.joined && self.opaque().is_none();
         let n_exchanges = self.n_exchanges;
         let mut sent = None;
         for dir in [Dir::Ingress, Dir::Egress] {
@@ -173,9 +177,16 @@ impl Flow {
             sent = lane.next();
             lane.miss(untold, at, &mut |at, run| self.run(dir, at, run, context));
         }
-        if let Stage::Parsing { parser, .. } = &mut self.stage {
-            parser.close(at, how, context.signals);
-            context.tally.oddities.add(parser.oddities());
+        match &mut self.stage {
+            Stage::Parsing { parser, .. } => {
+                parser.close(at, how, context.signals);
+                context.tally.oddities.add(parser.oddities());
+            }
+            // It ended with the message in whose middle it was met.
+            Stage::Detecting { held, .. } if self.connection.joined => {
+                context.tally.oddities.before_join += held.passed();
+            }
+            Stage::Detecting { .. } | Stage::Opaque(_) => {}
         }
         self.flush(context);
         self.is_at(None, context);
@@ -267,7 +278,19 @@ impl Flow {
             Stage::Opaque(Opaque::Unclassified) => "unclassified",
             Stage::Opaque(Opaque::Excluded) => "excluded",
         };
-        Line { connection: self.connection, protocol, bytes: self.bytes, n_exchanges: self.n_exchanges }
+        let Flow { connection, bytes, lost, n_exchanges, .. } = *self;
+        Line { connection, protocol, bytes, lost, n_exchanges, is_over: false }
+    }
+
+    /// Something of it is missing.
+    pub(super) fn has_gap(&self) -> bool {
+        self.lost > 0 || self.is_end_lost
+    }
+
+    /// It must be over, and no report of that has come.
+    pub(super) fn lose_end(&mut self, tally: &mut Tally) {
+        tally.gaps += u64::from(!self.has_gap());
+        self.is_end_lost = true;
     }
 
     fn run<S: Sink>(&mut self, dir: Dir, at: Ktime, run: Run<'_>, context: &mut Context<'_, S>) {
@@ -277,8 +300,17 @@ impl Flow {
                 context.tally.skipped += n;
                 n
             }
+            // The programs are attached one after the other. What passed before the second of them is no loss, and the parser
+            // need not know: it begins with the next turn.
+            Run::Gap(n) if self.connection.joined && self.bytes[dir.index()] == 0 => {
+                context.tally.oddities.before_join += n;
+                self.bytes[dir.index()] += n;
+                return;
+            }
             Run::Gap(n) => {
                 context.tally.lost += n;
+                context.tally.gaps += u64::from(!self.has_gap());
+                self.lost += n;
                 n
             }
             Run::End => 0,
@@ -290,7 +322,11 @@ impl Flow {
             Stage::Detecting { detector, held } => {
                 let found = match run {
                     Run::Bytes(bytes) => detector.push(dir, bytes),
-                    _ => Detection::Pending,
+                    Run::Gap(_) => {
+                        detector.miss();
+                        Detection::Pending
+                    }
+                    Run::Skipped(_) | Run::End => Detection::Pending,
                 };
                 match found {
                     Detection::Known { protocol, role } => {
@@ -301,9 +337,11 @@ impl Flow {
                         }
                         self.parse(dir, at, run, context);
                     }
-                    Detection::Pending if self.connection.joined && held.is_full() => {
+                    Detection::Pending if (self.connection.joined || self.lost > 0) && held.is_full() => {
                         // The middle of something large: its message cannot be told any more.
-                        context.tally.oddities.before_join += held.passed() + n;
+                        if self.connection.joined {
+                            context.tally.oddities.before_join += held.passed() + n;
+                        }
                         *held = Held::default();
                     }
                     Detection::Pending if !held.is_full() => held.keep(dir, at, run),

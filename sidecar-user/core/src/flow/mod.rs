@@ -13,7 +13,7 @@ mod tests;
 
 pub use exclude::{EXCLUDED, Exclude};
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use rustc_hash::FxHashMap;
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
@@ -76,6 +76,10 @@ pub struct Tally {
     pub explained: u64,
     /// Bytes whose records were lost, as the holes they left show.
     pub lost: u64,
+    /// Connections of whose bytes some were lost, or whose end was.
+    pub gaps: u64,
+    /// Connections that were told of from their beginning: established, and not joined.
+    pub opened: u64,
     /// Bytes that by design were not copied.
     pub skipped: u64,
     /// Bytes copied into records, as they arrived.
@@ -118,6 +122,8 @@ pub struct Flows {
     swept: Ktime,
     /// Bytes that the connections hold.
     held: usize,
+    /// Connections that are over and had a gap, the newest last.
+    gapped: VecDeque<Line>,
     /// What a parser just said; empty between two calls.
     signals: Vec<Signal>,
     /// Connections that were taken to be over because the report of some end was lost.
@@ -131,12 +137,18 @@ pub struct Line {
     pub connection: Connection,
     /// `detecting`, a protocol's name, `encrypted`, `unclassified` or `excluded`.
     pub protocol: &'static str,
-    /// Bytes seen in records, ingress and egress.
+    /// Bytes that passed, ingress and egress, as records show.
     pub bytes: [u64; 2],
+    /// How many of them are in no record, as records were lost.
+    pub lost: u64,
     /// Requests that are over.
     pub n_exchanges: u64,
+    /// The connection is over: it is listed for its gap.
+    pub is_over: bool,
 }
 
+/// Connections that are over and listed for their gaps.
+const GAPPED: usize = 256;
 /// Without any packet for so long a connection whose end nobody would report is forgotten, ns.
 const IDLE_NS: u64 = 15 * 60 * 1_000_000_000;
 /// Without any packet for so long a connection may be one of those whose end was reported in vain, ns.
@@ -157,6 +169,7 @@ impl Flows {
             table: protocol::ALL,
             swept: Ktime::default(),
             held: 0,
+            gapped: VecDeque::new(),
             signals: Vec::new(),
             n_written_off: 0,
         }
@@ -175,6 +188,7 @@ impl Flows {
         self.tally.records += 1;
         match event {
             Event::Open { id, at, role, joined, ends, connect } => {
+                self.tally.opened += u64::from(!joined);
                 if self.flows.len() >= self.options.connections {
                     self.tally.table_full += 1;
                     if !joined {
@@ -221,9 +235,7 @@ impl Flows {
                 flow.segment(segment, &mut context);
                 // Of a connection met in the middle nobody reports the end.
                 if let Some(how) = flow.is_over() {
-                    flow.close(segment.at, how, None, &mut context);
-                    self.held -= flow.weight();
-                    self.flows.remove(id);
+                    self.remove(*id, segment.at, how, None, sink);
                 } else {
                     self.held = self.held.saturating_add_signed(flow.weigh());
                     self.relieve(sink);
@@ -279,8 +291,9 @@ impl Flows {
         }
         for id in forgotten {
             self.tally.idled_out += 1;
-            if let Some(flow) = self.flows.get(&id).filter(|flow| !flow.is_unreported()) {
+            if let Some(flow) = self.flows.get_mut(&id).filter(|flow| !flow.is_unreported()) {
                 sink.tcp(now, Some(flow.connection()), Tcp::Closed(None));
+                flow.lose_end(&mut self.tally);
             }
             self.remove(id, now, Close::Forgotten, None, sink);
         }
@@ -318,10 +331,21 @@ impl Flows {
         self.flows.is_empty()
     }
 
-    /// The connections, at most `limit`.
+    /// The connections, at most `limit`; then the last ones that are over and had a gap.
     #[must_use]
     pub fn lines(&self, limit: usize) -> Vec<Line> {
-        self.flows.values().take(limit).map(Flow::line).collect()
+        let open = self.flows.values().take(limit).map(Flow::line);
+        open.chain(self.gapped.iter().rev().cloned()).collect()
+    }
+
+    fn note_gap(&mut self, flow: &Flow) {
+        if !flow.has_gap() {
+            return;
+        }
+        if self.gapped.len() >= GAPPED {
+            self.gapped.pop_front();
+        }
+        self.gapped.push_back(Line { is_over: true, ..flow.line() });
     }
 
     /// Where the connections hold too much, gives up those that hold most until it is half of that: so few are looked
@@ -367,6 +391,7 @@ impl Flows {
             sink,
         };
         flow.close(at, how, last, &mut context);
+        self.note_gap(&flow);
     }
 }
 

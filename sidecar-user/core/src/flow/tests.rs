@@ -389,6 +389,72 @@ fn a_joined_connection_ends_by_its_bytes_or_by_idling() {
 }
 
 #[test]
+fn what_passed_before_a_joined_connection_was_met_is_told_apart() {
+    // Of the first request's response the end is seen, of the second request nothing, as the one program came later.
+    let mut play = Play::new();
+    play.open(None, true).data(Dir::Egress, b"xx");
+    play.next[0] += GET.len() as u32;
+    play.data(Dir::Egress, OK).data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    assert_eq!(play.told.exchanges, ["server 200"]);
+    let tally = play.flows.tally();
+    let seen = u64::from(play.next[0] - play.begun[0]) + u64::from(play.next[1] - play.begun[1]);
+    assert_eq!((tally.lost, tally.gaps), (0, 0));
+    assert_eq!(seen - tally.oddities.before_join, tally.explained);
+
+    // It ends with what it was met in.
+    let mut play = Play::new();
+    play.open(None, true).data(Dir::Egress, b"the middle of a response");
+    for dir in [Dir::Ingress, Dir::Egress] {
+        let mut fin = segment(dir, 9, play.next[dir.index()], 0, b"");
+        fin.fin = true;
+        play.flows.apply(&Event::Data { id: ID, segment: fin }, &mut play.told);
+    }
+    assert!(play.flows.is_empty());
+    assert_eq!(play.flows.tally().oddities.before_join, 24);
+}
+
+#[test]
+fn a_connection_with_a_gap_is_told() {
+    // Its beginning was lost: what comes then is the middle of a body, and after it something that can be read.
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false);
+    play.next = [play.next[0] + 100, play.next[1] + 1000];
+    play.data(Dir::Egress, &[b'x'; 500]);
+    for _ in 0..2 {
+        play.data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    }
+    // Right behind a hole anything may look like a request.
+    assert_eq!(play.told.exchanges, ["server 200"]);
+    let line = |play: &Play| {
+        play.flows.lines(9).into_iter().map(|line| (line.lost, line.is_over)).collect::<Vec<_>>()
+    };
+    assert_eq!(line(&play), [(1100, false)]);
+    assert_eq!((play.flows.tally().gaps, play.flows.tally().lost), (1, 1100));
+    // Its end is lost, too.
+    play.next[1] += 7;
+    play.close();
+    assert_eq!(line(&play), [(1107, true)]);
+    assert_eq!(play.flows.tally().gaps, 1);
+
+    // One of which only the ends were told.
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false);
+    play.next = [play.next[0] + 100, play.next[1] + 1000];
+    play.close();
+    assert_eq!(line(&play), [(1100, true)]);
+
+    // One whose end was not.
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, OK);
+    assert_eq!(line(&play), [(0, false)]);
+    play.flows.sweep(Ktime(3_600_000_000_000), || 1, &mut play.told);
+    assert_eq!((line(&play), play.flows.tally().gaps), (vec![(0, true)], 1));
+    // None is missed.
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, OK).close();
+    assert_eq!((line(&play).len(), play.flows.tally().gaps), (1, 1));
+}
+
+#[test]
 fn the_class_of_what_was_too_short_is_counted_here() {
     let mut play = Play::new();
     play.open(Some(Role::Client), false).data(Dir::Egress, &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]).close();

@@ -91,6 +91,12 @@ impl Detector {
         }
     }
 
+    /// Some bytes were lost: what comes may begin in the middle of anything, as on a connection met in the middle.
+    pub fn miss(&mut self) {
+        self.kept = Default::default();
+        self.attempts = ATTEMPTS * PIECES;
+    }
+
     /// Bytes of `dir` that the answer is still open about. Empty after a push: what was pushed so far plays no part
     /// any more.
     #[must_use]

@@ -68,6 +68,8 @@ pub const ALL: &[&MetricDef] = &[
     &ROUTES,
     &ROUTES_OVERFLOWED,
     &CONNECTIONS_TRACKED,
+    &CONNECTIONS_GAPS,
+    &CONNECTIONS_UNREPORTED,
     &SPANS,
     &APP_OTLP,
     &EXPORT_QUEUE,
@@ -437,6 +439,22 @@ pub static CONNECTIONS_TRACKED: MetricDef = def(
     Kind::Gauge,
     "{connection}",
     "Connections whose bytes are being followed.",
+    &[],
+);
+/// Connections of which something is missing.
+pub static CONNECTIONS_GAPS: MetricDef = def(
+    "sidecar.connections.gaps",
+    Kind::Counter,
+    "{connection}",
+    "Connections of whose bytes some were lost, or the report of their end; requests may be missing. /connections lists the last.",
+    &[],
+);
+/// Connections of which everything is missing.
+pub static CONNECTIONS_UNREPORTED: MetricDef = def(
+    "sidecar.connections.unreported",
+    Kind::Gauge,
+    "{connection}",
+    "Connections that were established and of which no record has arrived; their requests are missing.",
     &[],
 );
 /// Items on their way to a receiver.
