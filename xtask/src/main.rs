@@ -7,6 +7,7 @@ mod build;
 mod demo;
 mod dist;
 mod docs;
+mod fuzz;
 mod privileges;
 mod process;
 mod setup;
@@ -68,6 +69,12 @@ const COMMANDS: &[Command] = &[
         arguments: "observe …",
         help: "measure what observing costs, by pairs of runs with and without",
         run: bench::command,
+    },
+    Command {
+        name: "fuzz",
+        arguments: "[TARGET] [--seconds N]",
+        help: "try the whole core with a fuzzer's bytes, splits and gaps",
+        run: fuzz::command,
     },
     Command {
         name: "tidy",

@@ -4,6 +4,7 @@
 mod apt;
 mod compiler;
 mod emulation;
+pub(crate) mod fuzzing;
 pub(crate) mod linker;
 pub(crate) mod mirror;
 mod peers;

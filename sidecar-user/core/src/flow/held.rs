@@ -39,7 +39,10 @@ impl Held {
         }
         let last = self.kept.last_mut().filter(|last| last.dir == dir);
         match (last.map(|last| &mut last.what), run) {
-            (Some(What::Bytes(kept)), Run::Bytes(bytes)) => kept.extend_from_slice(bytes),
+            // A message may begin, later, after empty lines.
+            (Some(What::Bytes(kept)), Run::Bytes(bytes)) if !kept.ends_with(b"\n") => {
+                kept.extend_from_slice(bytes);
+            }
             (Some(What::Skipped(kept)), Run::Skipped(n)) | (Some(What::Gap(kept)), Run::Gap(n)) => *kept += n,
             _ => self.kept.push(Kept { dir, at, what: What::of(&run) }),
         }

@@ -96,6 +96,7 @@ impl Lane {
         // FIN takes a sequence number and is no byte (RFC 9293, 3.4): a RST that comes after it is not past a hole.
         let seq = self.fin.filter(|fin| segment.len == 0 && segment.seq == fin.wrapping_add(1));
         let segment = &Segment { seq: seq.unwrap_or(segment.seq), ..*segment };
+        let segment = &self.without_past(*segment);
         let start = segment.seq.wrapping_sub(segment.skipped);
         let next = *self.next.get_or_insert(start);
         let settled = match self.dir {
@@ -132,6 +133,17 @@ impl Lane {
     /// Bytes of memory that wait.
     pub(super) fn held(&self) -> usize {
         self.pending_bytes + self.pending.capacity() * size_of::<Pending>()
+    }
+
+    /// Without what TCP had before it: that passed, and was answered, when its record was lost. Now it would come too late.
+    fn without_past<'a>(&self, segment: Segment<'a>) -> Segment<'a> {
+        let past = segment.edge.wrapping_sub(segment.seq);
+        let is_inside = distance(segment.seq, segment.edge) > 0 && past < segment.len;
+        if self.dir == Dir::Egress || !is_inside {
+            return segment;
+        }
+        let bytes = segment.bytes.get(past as usize..).unwrap_or_default();
+        Segment { seq: segment.edge, len: segment.len - past, bytes, skipped: 0, ..segment }
     }
 
     /// No more segments will come: whatever waits is given out, its holes as gaps.
@@ -310,6 +322,7 @@ mod tests {
         check("swapped", Ingress, 10, &[(12, "cd", 0, 10), (10, "ab", 0, 10)], "abcd");
         check("swapped, three", Ingress, 0, &[(4, "ef", 0, 0), (2, "cd", 0, 0), (0, "ab", 0, 0)], "abcdef");
         check("lost record", Ingress, 10, &[(12, "cd", 0, 12)], "<gap 2>cd");
+        check("lost record, and again", Ingress, 10, &[(10, "abcd", 0, 12)], "<gap 2>cd");
         check("lost record, egress", Egress, 10, &[(12, "cd", 0, 12)], "<gap 2>cd");
         check("hole, then settled", Ingress, 10, &[(12, "cd", 0, 10), (14, "ef", 0, 14)], "<gap 2>cdef");
         check("never filled", Ingress, 10, &[(12, "cd|", 0, 10)], "<gap 2>cd<end>");

@@ -462,6 +462,15 @@ fn the_class_of_what_was_too_short_is_counted_here() {
 }
 
 #[test]
+fn what_no_record_told_of_is_lost_also_where_none_came() {
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false);
+    play.next = play.next.map(|next| next + 100);
+    play.close();
+    assert_eq!((play.flows.tally().lost, play.told.exchanges.len()), (200, 0));
+}
+
+#[test]
 fn a_lost_report_of_an_end_does_not_keep_a_connection() {
     let mut play = Play::new();
     play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, OK);

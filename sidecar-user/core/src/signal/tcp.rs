@@ -204,9 +204,9 @@ fn measure(histogram: &mut Option<Histogram>, layout: &Layout, at: Moment, took:
 impl Peer {
     fn count(&mut self, account: &Account, layout: &Layout, at: Moment) {
         for (sum, fresh) in self.bytes.iter_mut().zip(account.bytes) {
-            *sum += fresh;
+            *sum = sum.saturating_add(fresh);
         }
-        self.retransmits += u64::from(account.retransmits);
+        self.retransmits = self.retransmits.saturating_add(account.retransmits.into());
         if let Some(rtt) = account.rtt {
             measure(&mut self.rtt, layout, at, rtt);
         }

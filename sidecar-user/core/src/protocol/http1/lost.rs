@@ -20,7 +20,7 @@ impl Http1 {
         }
         let is_due = match &self.reader(side).place {
             Place::Lost => match side {
-                Side::Client => true,
+                Side::Client => !self.is_closing,
                 Side::Server => !self.is_hidden || self.is_continuing(),
             },
             // The unknown request may have been a HEAD, and its response's body is not coming.
@@ -104,7 +104,14 @@ impl Http1 {
             return self.lose(side);
         }
         self.odd.malformed += 1;
-        if self.is_doubtful { self.lose(side) } else { self.give_up(at, out) }
+        if self.is_doubtful {
+            self.lose(side);
+        } else if side == Side::Client && !self.queue.is_empty() {
+            self.is_closing = true;
+            self.lose(side);
+        } else {
+            self.give_up(at, out);
+        }
     }
 
     /// Nothing more is read. What was outstanding is over, and nothing is known of its end.

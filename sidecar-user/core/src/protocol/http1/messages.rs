@@ -48,11 +48,27 @@ impl Http1 {
                 self.oversized(side, &bytes[..bytes.len().min(head_bytes)], BlankLine::default(), 0, at, out);
                 0
             }
+            // Judged when its end has come, as it is where it comes in pieces.
+            Parsed::Malformed if self.is_open(side, bytes) => {
+                let reader = self.reader(side);
+                reader.held.extend_from_slice(bytes);
+                reader.blank = BlankLine::default();
+                reader.blank.find(bytes);
+                bytes.len()
+            }
             Parsed::Malformed => {
                 self.malformed(side, at, out);
                 0
             }
         }
+    }
+
+    /// A malformed head that `bytes` begin may go on.
+    fn is_open(&self, side: Side, bytes: &[u8]) -> bool {
+        let is_no_trial =
+            self.readers[side.index()].place == Place::Trial && start_line::begins(side, bytes) == Detect::No;
+        let has_end = || BlankLine::default().find(bytes).is_some();
+        bytes.len() < self.limits.head_bytes && !is_no_trial && !has_end()
     }
 
     /// The same, where the head's beginning is held.
@@ -106,8 +122,21 @@ impl Http1 {
     /// A head of `len` bytes was read to its end.
     fn message(&mut self, side: Side, at: Ktime, message: Message, len: u64, out: &mut Vec<Signal>) {
         match message {
+            // After a loss, what is left of a method looks like one that nobody knows.
+            Message::Request(request)
+                if self.reader(side).place == Place::Trial
+                    && start_line::is_rest_of_method(&request.http) =>
+            {
+                self.malformed(side, at, out);
+            }
             Message::Request(request) => match Body::of_request(request.framing) {
-                Follows::Malformed => self.malformed(side, at, out),
+                // It may be answered all the same; what follows it is anybody's guess.
+                Follows::Malformed => {
+                    if self.begin_request(request, at, out) {
+                        self.explained += len;
+                        self.malformed(side, at, out);
+                    }
+                }
                 follows => {
                     if self.begin_request(request, at, out) {
                         self.explained += len;
@@ -194,6 +223,9 @@ impl Http1 {
                 // Answered before its body came: the next request may follow that body without a turn between them.
                 self.overlaps |= matches!(self.readers[Side::Client.index()].place, Place::Body(_));
                 self.queue.finish(Outcome::Complete, at, out);
+                if self.is_closing && self.queue.is_empty() {
+                    self.give_up(at, out);
+                }
             }
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Http1 {
     pub(super) client_end: Option<Ktime>,
     /// It was given up, or speaks something else now.
     pub(super) is_opaque: bool,
+    /// What the client sends is no HTTP any more: only what is outstanding is followed.
+    pub(super) is_closing: bool,
     /// Bytes went by unread at some time: what looks malformed may be a misunderstanding of ours.
     pub(super) is_doubtful: bool,
     /// Messages did not alternate: two requests were open at once, or one was answered before it was all there.
@@ -46,6 +48,7 @@ impl Http1 {
             spoke: None,
             client_end: None,
             is_opaque: false,
+            is_closing: false,
             is_doubtful: is_joined,
             overlaps: false,
             is_orphan: false,

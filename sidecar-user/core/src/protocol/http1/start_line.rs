@@ -1,6 +1,6 @@
 //! What a message may begin with. Used to detect the protocol and to find the place again after bytes were lost.
 
-use crate::model::Side;
+use crate::model::{Http, Method, Side};
 use crate::protocol::Detect;
 
 /// RFC 9110 names no bound; the longest registered method (`UPDATEREDIRECTREF`) has 17 bytes.
@@ -8,6 +8,15 @@ const METHOD_MAX: usize = 32;
 /// RFC 9112 section 3 recommends that 8000 bytes of request line be supported.
 const TARGET_MAX: usize = 8 * 1024;
 const VERSION: &[u8] = b"HTTP/1.";
+
+/// Whether a request's method is the end of a known one, whose beginning may have been lost, or ends in one, before
+/// which a body's end may be.
+pub(super) fn is_rest_of_method(http: &Http) -> bool {
+    const KNOWN: [&str; 10] =
+        ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"];
+    let is_rest = |rest: &str| KNOWN.iter().any(|method| method.ends_with(rest) || rest.ends_with(method));
+    http.method == Method::Other && http.method_original.as_deref().is_some_and(is_rest)
+}
 
 /// Does a message of `side` begin here?
 pub(super) fn begins(side: Side, bytes: &[u8]) -> Detect {

@@ -140,6 +140,13 @@ fn lost() -> Vec<Case> {
         .unexplained(25),
         // The client's place is lost.
         case(
+            "the rest of a method is none",
+            &[c(GET), Do::Gap(CLIENT, 1), s(OK), c("OST /x HTTP/1.1||"), s(OK), c("PROPFIND / HTTP/1.1||")],
+            &["GET a/ -> 200 complete 0/2 @1 1 3 3"],
+        )
+        .odd(Oddities { orphan_responses: 1, resyncs: 1, ..Oddities::default() })
+        .unexplained(1 + 19),
+        case(
             "a request was lost",
             &[c(GET), s(OK), Do::Gap(CLIENT, 25), s(OK), c(GET), s(OK)],
             &["GET a/ -> 200 complete 0/2 @1 1 2 2", "GET a/ -> 200 complete 0/2 @5 5 6 6"],

@@ -1,0 +1,61 @@
+//! The whole core, from records to series: the same stream split anywhere gives the same exchanges; lost records never
+//! double one; nothing grows beyond its bound. `cargo xtask fuzz` runs the same checks with a fuzzer's bytes.
+
+use proptest::{collection::vec, prelude::*};
+use sidecar_wire as wire;
+
+/// Turns of pieces of messages.
+fn conversation() -> impl Strategy<Value = Vec<u8>> {
+    let words: &[&[u8]] = &[
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"HEAD /a HTTP/1.0\r\nHost: h\r\n\r\n",
+        b"CONNECT h:443 HTTP/1.1\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length : 5\r\n folded\r\n\r\n",
+        b"GET / HTTP/1.1\r\nBad\x00: 5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\n\r\n",
+        b"HTTP/1.0 204 None\r\n\r\n",
+        b"3\r\nabc\r\n",
+        b"0\r\n\r\n",
+        b"0;a=b\r\nT: u\r\n\r\n",
+        b"hello",
+        b"\r\n",
+        b"\n",
+        b"\x00",
+        &[wire::CLIENT],
+        &[wire::SERVER],
+        &[wire::CLIENT],
+        &[wire::SERVER],
+    ];
+    vec(proptest::sample::select(words), 0..24).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_overlap_and_repetition_gives_the_same(input in vec(any::<u8>(), 0..400)) {
+        wire::whole(&input);
+    }
+
+    #[test]
+    fn what_is_lost_doubles_nothing_and_leaves_a_mark(input in vec(any::<u8>(), 0..400)) {
+        wire::lossy(&input);
+    }
+
+    #[test]
+    fn any_split_gives_the_same(seed in any::<[u8; 2]>(), turns in conversation()) {
+        wire::split(&[&seed[..], &turns].concat());
+    }
+
+    #[test]
+    fn any_records_are_borne(input in vec(any::<u8>(), 0..3000)) {
+        wire::records(&input);
+    }
+}
