@@ -1,6 +1,7 @@
 //! Load of which each request has a number of its own in its path, and its sender's account of each.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{client::Client, nginx::Nginx};
+use crate::{client::Client, nginx::Nginx, otlp::Span};
 
 /// A request that was answered with 200, as its sender knows it.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,8 @@ pub struct Sent {
     pub number: u64,
     /// The client's port.
     pub port: u16,
+    /// Its connection was kept for the next one.
+    pub keeps: bool,
     /// Before its first byte was sent.
     pub began: Instant,
     /// After the last byte of its response was read.
@@ -28,7 +31,7 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Numbered {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<Vec<Sent>>>,
+    threads: Vec<JoinHandle<(Vec<Sent>, Option<Client>)>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,19 +41,24 @@ struct Shared {
     n_answered: AtomicU64,
 }
 
+/// Bytes of a response, in turn: one packet each.
+pub const SMALL: [usize; 2] = [100, 1_000];
 /// Bytes of a response, in turn: one packet, and several.
-const SIZES: [usize; 4] = [100, 1_000, 60_000, 100];
+pub const MIXED: [usize; 4] = [100, 1_000, 60_000, 100];
 
 impl Numbered {
-    /// Starts `kept` threads that keep their connection, and `each` that make one for each request.
+    /// Starts `kept` threads that keep their connection, and `each` that make one for each request. They ask for these sizes
+    /// of [`crate::nginx::SIZES`].
     #[must_use]
-    pub fn start(nginx: &Nginx, kept: usize, each: usize) -> Numbered {
+    pub fn start(nginx: &Nginx, sizes: &'static [usize], kept: usize, each: usize) -> Numbered {
         let shared = Arc::new(Shared::default());
-        let thread = |keeps: bool| {
+        // All are connected before the first asks.
+        let clients: Vec<_> = (0..kept + each).map(|n| (n < kept).then(|| Client::connect(nginx))).collect();
+        let thread = |client: Option<Client>| {
             let (nginx, shared) = (nginx.clone(), Arc::clone(&shared));
-            thread::spawn(move || shared.send(&nginx, keeps))
+            thread::spawn(move || shared.send(&nginx, sizes, client))
         };
-        let threads = (0..kept + each).map(|n| thread(n < kept)).collect();
+        let threads = clients.into_iter().map(thread).collect();
         Numbered { shared, threads }
     }
 
@@ -69,36 +77,51 @@ impl Numbered {
         });
     }
 
-    /// Finishes what is under way. Every request that was sent.
+    /// Finishes what is under way. Every request that was sent; the connections that were kept are closed.
     #[must_use]
     pub fn stop(self) -> Vec<Sent> {
+        self.rest().0
+    }
+
+    /// The same, and the connections that were kept, open.
+    #[must_use]
+    pub fn rest(self) -> (Vec<Sent>, Vec<Client>) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().flat_map(|thread| thread.join().expect("a client failed")).collect()
+        let ended = self.threads.into_iter().map(|thread| thread.join().expect("a client failed"));
+        let (sent, clients): (Vec<_>, Vec<_>) = ended.unzip();
+        (sent.concat(), clients.into_iter().flatten().collect())
     }
 }
 
 impl Shared {
-    fn send(&self, nginx: &Nginx, keeps: bool) -> Vec<Sent> {
-        let (mut sent, mut client) = (Vec::new(), None);
+    /// On this connection, or where there is none on one for each request.
+    fn send(&self, nginx: &Nginx, sizes: &[usize], kept: Option<Client>) -> (Vec<Sent>, Option<Client>) {
+        let (mut sent, keeps, mut client) = (Vec::new(), kept.is_some(), kept);
         while !self.stop.load(Ordering::Relaxed) {
             let mut open = client.take().unwrap_or_else(|| Client::connect(nginx));
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let (port, began) = (open.port(), Instant::now());
-            assert_eq!(open.get(&path(number)), 200, "request {number}");
-            sent.push(Sent { number, port, began, ended: Instant::now() });
+            let size = sizes[number as usize % sizes.len()];
+            assert_eq!(open.get(&format!("numbered/{size}/{number}")), 200, "request {number}");
+            sent.push(Sent { number, port, keeps, began, ended: Instant::now() });
             self.n_answered.fetch_add(1, Ordering::Relaxed);
             client = keeps.then_some(open);
         }
-        sent
+        (sent, client)
     }
 }
 
-fn path(number: u64) -> String {
-    format!("numbered/{}/{number}", SIZES[number as usize % SIZES.len()])
-}
-
-/// The number in a path (`url.path`) of such a request.
+/// The requests that became spans, by number: for each span the name that its daemon gives the application. Panics on a span
+/// of anything else.
 #[must_use]
-pub fn number(path: &str) -> Option<u64> {
-    path.strip_prefix("/numbered/")?.split_once('/')?.1.parse().ok()
+pub fn told(spans: &[Span]) -> BTreeMap<u64, Vec<String>> {
+    let number =
+        |path: &str| -> Option<u64> { path.strip_prefix("/numbered/")?.split_once('/')?.1.parse().ok() };
+    let mut told: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for span in spans {
+        let path = &span.attributes["url.path"];
+        let number = number(path).unwrap_or_else(|| panic!("{path} was not asked for"));
+        told.entry(number).or_default().push(span.resource["service.name"].clone());
+    }
+    told
 }

@@ -41,7 +41,7 @@ impl World {
     }
 
     fn load(&self) -> Numbered {
-        let load = Numbered::start(&self.nginx, 8, 4);
+        let load = Numbered::start(&self.nginx, &numbered::MIXED, 8, 4);
         load.go_on(1_000);
         load
     }
@@ -56,17 +56,6 @@ impl World {
         (sidecar, ready)
     }
 
-    /// The requests that became spans so far, by number, each as often as it did, with the name that the daemon gave.
-    fn told(&self) -> BTreeMap<u64, Vec<String>> {
-        let mut told: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-        for span in &self.rotel.spans() {
-            let path = &span.attributes["url.path"];
-            let number = numbered::number(path).unwrap_or_else(|| panic!("{path} was not asked for"));
-            told.entry(number).or_default().push(span.resource["service.name"].clone());
-        }
-        told
-    }
-
     /// Of these requests none is told twice, and each that was sent after the last daemon, called `name`, was ready is told,
     /// in its metrics too. Ends it.
     fn check(&mut self, mut sidecar: Sidecar, name: &str, ready: Instant, sent: &[Sent]) {
@@ -75,7 +64,7 @@ impl World {
         assert!(sidecar.stop().success());
         // rotel prints after it has answered.
         let told = eventually("as many spans as requests were counted", || {
-            let told = self.told();
+            let told = numbered::told(&self.rotel.spans());
             let of_last = told.values().flatten().filter(|by| *by == name).count() as u64;
             (of_last >= counted).then_some(told)
         });
