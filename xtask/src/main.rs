@@ -66,8 +66,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        arguments: "observe …",
-        help: "measure what observing costs, by pairs of runs with and without",
+        arguments: "observe|pipeline …",
+        help: "measure what observing costs, by pairs of runs with and without; what the daemon spends, by stage",
         run: bench::command,
     },
     Command {

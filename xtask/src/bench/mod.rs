@@ -3,6 +3,9 @@
 //!
 //! CPU time is the scheduler's own account in nanoseconds, softirqs included (they run in the time of whoever they
 //! interrupt, which on loopback is the sender), so server and client are both measured and the goal is for their sum.
+//!
+//! `cargo xtask bench pipeline [CONNECTIONS]… [STAGE]…`: what the daemon spends on an exchange, by stage, out of any kernel:
+//! `sidecar-core`'s bench.
 
 mod beside;
 mod cpu;
@@ -17,10 +20,11 @@ mod world;
 
 use std::fs;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     build, privileges,
+    process::{cargo, run},
     setup::{self, Extent},
     workspace::Workspace,
 };
@@ -45,9 +49,22 @@ struct Measured {
 }
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    let Some((name, rest)) = arguments.split_first() else { bail!("bench what? `observe`") };
-    ensure!(name == "observe", "no bench `{name}`: there is `observe`");
-    let options = Options::parse(rest)?;
+    match arguments.split_first() {
+        Some((name, rest)) if name == "observe" => command_observe(workspace, rest),
+        Some((name, rest)) if name == "pipeline" => pipeline(workspace, rest),
+        _ => bail!("bench what? `observe` or `pipeline`"),
+    }
+}
+
+/// As it is released, so that what is measured is what runs.
+fn pipeline(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let mut command = cargo(workspace);
+    command.args(["bench", "--profile", "release", "--package", "sidecar-core", "--bench", "pipeline", "--"]);
+    run(command.args(arguments))
+}
+
+fn command_observe(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let options = Options::parse(arguments)?;
     privileges::check()?;
     let compiler = setup::run(workspace, Extent::BuildTestAndCompare)?;
     build::release(workspace, &compiler)?;
