@@ -13,6 +13,7 @@ use aya::{
     maps::{Array, MapError, SkStorage},
     programs::ProgramError,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sidecar_ebpf::abi::{control::Control, who::Who};
 use tokio::{task::JoinHandle, time::sleep};
 use tracing::{debug, warn};
@@ -171,8 +172,8 @@ impl Kernel {
     /// # Errors
     /// If maps cannot be made. What programs were refused shows when it is attached.
     pub(crate) fn load(options: Options) -> Result<Kernel, Error> {
-        // Kernel BTF is not needed (16 MiB of it would stay); the maps' own comes with the object.
-        let mut loader = EbpfLoader::new();
+        // Kernel BTF is not needed; the maps' own comes with the object.
+        let mut loader = without_opening_files(EbpfLoader::new);
         loader.btf(None).map_max_entries("EVENTS", options.ring_bytes);
         loader.map_max_entries("VERDICTS", options.connections);
         loader.override_global("AYA_LOG_LEVEL", &options.log_level, true);
@@ -282,6 +283,19 @@ impl Kernel {
         let mut map: Array<_, Abi<Control>> = Array::try_from(map).map_err(wrap)?;
         map.set(0, Abi(control), 0).map_err(wrap)
     }
+}
+
+/// aya's loader reads the kernel's BTF when it is made, wanted or not: 12 MiB of memory at the start, which no later use
+/// comes near. With no descriptor to be had it goes without. Only while there is one thread.
+fn without_opening_files<T>(make: impl FnOnce() -> T) -> T {
+    let usual = getrlimit(Resource::Nofile);
+    let is_set = setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..usual }).is_ok();
+    let made = make();
+    if is_set {
+        // Up to the hard limit, which stayed, everybody may.
+        let _ = setrlimit(Resource::Nofile, usual);
+    }
+    made
 }
 
 fn refusal(row: &'static Program, step: &'static str, error: &ProgramError) -> Refusal {
