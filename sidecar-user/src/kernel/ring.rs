@@ -3,6 +3,8 @@
 //! While records come it drains every 5 ms and the programs wake nobody. After two empty drains it arms the `WAKE`
 //! word, so that the next record wakes it once, and sleeps. A ring that fills faster than the pace wakes it too.
 
+mod buffer;
+
 use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
@@ -12,10 +14,11 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, MapData, RingBuf},
+    maps::{Array, Map, MapData, MapError},
 };
 use rustix::event::{EventfdFlags, Timespec, epoll};
 
+use self::buffer::Buffer;
 use super::{load::Error, maps::take};
 
 /// Between two drains while records come.
@@ -30,7 +33,7 @@ const ARMED: u32 = 1;
 
 /// The ring and what its reader sleeps on.
 pub(crate) struct Ring {
-    ring: RingBuf<MapData>,
+    ring: Buffer,
     wake: Array<MapData, u32>,
     epoll: OwnedFd,
     waker: Waker,
@@ -59,7 +62,10 @@ const FROM_WAKER: u64 = 1;
 impl Ring {
     pub(super) fn open(ebpf: &mut Ebpf, size: usize) -> Result<Self, Error> {
         let wrap = |name| move |source| Error::Map { name, source };
-        let ring = RingBuf::try_from(take(ebpf, "EVENTS")?).map_err(wrap("EVENTS"))?;
+        let Map::RingBuf(ring) = take(ebpf, "EVENTS")? else {
+            return Err(wrap("EVENTS")(MapError::InvalidName { name: "EVENTS".into() }));
+        };
+        let ring = Buffer::open(ring, size).map_err(Error::Reader)?;
         let wake = Array::try_from(take(ebpf, "WAKE")?).map_err(wrap("WAKE"))?;
         let reader = |error: rustix::io::Errno| Error::Reader(io::Error::from(error));
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(reader)?;
@@ -80,15 +86,9 @@ impl Ring {
     }
 
     /// Gives every record to `each`; how many there were. At most `limit`, so that the caller gets its turn.
-    pub(crate) fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
-        let mut n = 0;
-        while n < limit
-            && let Some(record) = self.ring.next()
-        {
-            each(&record);
-            self.n_bytes += record.len();
-            n += 1;
-        }
+    pub(crate) fn drain(&mut self, limit: usize, each: impl FnMut(&[u8])) -> usize {
+        let (n, n_bytes) = self.ring.read(limit, each);
+        self.n_bytes += n_bytes;
         self.n_empty = if n == 0 { self.n_empty.saturating_add(1) } else { 0 };
         n
     }

@@ -141,7 +141,7 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Capture {
-    /// Bytes of the ring between kernel and daemon, a power of two from 65536. It is charged to the daemon twice.
+    /// Bytes of the ring between kernel and daemon, a power of two from 65536. All of it is resident.
     pub ring_bytes: RingBytes,
     /// Connections followed at once. Those beyond it are counted, not parsed.
     #[schemars(range(min = 16, max = 4_194_304))]
