@@ -65,6 +65,7 @@ impl Stage {
             connections: 65_536,
             turn_bytes: 4096,
             head_bytes: 1024,
+            held_bytes: 64 << 20,
             limits: Limits { keep, ..Limits::default() },
             exclude: flow::Exclude::default(),
         };

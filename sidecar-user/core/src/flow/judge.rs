@@ -58,7 +58,7 @@ impl Endpoints {
 
     /// Connections to this server start copied whole.
     pub(super) fn is_pipelined(&self, connection: &Connection) -> bool {
-        endpoint(connection).is_some_and(|key| self.pipelined.contains(&key))
+        !self.pipelined.is_empty() && endpoint(connection).is_some_and(|key| self.pipelined.contains(&key))
     }
 
     /// Learns that they pipeline; says what is to be published, if it is news.

@@ -114,7 +114,8 @@ pub struct Tally {
 /// All connections that are followed.
 pub struct Flows {
     options: Options,
-    flows: FxHashMap<ConnectionId, Flow>,
+    /// Boxed, so that the table's free places take no more than a pointer.
+    flows: FxHashMap<ConnectionId, Box<Flow>>,
     endpoints: Endpoints,
     listening: Listening,
     tally: Tally,
@@ -200,7 +201,7 @@ impl Flows {
                 if !joined {
                     sink.tcp(*at, Some(&connection), Tcp::Opened(*connect));
                 }
-                let flow = Flow::new(connection, ends.next, *at, self.table);
+                let flow = Box::new(Flow::new(connection, ends.next, *at, self.table));
                 let flow = self.flows.entry(*id).or_insert(flow);
                 let mut context = Context {
                     options: &self.options,
@@ -253,7 +254,7 @@ impl Flows {
             }
             Event::Closed { id, at, end, account, is_unjudged, drained } => {
                 self.tally.closes += 1;
-                if *is_unjudged && let Some(why) = self.flows.get(id).and_then(Flow::opaque) {
+                if *is_unjudged && let Some(why) = self.flows.get(id).and_then(|flow| flow.opaque()) {
                     self.tally.late[why as usize] += account.bytes[0] + account.bytes[1];
                 }
                 let how = if end.is_reset() { Close::Reset } else { Close::Closed };
@@ -279,11 +280,12 @@ impl Flows {
         self.listening.sweep(now, &mut self.tally);
         let idle = |flow: &Flow| now.0.saturating_sub(flow.last().0);
         let is_idle = |flow: &&Flow| flow.is_unreported() && idle(flow) > IDLE_NS;
-        let mut forgotten: Vec<_> = self.flows.values().filter(is_idle).map(Flow::id).collect();
+        let mut forgotten: Vec<_> =
+            self.flows.values().map(Box::as_ref).filter(is_idle).map(Flow::id).collect();
         let n_lost = n_closed().saturating_sub(self.tally.closes + self.n_written_off);
         if n_lost > 0 {
             let is_quiet = |flow: &&Flow| !flow.is_unreported() && idle(flow) > QUIET_NS;
-            let mut quiet: Vec<_> = self.flows.values().filter(is_quiet).collect();
+            let mut quiet: Vec<_> = self.flows.values().map(Box::as_ref).filter(is_quiet).collect();
             quiet.sort_by_key(|flow| flow.last());
             quiet.truncate(usize::try_from(n_lost).unwrap_or(usize::MAX));
             self.n_written_off += quiet.len() as u64;
@@ -334,7 +336,7 @@ impl Flows {
     /// The connections, at most `limit`; then the last ones that are over and had a gap.
     #[must_use]
     pub fn lines(&self, limit: usize) -> Vec<Line> {
-        let open = self.flows.values().take(limit).map(Flow::line);
+        let open = self.flows.values().take(limit).map(|flow| flow.line());
         open.chain(self.gapped.iter().rev().cloned()).collect()
     }
 

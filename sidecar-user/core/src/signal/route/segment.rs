@@ -21,8 +21,11 @@ pub(super) fn is_value(segment: &str) -> bool {
     if bytes.len() > WORD_MAX || !bytes.iter().all(|b| b.is_ascii_alphanumeric() || is_separator(b)) {
         return true;
     }
+    // A number, as most ids are.
+    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
+        return true;
+    }
     let n_digits = bytes.iter().filter(|b| b.is_ascii_digit()).count();
-    let is_number = n_digits > 0 && n_digits == bytes.len();
     let is_hex = bytes.len() >= HEX_MIN && n_digits > 0 && bytes.iter().all(u8::is_ascii_hexdigit);
     let changes = |pair: &&[u8]| {
         let [a, b] = **pair else { return false };
@@ -31,7 +34,7 @@ pub(super) fn is_value(segment: &str) -> bool {
     let n_changes = bytes.windows(2).filter(changes).count();
     let is_long_piece = bytes.len() >= PIECE_MAX && n_digits > 0 && !bytes.iter().any(is_separator);
     let n_words = segment.split(['-', '_']).filter(|word| !word.is_empty()).count();
-    is_number || n_digits >= DIGITS || is_hex || n_changes >= CHANGES || is_long_piece || n_words >= TITLE
+    n_digits >= DIGITS || is_hex || n_changes >= CHANGES || is_long_piece || n_words >= TITLE
 }
 
 #[cfg(test)]
