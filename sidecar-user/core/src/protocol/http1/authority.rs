@@ -35,7 +35,7 @@ impl<'a> Target<'a> {
 
 /// Up to the query, and not longer than what a span takes.
 fn path(target: &str) -> &str {
-    let end = target.find(['?', '#']).unwrap_or(target.len());
+    let end = target.bytes().position(|b| matches!(b, b'?' | b'#')).unwrap_or(target.len());
     &target[..target.floor_char_boundary(end.min(PATH_MAX))]
 }
 

@@ -1,4 +1,5 @@
-//! Start line and header section to facts. `httparse` reads them; only what an exchange carries is kept.
+//! Start line and header section to facts. `plain` reads the usual ones, `httparse` all others; only what an exchange
+//! carries is kept.
 //!
 //! Lenient where servers and clients are: the observer's part is to follow what both ends understood, not to refuse.
 
@@ -8,12 +9,12 @@ use std::sync::Arc;
 use httparse::{Error, Header, ParserConfig, Status};
 
 use super::authority::{Target, decimal, host_and_port};
-use super::{captured, otlp, traceparent};
+use super::{captured, otlp, plain, traceparent};
 use crate::model::{Headers, Http, HttpVersion, Method};
 use crate::protocol::Keep;
 
 /// More than any client or server sends by default (Apache refuses more than 100).
-const HEADERS_MAX: usize = 128;
+pub(super) const HEADERS_MAX: usize = 128;
 
 /// Bytes of a method that nobody knows; longer than any in IANA's registry.
 const METHOD_MAX: usize = 64;
@@ -86,11 +87,47 @@ impl Heads {
 
     /// The request that `bytes` begin with.
     pub(super) fn request(&self, bytes: &[u8]) -> Parsed<Request> {
+        match self.plain_request(bytes) {
+            Parsed::Partial => self.any_request(bytes),
+            plain => plain,
+        }
+    }
+
+    /// The response that `bytes` begin with.
+    pub(super) fn response(&self, bytes: &[u8]) -> Parsed<(Response, Headers)> {
+        match self.plain_response(bytes) {
+            Parsed::Partial => self.any_response(bytes),
+            plain => plain,
+        }
+    }
+
+    /// The same, if it is a plain one and no headers are to be kept; else `Partial`.
+    pub(super) fn plain_request(&self, bytes: &[u8]) -> Parsed<Request> {
+        let plain = || plain::request(bytes).filter(|_| self.keep.request_headers.is_empty());
+        let Some((len, start, lines)) = plain() else { return Parsed::Partial };
+        Parsed::Whole(len, self.request_facts(&start, lines, Headers::new()))
+    }
+
+    /// The same, if it is a plain one and no headers are to be kept; else `Partial`.
+    pub(super) fn plain_response(&self, bytes: &[u8]) -> Parsed<(Response, Headers)> {
+        let plain = || plain::response(bytes).filter(|_| self.keep.response_headers.is_empty());
+        let Some((len, start, lines)) = plain() else { return Parsed::Partial };
+        match response_facts(&start, &lines) {
+            Some(facts) => Parsed::Whole(len, (facts, Headers::new())),
+            None => Parsed::Malformed,
+        }
+    }
+
+    /// The request, however it is written.
+    pub(super) fn any_request(&self, bytes: &[u8]) -> Parsed<Request> {
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut []);
         match self.config.parse_request_with_uninit_headers(&mut request, bytes, &mut headers) {
-            Ok(Status::Complete(len)) => match self.request_facts(&request) {
-                Some(facts) => Parsed::Whole(len, facts),
+            Ok(Status::Complete(len)) => match StartLine::of(&request) {
+                Some(start) => {
+                    let captured = captured::of(&self.keep.request_headers, request.headers);
+                    Parsed::Whole(len, self.request_facts(&start, Lines::read(request.headers), captured))
+                }
                 None => Parsed::Malformed,
             },
             Ok(Status::Partial) => Parsed::Partial,
@@ -99,18 +136,21 @@ impl Heads {
         }
     }
 
-    /// The response that `bytes` begin with.
-    pub(super) fn response(&self, bytes: &[u8]) -> Parsed<(Response, Headers)> {
+    /// The response, however it is written.
+    pub(super) fn any_response(&self, bytes: &[u8]) -> Parsed<(Response, Headers)> {
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut []);
         match self.config.parse_response_with_uninit_headers(&mut response, bytes, &mut headers) {
-            Ok(Status::Complete(len)) => match response_facts(&response) {
-                Some(facts) => {
-                    let headers = captured::of(&self.keep.response_headers, response.headers);
-                    Parsed::Whole(len, (facts, headers))
+            Ok(Status::Complete(len)) => {
+                let lines = Lines::read(response.headers);
+                match StatusLine::of(&response).and_then(|start| response_facts(&start, &lines)) {
+                    Some(facts) => {
+                        let headers = captured::of(&self.keep.response_headers, response.headers);
+                        Parsed::Whole(len, (facts, headers))
+                    }
+                    None => Parsed::Malformed,
                 }
-                None => Parsed::Malformed,
-            },
+            }
             Ok(Status::Partial) => Parsed::Partial,
             Err(Error::TooManyHeaders) => Parsed::TooMany,
             Err(_) => Parsed::Malformed,
@@ -125,8 +165,7 @@ impl Heads {
             Ok(Status::Partial) | Err(Error::TooManyHeaders) => {}
             Ok(Status::Complete(_)) | Err(_) => return None,
         }
-        request.headers = &mut [];
-        let facts = self.request_facts(&request)?;
+        let facts = self.request_facts(&StartLine::of(&request)?, Lines::default(), Headers::new());
         Some(Request { framing: Framing::Unknown, ..facts })
     }
 
@@ -138,28 +177,25 @@ impl Heads {
             Ok(Status::Partial) | Err(Error::TooManyHeaders) => {}
             Ok(Status::Complete(_)) | Err(_) => return None,
         }
-        response.headers = &mut [];
-        let facts = response_facts(&response)?;
+        let facts = response_facts(&StatusLine::of(&response)?, &Lines::default())?;
         Some(Response { framing: Framing::Unknown, ..facts })
     }
 
-    fn request_facts(&self, request: &httparse::Request<'_, '_>) -> Option<Request> {
-        let name = request.method?;
-        let method = method(name);
-        let target = Target::new(method, request.path?);
-        let lines = Lines::read(request.headers);
+    fn request_facts(&self, start: &StartLine<'_>, lines: Lines<'_>, captured: Headers) -> Request {
+        let method = method(start.method);
+        let target = Target::new(method, start.target);
         let authority = target.authority.map(str::as_bytes).or(lines.host).unwrap_or_default();
         let (host, port) = host_and_port(authority);
         let http = Http {
             method,
-            method_original: (method == Method::Other).then(|| original(name)),
-            version: version(request.version?),
+            method_original: (method == Method::Other).then(|| original(start.method)),
+            version: version(start.version),
             status: None,
             host,
             port,
             path: target.path.filter(|_| self.keep.paths).map(Box::from),
             route: None,
-            request_headers: captured::of(&self.keep.request_headers, request.headers),
+            request_headers: captured,
             response_headers: Headers::new(),
             parent: lines.parent.and_then(traceparent::parse),
             exports: otlp::exported(method, target.path, lines.content_type),
@@ -168,18 +204,65 @@ impl Heads {
         };
         let is_excluded =
             target.path.is_some_and(|path| self.keep.excluded.iter().any(|pattern| pattern.matches(path)));
-        Some(Request { http, framing: lines.framing(), is_excluded })
+        Request { http, framing: lines.framing(), is_excluded }
     }
 }
 
-fn response_facts(response: &httparse::Response<'_, '_>) -> Option<Response> {
-    let status = response.code.filter(|code| *code >= 100)?;
-    let framing = Lines::read(response.headers).framing();
-    Some(Response { status, version: version(response.version?), framing })
+fn response_facts(start: &StatusLine, lines: &Lines<'_>) -> Option<Response> {
+    let status = Some(start.status).filter(|code| *code >= 100)?;
+    Some(Response { status, version: version(start.version), framing: lines.framing() })
 }
 
-/// The header lines that matter here.
-struct Lines<'a> {
+/// A request's first line.
+pub(super) struct StartLine<'a> {
+    pub(super) method: &'a str,
+    pub(super) target: &'a str,
+    /// The minor version.
+    pub(super) version: u8,
+}
+
+/// A response's first line, but for the reason.
+pub(super) struct StatusLine {
+    pub(super) status: u16,
+    /// The minor version.
+    pub(super) version: u8,
+}
+
+impl<'a> StartLine<'a> {
+    fn of(request: &httparse::Request<'_, 'a>) -> Option<Self> {
+        Some(StartLine { method: request.method?, target: request.path?, version: request.version? })
+    }
+}
+
+impl StatusLine {
+    fn of(response: &httparse::Response<'_, '_>) -> Option<Self> {
+        Some(StatusLine { status: response.code?, version: response.version? })
+    }
+}
+
+/// Names of the header lines that matter here.
+#[derive(Clone, Copy)]
+pub(super) enum Name {
+    Host,
+    TraceParent,
+    ContentType,
+    ContentLength,
+    TransferEncoding,
+}
+
+impl Name {
+    pub(super) const ALL: [(Name, &'static str); 5] = [
+        (Name::Host, "host"),
+        (Name::TraceParent, "traceparent"),
+        (Name::ContentType, "content-type"),
+        (Name::ContentLength, "content-length"),
+        (Name::TransferEncoding, "transfer-encoding"),
+    ];
+}
+
+/// What they say.
+#[derive(Default)]
+pub(super) struct Lines<'a> {
     host: Option<&'a [u8]>,
     parent: Option<&'a [u8]>,
     n_parents: u32,
@@ -190,24 +273,30 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn read(headers: &[Header<'a>]) -> Self {
-        let mut lines =
-            Lines { host: None, parent: None, n_parents: 0, length: None, coding: None, content_type: None };
+        let mut lines = Lines::default();
         for Header { name, value } in headers {
             // By length first: most lines are none of these, and are passed over with one comparison.
-            match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => lines.host = lines.host.or(Some(value)),
-                11 if name.eq_ignore_ascii_case("traceparent") => {
-                    // Two are none (W3C Trace Context section 3.2.2).
-                    lines.n_parents += 1;
-                    lines.parent = (lines.n_parents == 1).then_some(value);
-                }
-                12 if name.eq_ignore_ascii_case("content-type") => lines.content_type = Some(value),
-                14 if name.eq_ignore_ascii_case("content-length") => lines.add_length(value),
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => lines.coding = Some(value),
-                _ => {}
+            let is_it = |text: &str| name.len() == text.len() && name.eq_ignore_ascii_case(text);
+            if let Some((name, _)) = Name::ALL.into_iter().find(|(_, text)| is_it(text)) {
+                lines.add(name, value);
             }
         }
         lines
+    }
+
+    /// Takes the next line.
+    pub(super) fn add(&mut self, name: Name, value: &'a [u8]) {
+        match name {
+            Name::Host => self.host = self.host.or(Some(value)),
+            Name::TraceParent => {
+                // Two are none (W3C Trace Context section 3.2.2).
+                self.n_parents += 1;
+                self.parent = (self.n_parents == 1).then_some(value);
+            }
+            Name::ContentType => self.content_type = Some(value),
+            Name::ContentLength => self.add_length(value),
+            Name::TransferEncoding => self.coding = Some(value),
+        }
     }
 
     /// The same number several times, in one line or in many, is that number (RFC 9112 section 6.3, rule 5).
@@ -246,7 +335,7 @@ fn original(method: &str) -> Box<str> {
 }
 
 /// Methods are case-sensitive (RFC 9110 section 9.1).
-fn method(name: &str) -> Method {
+pub(super) fn method(name: &str) -> Method {
     match name {
         "GET" => Method::Get,
         "POST" => Method::Post,

@@ -15,6 +15,7 @@ mod lost;
 mod messages;
 mod otlp;
 mod parser;
+mod plain;
 mod queue;
 mod reader;
 mod start_line;

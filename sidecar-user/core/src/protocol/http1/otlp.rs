@@ -8,14 +8,17 @@ use crate::model::{Method, Telemetry};
 /// Behind another collector's prefix the path only ends in the signal's. An endpoint may be configured to have any path
 /// at all; such an export is not known as one.
 pub(super) fn exported(method: Method, path: Option<&str>, content_type: Option<&[u8]>) -> Option<Telemetry> {
-    let (method, path, content_type) = (method == Method::Post, path?, content_type?);
+    if method != Method::Post {
+        return None;
+    }
+    let (path, content_type) = (path?, content_type?);
     let signals = [
         ("/v1/traces", Telemetry::Traces),
         ("/v1/metrics", Telemetry::Metrics),
         ("/v1/logs", Telemetry::Logs),
     ];
     let signal = signals.iter().find(|(end, _)| path.ends_with(end)).map(|(_, signal)| *signal);
-    signal.filter(|_| method && is_encoding(content_type))
+    signal.filter(|_| is_encoding(content_type))
 }
 
 /// `application/x-protobuf` or `application/json`, with or without parameters (RFC 9110 section 8.3.1).
