@@ -133,7 +133,10 @@ fn index(value: f64, scale: i32) -> i32 {
         return exponent >> -scale;
     }
     let fraction = f64::from_bits(significand | EXPONENT_OF_1).log2();
-    let within = (fraction * f64::from(1u32 << scale)).ceil() as i32 - 1;
+    let place = fraction * f64::from(1u32 << scale);
+    // One below the next whole number up. `ceil` is a call where the processor is not known to round by itself.
+    let whole = place as i32;
+    let within = if f64::from(whole) < place { whole } else { whole - 1 };
     (exponent << scale) + within.clamp(0, (1 << scale) - 1)
 }
 

@@ -39,6 +39,17 @@ enum Step<'a> {
     NewValue,
 }
 
+/// What lies between slashes, as `split('/')` has it, which is slow for pieces so short.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        let path = rest?;
+        let end = path.bytes().position(|b| b == b'/');
+        rest = end.map(|end| &path[end + 1..]);
+        Some(end.map_or(path, |end| &path[..end]))
+    })
+}
+
 impl Learner {
     /// At most `cap` routes, numbered from `first_id`.
     pub(super) fn new(first_id: u16, cap: usize) -> Self {
@@ -52,7 +63,7 @@ impl Learner {
     /// The route of a path, if it was learned.
     pub(super) fn find(&self, path: &str) -> Option<&Route> {
         let mut at = 0;
-        for (depth, segment) in path.strip_prefix('/')?.split('/').enumerate() {
+        for (depth, segment) in segments(path.strip_prefix('/')?).enumerate() {
             if depth == SEGMENTS_MAX {
                 return self.nodes[at].longer.as_ref();
             }
@@ -66,12 +77,12 @@ impl Learner {
 
     /// Learns the route of a path that has none. `None` where there is no room, or it is no path.
     pub(super) fn learn(&mut self, path: &str) -> Option<&Route> {
-        let segments = path.strip_prefix('/')?;
+        let rest = path.strip_prefix('/')?;
         if self.n_routes >= self.cap {
             return None;
         }
         let (mut at, mut pattern, mut is_longer) = (0, String::new(), false);
-        for (depth, segment) in segments.split('/').enumerate() {
+        for (depth, segment) in segments(rest).enumerate() {
             pattern.push('/');
             if depth == SEGMENTS_MAX {
                 pattern.push('*');
