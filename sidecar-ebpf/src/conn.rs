@@ -1,22 +1,22 @@
 //! `CONN`: the state of one connection, and what one packet does to it.
 //!
 //! Ingress runs in softirq while egress runs in the application's context, so everything here happens under the
-//! value's spin lock. Under it no helper may be called: callers bring what they read before, and carry out the
-//! [`Decision`] afterwards.
+//! value's spin lock. Under it no helper may be called: callers bring pointers to what is read and written there, and
+//! carry out afterwards what the packet's own words say ([`Packet`]). Nothing is kept on the stack that need not be:
+//! without CAP_PERFMON each first write to a slot there costs a barrier, and kernels before 6.18 refuse a smaller write
+//! into a slot that a larger one has filled.
 
 use aya_ebpf::{
     bindings::{bpf_spin_lock, bpf_tcp_sock},
     helpers::generated,
 };
 use sidecar_ebpf::abi::{
+    count::{self, Traffic},
     record::{EGRESS, INGRESS},
     verdict::{CLASS_OPEN, CLASS_PARSED, Verdict},
 };
 
-use crate::{
-    packet::{self, Segment},
-    who,
-};
+use crate::packet::{self, Packet};
 
 /// User space was told of the connection.
 pub(crate) const ANNOUNCED: u32 = 1;
@@ -34,6 +34,9 @@ pub(crate) const RELEASED: u32 = 32;
 pub(crate) const RESET_SENT: u32 = 64;
 /// An account of it is to be written.
 pub(crate) const DUE: u32 = 128;
+
+/// It is a path of MPTCP.
+pub(crate) const MPTCP: u32 = 256;
 
 const LANE_MET: u32 = 1;
 const LANE_FIN: u32 = 2;
@@ -54,11 +57,12 @@ const SMALL: u32 = 1024;
 /// Bytes of one turn on a connection that nobody has judged, after which the reader is woken.
 const URGENT: u32 = 64 * 1024;
 
-/// One connection.
+/// One connection. Made all zero: [`fill`](Conn::fill) makes it one.
 #[repr(C)]
 pub(crate) struct Conn {
     lock: bpf_spin_lock,
     pub(crate) flags: u32,
+    /// 0: not filled yet.
     pub(crate) cookie: u64,
     pub(crate) role: u32,
     pub(crate) class: u32,
@@ -82,8 +86,10 @@ pub(crate) struct Conn {
 pub(crate) struct Lane {
     /// Payload bytes, by the socket's own counter.
     pub(crate) seen: u64,
-    /// That counter (`rcv_nxt`, `snd_nxt`) at the last look.
+    /// How far `seen` counts: that counter (`rcv_nxt`, `snd_nxt`), or the end of what is about to be sent.
     pub(crate) edge: u32,
+    /// The counter at the last look: as a record's head wants it.
+    pub(crate) settled: u32,
     fin: u32,
     /// Bytes to copy of each turn, where this one began, and what is left of its bytes.
     budget: u32,
@@ -96,38 +102,7 @@ pub(crate) struct Lane {
     flags: u32,
 }
 
-/// What a look at the socket's counters showed.
-pub(crate) struct Seen {
-    pub(crate) role: u8,
-    pub(crate) class: u8,
-    pub(crate) fresh: [u32; 2],
-    pub(crate) retransmits: u32,
-    /// A verdict changed the role or class: `before` bytes move from the old slot.
-    pub(crate) moved: bool,
-    pub(crate) old_role: u8,
-    pub(crate) old_class: u8,
-    pub(crate) before: [u64; 2],
-}
-
-/// What to do about a segment once the lock is released.
-pub(crate) struct Decision {
-    pub(crate) seen: Seen,
-    /// Tell user space of the connection first.
-    pub(crate) announce: bool,
-    /// Report these bytes (sequence number, length) of `held_dir` as not copied.
-    pub(crate) held: (u32, u32),
-    pub(crate) held_dir: u8,
-    /// Report the segment from this offset on; `u32::MAX`: not at all.
-    pub(crate) from: u32,
-    /// Copy so many bytes of it.
-    pub(crate) copy: u32,
-    /// Bytes before `from` that a verdict let pass unreported.
-    pub(crate) skipped: u32,
-    /// Much comes that a verdict may spare: do not wait for the reader's pace.
-    pub(crate) is_urgent: bool,
-}
-
-/// The socket's counters, read before the lock is taken.
+/// The socket's counters.
 #[derive(Clone, Copy)]
 pub(crate) struct Counters {
     pub(crate) rcv_nxt: u32,
@@ -151,40 +126,6 @@ impl Counters {
     }
 }
 
-/// A connection of which nothing was seen yet.
-#[inline(always)]
-pub(crate) fn new(cookie: u64, role: u8, flags: u32, start: &Verdict, now: u64) -> Conn {
-    // No verdict of this connection's own can be older than it.
-    let generation = who::control().map_or(0, |control| control.generation);
-    let lane = |dir: u8| Lane {
-        seen: 0,
-        edge: 0,
-        fin: 0,
-        budget: start.budget[dir as usize],
-        began: 0,
-        left: start.budget[dir as usize],
-        skip_until: 0,
-        held: 0,
-        held_len: 0,
-        flags: 0,
-    };
-    Conn {
-        lock: bpf_spin_lock { val: 0 },
-        flags,
-        cookie,
-        role: u32::from(role),
-        class: u32::from(start.class),
-        turn: 0,
-        generation,
-        retransmits: 0,
-        resent: 0,
-        drained: 0,
-        drained_at: 0,
-        since_ns: now,
-        lanes: [lane(INGRESS), lane(EGRESS)],
-    }
-}
-
 impl Conn {
     /// Runs `change` under the lock.
     #[inline(always)]
@@ -198,15 +139,43 @@ impl Conn {
         result
     }
 
+    /// Makes a connection of what is all zero. No verdict of its own can be older than `generation`.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, cookie: u64, role: u32, flags: u32, generation: u32) {
+        self.cookie = cookie;
+        self.role = role;
+        self.flags = flags;
+        self.generation = generation;
+    }
+
+    /// Where one begins whose endpoint was judged.
+    #[inline(always)]
+    pub(crate) fn start(&mut self, verdict: &Verdict) {
+        self.class = u32::from(verdict.class);
+        self.start_with(verdict.budget);
+    }
+
+    /// Where one begins otherwise.
+    #[inline(always)]
+    pub(crate) fn start_with(&mut self, budget: [u32; 2]) {
+        // Lane by lane: a pointer that one instruction moves to either is refused before 6.12.
+        self.lanes[0].budget = budget[0];
+        self.lanes[0].left = budget[0];
+        self.lanes[1].budget = budget[1];
+        self.lanes[1].left = budget[1];
+    }
+
+    /// Its entry of `TRAFFIC`.
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> u32 {
+        count::traffic(self.role as u8, self.class as u8)
+    }
+
     /// The counters when the connection was established or met: what comes after them is counted.
     #[inline(always)]
     pub(crate) fn meet(&mut self, counters: Counters) {
-        for (lane, edge) in self.lanes.iter_mut().zip([counters.rcv_nxt, counters.snd_nxt]) {
-            if lane.flags & LANE_MET == 0 {
-                lane.flags |= LANE_MET;
-                lane.edge = edge;
-            }
-        }
+        self.lanes[0].meet(counters.rcv_nxt);
+        self.lanes[1].meet(counters.snd_nxt);
     }
 
     /// What an older connection sent again before we met it is not counted. (Of a new one the handshake's is.)
@@ -216,63 +185,48 @@ impl Conn {
         self.retransmits = counters.retransmits;
     }
 
-    /// Brings the account up to the socket's counters.
+    /// Brings the account up to the socket's counters, here and in `traffic`, the entry `slot` of `TRAFFIC`. Not at all if
+    /// a verdict has just made another one the connection's: the next look does it then.
     #[inline(always)]
-    pub(crate) fn look(&mut self, counters: Counters) -> Seen {
+    pub(crate) fn look(&mut self, counters: Counters, slot: u32, traffic: *mut Traffic) -> bool {
+        if slot != self.slot() {
+            return false;
+        }
+        // SAFETY: the verifier proved `traffic` an entry of this CPU's. Interrupts are off under the lock, and who else
+        // writes it adds atomically.
+        let traffic = unsafe { &mut *traffic };
         let is_over = matches!(counters.state, TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING);
         if is_over && self.lanes[0].flags & LANE_FIN == 0 {
             // The FIN came while the connection had no socket of its own: with deferred accept it may be what makes one.
             self.lanes[0].flags |= LANE_FIN;
             self.lanes[0].fin = counters.rcv_nxt.wrapping_sub(1);
         }
-        // `rcv_nxt` means nothing before the SYN+ACK was taken, of which a second copy may come first.
-        let rcv_nxt = if counters.state == TCP_SYN_SENT { self.lanes[0].edge } else { counters.rcv_nxt };
         let retransmits = counters.retransmits.wrapping_sub(self.retransmits);
         self.retransmits = counters.retransmits;
         self.resent = self.resent.wrapping_add(retransmits);
-        Seen {
-            role: self.role as u8,
-            class: self.class as u8,
-            fresh: [self.lanes[0].advance(rcv_nxt), self.lanes[1].advance(counters.snd_nxt)],
-            retransmits,
-            moved: false,
-            old_role: 0,
-            old_class: 0,
-            before: [0, 0],
+        traffic.retransmits += u64::from(retransmits);
+        // `rcv_nxt` means nothing before the SYN+ACK was taken, of which a second copy may come first.
+        if counters.state != TCP_SYN_SENT {
+            self.lanes[0].settled = counters.rcv_nxt;
+            traffic.bytes[0] += self.lanes[0].advance(counters.rcv_nxt);
         }
+        self.lanes[1].settled = counters.snd_nxt;
+        traffic.bytes[1] += self.lanes[1].advance(counters.snd_nxt);
+        true
     }
 
-    /// Takes over what user space decided. `seen` is told if the bytes so far change their slot.
+    /// Takes over what user space decided; whether the bytes so far change their slot.
     #[inline(always)]
-    pub(crate) fn judge(&mut self, verdict: &Verdict, seen: &mut Seen) {
+    pub(crate) fn judge(&mut self, verdict: &Verdict) -> bool {
         let role = if self.role == 0 { u32::from(verdict.role) } else { self.role };
         let class = u32::from(verdict.class);
-        if role != self.role || class != self.class {
-            // What a parser had explained before the connection changed its protocol stays where it is.
-            seen.moved = self.class == u32::from(CLASS_OPEN) || role != self.role;
-            seen.old_role = self.role as u8;
-            seen.old_class = self.class as u8;
-            seen.before = [
-                self.lanes[0].seen - u64::from(seen.fresh[0]),
-                self.lanes[1].seen - u64::from(seen.fresh[1]),
-            ];
-            self.role = role;
-            self.class = class;
-            seen.role = role as u8;
-            seen.class = class as u8;
-        }
-        for dir in 0..2 {
-            let lane = &mut self.lanes[dir];
-            if lane.budget != verdict.budget[dir] {
-                lane.budget = verdict.budget[dir];
-                lane.began = lane.edge;
-            }
-            lane.skip_until = verdict.skip_until[dir];
-            lane.flags &= !LANE_SKIP;
-            if verdict.skips & (1 << dir) != 0 {
-                lane.flags |= LANE_SKIP;
-            }
-        }
+        // What a parser had explained before the connection changed its protocol stays where it is.
+        let moves = role != self.role || class != self.class && self.class == u32::from(CLASS_OPEN);
+        self.role = role;
+        self.class = class;
+        self.lanes[0].judge(verdict.budget[0], verdict.skip_until[0], u32::from(verdict.skips) & 1);
+        self.lanes[1].judge(verdict.budget[1], verdict.skip_until[1], u32::from(verdict.skips) >> 1 & 1);
+        moves
     }
 
     /// Notes when the peer had acknowledged everything that was sent. Nothing is sent in between: an acknowledgement that
@@ -290,9 +244,8 @@ impl Conn {
 
     /// Where each direction's bytes began when the connection was met.
     #[inline(always)]
-    pub(crate) fn began(&self, counters: Counters) -> [u32; 2] {
-        let [ingress, egress] = &self.lanes;
-        [ingress.began_at(counters.rcv_nxt), egress.began_at(counters.snd_nxt)]
+    pub(crate) fn began(&self) -> [u32; 2] {
+        [self.lanes[0].began_at(), self.lanes[1].began_at()]
     }
 
     /// Would payload in `DIR` begin a turn?
@@ -301,25 +254,24 @@ impl Conn {
         self.turn != DIR as u32 + 1
     }
 
-    /// Decides on one segment with payload, SYN, FIN or RST.
+    /// Decides on one segment with payload, SYN, FIN or RST: `from`, `copy` and marks of the packet.
     #[inline(always)]
     pub(crate) fn decide<const DIR: usize>(
         &mut self,
-        segment: &Segment,
+        packet: Packet,
         counters: Counters,
-        verdict: Option<&Verdict>,
+        slot: u32,
+        traffic: *mut Traffic,
         now: u64,
-    ) -> Decision {
-        let mut seen = self.look(counters);
-        if let Some(verdict) = verdict {
-            self.judge(verdict, &mut seen);
+    ) {
+        if DIR == INGRESS as usize && packet.ack() == counters.snd_nxt {
+            self.drain(counters.snd_nxt, now);
         }
-        let announce = self.flags & ANNOUNCED == 0 && (segment.len != 0 || self.flags & ESTABLISHED != 0);
-        if announce {
-            self.flags |= ANNOUNCED;
-        }
+        packet.set_from(u32::MAX);
+        // What was just judged anew is counted at the next look.
+        let is_counted = self.look(counters, slot, traffic);
         // No branches on the packet's flags: the verifier would walk all that follows for each of their values.
-        let [fin, rst] = [packet::FIN, packet::RST].map(|flag| u32::from((segment.flags / flag) & 1));
+        let [fin, rst] = [packet::FIN, packet::RST].map(|flag| (packet.bits() / flag) & 1);
         self.flags |= rst * if DIR == EGRESS as usize { RESET_SENT } else { RESET };
         // Of one met in the middle nobody reports the end.
         self.flags |= ((self.flags / JOINED) & (fin | rst)) * DUE;
@@ -327,110 +279,125 @@ impl Conn {
             self.since_ns = now;
             self.flags |= DUE;
         }
-        let untold = self.flags & ANNOUNCED == 0;
-        let is_unjudged = self.class == u32::from(CLASS_OPEN);
-        let opaque = self.class > u32::from(CLASS_PARSED);
+        let (seq, len) = (packet.seq(), packet.len());
+        let end = seq.wrapping_add(len);
         let lane = &mut self.lanes[DIR];
         // A copy of it may come late.
-        if segment.flags & packet::SYN != 0 && lane.flags & LANE_MET == 0 {
+        if packet.has(packet::SYN) && lane.flags & LANE_MET == 0 {
             lane.flags |= LANE_MET;
-            lane.edge = segment.seq;
+            lane.edge = seq;
         }
-        let end = segment.seq.wrapping_add(segment.len);
-        if segment.flags & packet::FIN != 0 {
+        if fin != 0 {
             lane.flags |= LANE_FIN;
             lane.fin = end;
         }
-        let mut decision = Decision {
-            seen,
-            announce,
-            held: (0, 0),
-            held_dir: DIR as u8,
-            from: u32::MAX,
-            copy: 0,
-            skipped: 0,
-            is_urgent: false,
-        };
         // Egress below snd_nxt and ingress below rcv_nxt was here before. (FIN without payload passes.)
         let settled = if DIR == EGRESS as usize { counters.snd_nxt } else { counters.rcv_nxt };
-        let old = after(settled, end) || (segment.len != 0 && settled == end);
-        if old || untold || segment.flags & packet::SYN != 0 && segment.len == 0 {
-            return decision;
+        let is_old = after(settled, end) || (len != 0 && settled == end);
+        if is_old || self.flags & ANNOUNCED == 0 || packet.has(packet::SYN) && len == 0 {
+            return;
         }
-        if DIR == EGRESS as usize {
+        if DIR == EGRESS as usize && is_counted {
             // It is about to be sent: snd_nxt moves only after this program has returned.
             let fresh = lane.advance(end);
-            decision.seen.fresh[DIR] = decision.seen.fresh[DIR].wrapping_add(fresh);
+            // SAFETY: as in `look`.
+            unsafe { (*traffic).bytes[DIR] += fresh };
         }
-        if opaque {
-            return decision;
+        if self.class > u32::from(CLASS_PARSED) {
+            return;
         }
-        if segment.len != 0 && self.turn != DIR as u32 + 1 {
+        if len != 0 && self.is_turn::<DIR>() {
             // User space hears of the other side's last bytes before this side's first.
             self.turn = DIR as u32 + 1;
-            decision.held = self.lanes[1 - DIR].take_held();
-            decision.held_dir = 1 - DIR as u8;
+            if self.lanes[1 - DIR].held_len != 0 {
+                packet.mark(held_mark(1 - DIR));
+            }
             self.lanes[DIR].began = settled;
         }
-        let lane = &mut self.lanes[DIR];
-        decision.from = 0;
-        if lane.flags & LANE_SKIP != 0 && segment.len != 0 {
-            if !after(end, lane.skip_until) {
-                decision.from = u32::MAX;
-                if end != lane.skip_until && segment.flags & packet::FIN == 0 {
-                    return decision;
-                }
-                // The mark is reached exactly (or the stream ends): say so with an empty record.
-                decision.from = segment.len;
-                decision.skipped = segment.len;
-            } else if after(lane.skip_until, segment.seq) {
-                decision.from = lane.skip_until.wrapping_sub(segment.seq);
-                decision.skipped = decision.from;
-            }
-            lane.flags &= !LANE_SKIP;
-            lane.began = segment.seq.wrapping_add(decision.from);
-        }
-        let rest = segment.len - min(decision.from, segment.len);
-        // A message may begin without the other side having spoken: a request after one that was answered before its
-        // body came, which no verdict can be quick enough for. A small packet may be one, and costs little.
-        let floor = if rest <= SMALL { rest } else { 0 };
-        let gone = lane.gone(segment.seq.wrapping_add(decision.from));
-        let left = if lane.budget == u32::MAX { u32::MAX } else { lane.budget.saturating_sub(gone) };
-        decision.copy = max(min(rest, left), floor);
-        lane.left = left.saturating_sub(rest);
-        decision.is_urgent = is_unjudged && gone < URGENT && gone.wrapping_add(rest) >= URGENT;
-        if decision.copy == 0 && rest != 0 && segment.flags & (packet::FIN | packet::RST) == 0 {
-            // Not copied: hold it back until there is a good deal of it, or the sender paused.
-            decision.from = u32::MAX;
-            let joins = lane.held_len != 0 && lane.held.wrapping_add(lane.held_len) == segment.seq;
-            if !joins && lane.held_len != 0 {
-                decision.held_dir = DIR as u8;
-                decision.held = (lane.held, lane.held_len);
-                lane.held_len = 0;
-            }
-            if lane.held_len == 0 {
-                lane.held = segment.seq;
-            }
-            lane.held_len += rest;
-            // A long body passes unread: the sooner its end is known, the sooner it need not be reported at all.
-            decision.is_urgent |= lane.held_len >= HOLD;
-            let due = lane.held_len >= HOLD || segment.flags & packet::PSH != 0;
-            if due && decision.held.1 == 0 {
-                decision.held_dir = DIR as u8;
-                decision.held = lane.take_held();
-            }
-        } else if lane.held_len != 0 {
-            decision.held_dir = DIR as u8;
-            decision.held = lane.take_held();
-        }
-        decision
+        let is_unjudged = self.class == u32::from(CLASS_OPEN);
+        self.lanes[DIR].decide::<DIR>(packet, seq, len, is_unjudged);
     }
 }
 
+/// The mark that says: report what is held back of this direction.
+const fn held_mark(dir: usize) -> u32 {
+    if dir == INGRESS as usize { packet::HELD_IN } else { packet::HELD_OUT }
+}
+
 impl Lane {
+    #[inline(always)]
+    fn meet(&mut self, counter: u32) {
+        if self.flags & LANE_MET == 0 {
+            self.flags |= LANE_MET;
+            self.edge = counter;
+        }
+        self.settled = counter;
+    }
+
+    #[inline(always)]
+    fn judge(&mut self, budget: u32, skip_until: u32, skips: u32) {
+        if self.budget != budget {
+            self.budget = budget;
+            self.began = self.edge;
+        }
+        self.skip_until = skip_until;
+        self.flags = (self.flags & !LANE_SKIP) | (skips * LANE_SKIP);
+    }
+
+    /// What is reported of a segment, and copied.
+    #[inline(always)]
+    fn decide<const DIR: usize>(&mut self, packet: Packet, seq: u32, len: u32, is_unjudged: bool) {
+        let mut from = 0;
+        if self.flags & LANE_SKIP != 0 && len != 0 {
+            let ahead = self.skip_until.wrapping_sub(seq);
+            if ahead as i32 > 0 {
+                // The mark is reached exactly, or the stream ends before it: said with an empty record.
+                from = min(ahead, len);
+                if ahead > len && !packet.has(packet::FIN) {
+                    return;
+                }
+            }
+            self.flags &= !LANE_SKIP;
+            self.began = seq.wrapping_add(from);
+        }
+        let rest = len - from;
+        // A message may begin without the other side having spoken: a request after one that was answered before its
+        // body came, which no verdict can be quick enough for. A small packet may be one, and costs little.
+        let floor = if rest <= SMALL { rest } else { 0 };
+        let gone = self.gone(seq.wrapping_add(from));
+        let left = if self.budget == u32::MAX { u32::MAX } else { self.budget.saturating_sub(gone) };
+        let copy = max(min(rest, left), floor);
+        self.left = left.saturating_sub(rest);
+        if is_unjudged && gone < URGENT && gone.wrapping_add(rest) >= URGENT {
+            packet.mark(packet::URGENT);
+        }
+        if copy == 0 && rest != 0 && !packet.has(packet::FIN | packet::RST) {
+            let joins = self.held.wrapping_add(self.held_len) == seq;
+            if self.held_len == 0 || joins {
+                // Not copied: held back until there is a good deal of it, or the sender paused.
+                if self.held_len == 0 {
+                    self.held = seq;
+                }
+                self.held_len += rest;
+                if self.held_len >= HOLD {
+                    // A long body passes unread: the sooner its end is known, the sooner it need not be reported at all.
+                    packet.mark(held_mark(DIR) | packet::URGENT);
+                } else if packet.has(packet::PSH) {
+                    packet.mark(held_mark(DIR));
+                }
+                return;
+            }
+        }
+        if self.held_len != 0 {
+            packet.mark(held_mark(DIR));
+        }
+        packet.set_copy(copy);
+        packet.set_from(from);
+    }
+
     /// Moves the account up to `to`; how far it moved. FIN takes a sequence number that is not payload.
     #[inline(always)]
-    pub(crate) fn advance(&mut self, to: u32) -> u32 {
+    pub(crate) fn advance(&mut self, to: u32) -> u64 {
         if self.flags & LANE_MET == 0 {
             return 0;
         }
@@ -441,14 +408,14 @@ impl Lane {
         }
         self.edge = to;
         self.seen += u64::from(fresh);
-        fresh
+        u64::from(fresh)
     }
 
-    /// Where it began; `now` where that is not known, or too far back to compare.
+    /// Where it began; where that is not known, or too far back to compare, where it is.
     #[inline(always)]
-    fn began_at(&self, now: u32) -> u32 {
+    fn began_at(&self) -> u32 {
         let is_told = self.flags & LANE_MET != 0 && self.seen < FARTHEST as u64;
-        if is_told { self.edge.wrapping_sub(self.seen as u32) } else { now }
+        if is_told { self.edge.wrapping_sub(self.seen as u32) } else { self.settled }
     }
 
     /// How far into the turn `seq` is. By its place, not by what passed: packets may overtake the one with the head.
@@ -474,15 +441,9 @@ impl Lane {
     }
 }
 
-/// The verdict that a connection begins with where nobody has judged its endpoint.
-#[inline(always)]
-pub(crate) fn unjudged(budget: u32) -> Verdict {
-    Verdict { budget: [budget; 2], skip_until: [0; 2], skips: 0, class: CLASS_OPEN, role: 0, pad: 0 }
-}
-
 /// Is sequence number `a` after `b` (RFC 1982)?
 #[inline(always)]
-pub(crate) fn after(a: u32, b: u32) -> bool {
+fn after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
 }
 

@@ -2,10 +2,7 @@
 
 use sidecar_ebpf::abi::count;
 
-use crate::{
-    conn::Seen,
-    maps::{COUNTS, TRAFFIC},
-};
+use crate::maps::{COUNTS, TRAFFIC};
 
 /// Adds `n` to a slot. Atomic, because a softirq on the same CPU may interrupt between load and store.
 #[inline(always)]
@@ -16,27 +13,20 @@ pub(crate) fn add(slot: u32, n: u64) {
     }
 }
 
-/// Adds what a look at a socket's own counters showed. No branches on what it showed: each would double the paths that
-/// the verifier walks.
+/// Adds to an entry of `TRAFFIC` outside of a connection's lock.
 #[inline(always)]
-pub(crate) fn seen(seen: &Seen) {
-    if seen.moved {
-        let before = seen.before.map(u64::wrapping_neg);
-        traffic(seen.old_role, seen.old_class, before, 0);
-        traffic(seen.role, seen.class, seen.before, 0);
-    }
-    traffic(seen.role, seen.class, seen.fresh.map(u64::from), seen.retransmits);
-}
-
-#[inline(always)]
-fn traffic(role: u8, class: u8, bytes: [u64; 2], retransmits: u32) {
-    let Some(entry) = TRAFFIC.get_ptr_mut(count::traffic(role, class)) else { return };
+pub(crate) fn traffic(slot: u32, bytes: [u64; 2]) {
+    let Some(entry) = entry(slot) else { return };
     // SAFETY: the verifier proved the pointer to be an entry of this map.
     unsafe { atomic_add(&raw mut (*entry).bytes[0], bytes[0]) };
     // SAFETY: as above.
     unsafe { atomic_add(&raw mut (*entry).bytes[1], bytes[1]) };
-    // SAFETY: as above.
-    unsafe { atomic_add(&raw mut (*entry).retransmits, u64::from(retransmits)) };
+}
+
+/// This CPU's entry of `TRAFFIC`.
+#[inline(always)]
+pub(crate) fn entry(slot: u32) -> Option<*mut count::Traffic> {
+    TRAFFIC.get_ptr_mut(slot)
 }
 
 #[cfg(target_arch = "bpf")]

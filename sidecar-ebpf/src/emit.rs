@@ -1,44 +1,39 @@
-//! Records into the ring.
+//! Records into the ring. Each is reserved first and filled in place: a copy on the stack would take barriers, and there
+//! is little stack.
 
 use core::{ffi::c_void, mem::offset_of, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_sock},
     helpers::generated::{
         bpf_ktime_get_ns, bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_skb_load_bytes,
     },
 };
 use sidecar_ebpf::abi::{
     count as slot,
-    record::{Account, Head, Peers, ROOMS},
+    record::{
+        Account, FLAG_JOINED, FLAG_MPTCP, Head, INGRESS, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_LISTEN,
+        Peers, ROLE_SERVER, ROOMS,
+    },
+    who::Who,
 };
 
 use crate::{
-    count,
-    maps::{EVENTS, WAKE},
+    conn::{ANNOUNCED, Conn, JOINED, MPTCP},
+    count, ends,
+    maps::{EVENTS, WAKE, WHO},
+    packet::Packet,
     who,
 };
 
 const HEAD: usize = size_of::<Head>();
+const PEERS: usize = size_of::<Peers>();
 /// A larger packet goes up in several records.
 const LARGEST: u32 = ROOMS[7] as u32;
 /// What is still copied of a packet when the ring is crowded…
 const SMALL: u32 = ROOMS[1] as u32;
 /// … if it is larger than this: a packet of pipelined requests, or with a large head, goes up whole.
 const MIDDLING: u32 = ROOMS[3] as u32;
-
-/// A head with the time and the socket filled in.
-#[inline(always)]
-pub(crate) fn head(kind: u8, cookie: u64, role: u8, flags: u8) -> Head {
-    head_at(now(), kind, cookie, role, flags)
-}
-
-/// The same for a time that was read before.
-#[inline(always)]
-pub(crate) fn head_at(at_ns: u64, kind: u8, cookie: u64, role: u8, flags: u8) -> Head {
-    let (seq, len, edge, copied, dir, skipped) = (0, 0, 0, 0, 0, 0);
-    Head { at_ns, cookie, seq, len, edge, copied, kind, dir, role, flags, skipped, drained: 0, drained_at: 0 }
-}
 
 /// `CLOCK_MONOTONIC`, ns.
 #[inline(always)]
@@ -47,126 +42,222 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// `KIND_OPEN` and `KIND_FAILED`. False if the ring was full.
-#[inline(always)]
-pub(crate) fn peers(head: &Head, peers: &Peers) -> bool {
-    fixed(head, peers)
+/// `KIND_OPEN` and `KIND_FAILED`, with `len` in the head. If the ring was full the connection is not announced.
+#[inline(never)]
+pub(crate) fn peers(sk: *mut bpf_sock, conn: *mut Conn, now: u64, kind: u8, len: u32) {
+    let who = WHO.get_raw(sk);
+    // It may have been tried in vain before: what passed since is missing, and a hole shall show it.
+    let began = Conn::locked(conn, |conn| conn.began());
+    // SAFETY: the verifier proved `conn`; both marks are there before it is announced.
+    let flags = unsafe { (*conn).flags };
+    let flags = (flags / JOINED % 2 * u32::from(FLAG_JOINED)) | (flags / MPTCP % 2 * u32::from(FLAG_MPTCP));
+    let is_told = fixed::<Peers>(conn, now, kind, flags as u8, |head, peers| {
+        head.len = len;
+        let (local, remote) = (ends::local(sk), ends::remote(sk));
+        put(&mut peers.local_addr, local);
+        put(&mut peers.remote_addr, remote);
+        (peers.local_port, peers.remote_port) = (ends::local_port(sk), ends::remote_port(sk));
+        note(peers, who);
+        [peers.in_seq, peers.out_seq] = began;
+    });
+    if !is_told {
+        Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
+    }
 }
 
-/// `KIND_CLOSE` and `KIND_ACCOUNT`.
 #[inline(always)]
-pub(crate) fn account(head: &Head, account: &Account) {
-    fixed(head, account);
+fn put(to: &mut [u8; 16], words: [u64; 2]) {
+    for (to, word) in to.chunks_exact_mut(8).zip(words) {
+        to.copy_from_slice(&word.to_ne_bytes());
+    }
 }
 
-/// `KIND_DATA` without payload.
+/// Who made the socket; `who` may be null.
 #[inline(always)]
-pub(crate) fn bare(head: &Head) {
-    let Some(record) = reserve::<HEAD>() else { return };
-    // SAFETY: `record` has room for a head.
-    unsafe { ptr::write(record.cast(), *head) };
-    submit(record);
+fn note(peers: &mut Peers, who: *const Who) {
+    (peers.tgid, peers.cgroup, peers.netns) = if who.is_null() {
+        (0, 0, 0)
+    } else {
+        // SAFETY: not null.
+        unsafe { ((*who).tgid, (*who).cgroup, (*who).netns) }
+    };
 }
 
-/// `KIND_DATA` with `copy` bytes from `offset` of the packet. `head.len` is the length of the whole.
+/// `KIND_ACCOUNT`, and with an end `KIND_CLOSE`.
 #[inline(always)]
-pub(crate) fn payload(skb: *mut c_void, head: &mut Head, offset: u32, copy: u32) {
-    let (mut offset, mut copy) = (offset, copy);
+pub(crate) fn account(conn: *const Conn, now: u64, flags: u8, srtt_us: u32, end: Option<u32>) {
+    let kind = if end.is_some() { KIND_CLOSE } else { KIND_ACCOUNT };
+    fixed::<Account>(conn, now, kind, flags, |_, account| {
+        // SAFETY: the verifier proved `conn`. A racing packet at worst is counted in one of the two directions only.
+        let conn = unsafe { &*conn };
+        (account.in_bytes, account.out_bytes) = (conn.lanes[0].seen, conn.lanes[1].seen);
+        (account.retransmits, account.srtt_us) = (conn.resent, srtt_us);
+        (account.class, account.end) = (conn.class, end.unwrap_or(0));
+    });
+}
+
+/// `KIND_DATA` without payload: what was held back of direction `DIR`, if there is any.
+#[inline(never)]
+pub(crate) fn held<const DIR: usize>(conn: *mut Conn, now: u64) {
+    let (seq, len) = Conn::locked(conn, |conn| conn.lanes[DIR].take_held());
+    if len == 0 {
+        return;
+    }
+    fixed::<()>(conn, now, KIND_DATA, 0, |head, ()| {
+        (head.dir, head.seq, head.len) = (DIR as u8, seq, len);
+        // SAFETY: the verifier proved `conn`.
+        head.edge = unsafe { (*conn).lanes[DIR].settled };
+    });
+}
+
+/// `KIND_DATA` with what was decided of a packet in direction `DIR`.
+#[inline(never)]
+pub(crate) fn payload<const DIR: usize>(packet: Packet, conn: *const Conn, now: u64) {
     // Eight full ones at most: the largest packet of BIG TCP is half a megabyte. Loopback's default reaches 128 KiB, as
     // TCP puts at least two segments into a packet (`tcp_tso_autosize`) and they are up to 64 KiB there.
     //
     // No loop: without CAP_PERFMON the verifier follows mispredicted branches too (`sanitize_speculative_path` in
     // kernel/bpf/verifier.c), there leaves a loop's counted end behind, and walks on until 6.12 gives up (6.18 does not):
     // "the sequence of 8193 jumps is too complex".
-    let mut one = || {
-        let is_full = copy > LARGEST;
+    let one = || {
+        let is_full = packet.copy() > LARGEST;
         if is_full {
-            full(skb, head, offset);
-            offset += LARGEST;
-            copy -= LARGEST;
+            full::<DIR>(packet, conn, now);
         }
         is_full
     };
     let _ = one() && one() && one() && one() && one() && one() && one() && one();
-    head.copied = if copy > LARGEST { LARGEST } else { copy };
-    rest(skb, head, offset);
+    if packet.copy() > LARGEST {
+        packet.set_copy(LARGEST);
+    }
+    if packet.copy() > MIDDLING && is_crowded() {
+        count::add(slot::SHED, u64::from(packet.copy() - SMALL));
+        packet.set_copy(SMALL);
+    }
+    let len = packet.len().wrapping_sub(packet.from());
+    by_room::<false>(packet, packet.from(), |record| {
+        set_data::<DIR>(record, packet, conn, now, [len, packet.copy()])
+    });
 }
 
-/// A full record, with the head left for what follows it. Like the next two a function of its own: the callers have no
-/// stack to spare, and the verifier adds theirs to its callees', each rounded up to 32 bytes.
+/// A full record; the packet then begins after it.
 #[inline(never)]
-fn full(skb: *mut c_void, head: &mut Head, offset: u32) {
-    let (flags, len) = (head.flags, head.len);
-    (head.flags, head.len, head.copied) = (0, LARGEST, LARGEST);
+fn full<const DIR: usize>(packet: Packet, conn: *const Conn, now: u64) {
+    let fill = |copied: u32| {
+        move |record| {
+            set_data::<DIR>(record, packet, conn, now, [LARGEST, copied]);
+            // SAFETY: a head was just written.
+            unsafe { (*record.cast::<Head>()).flags = 0 };
+            true
+        }
+    };
     if is_crowded() {
         count::add(slot::SHED, u64::from(LARGEST - SMALL));
-        head.copied = SMALL;
-        piece::<{ ROOMS[1] }>(skb, head, None, offset);
+        piece::<HEAD, { HEAD + ROOMS[1] }>(packet, packet.from(), fill(SMALL));
     } else {
-        piece::<{ ROOMS[7] }>(skb, head, None, offset);
+        piece::<HEAD, { HEAD + ROOMS[7] }>(packet, packet.from(), fill(LARGEST));
     }
-    (head.flags, head.len, head.skipped) = (flags, len.wrapping_sub(LARGEST), 0);
-    head.seq = head.seq.wrapping_add(LARGEST);
+    let gone = packet.from().wrapping_add(LARGEST);
+    packet.set_seq(packet.seq().wrapping_add(gone));
+    packet.set_offset(packet.offset().wrapping_add(gone));
+    packet.set_copy(packet.copy().wrapping_sub(LARGEST));
+    packet.set_from(0);
 }
 
-/// The last record, or the only one.
-#[inline(never)]
-fn rest(skb: *mut c_void, head: &mut Head, offset: u32) {
-    if head.copied > MIDDLING && is_crowded() {
-        count::add(slot::SHED, u64::from(head.copied - SMALL));
-        head.copied = SMALL;
-    }
-    by_room(skb, head, None, offset);
+#[inline(always)]
+fn set_data<const DIR: usize>(
+    record: *mut c_void,
+    packet: Packet,
+    conn: *const Conn,
+    now: u64,
+    [len, copied]: [u32; 2],
+) -> bool {
+    // SAFETY: `record` has room for a head, which has no invalid values.
+    let head = unsafe { &mut *record.cast::<Head>() };
+    set_head(head, conn, now, KIND_DATA, packet.record_flags());
+    head.dir = DIR as u8;
+    head.seq = packet.seq().wrapping_add(packet.from());
+    (head.len, head.copied, head.skipped) = (len, copied, packet.from());
+    // SAFETY: the verifier proved `conn`. That the counter moved was settled by programs that have run.
+    head.edge = unsafe { (*conn).lanes[DIR].settled };
+    true
 }
 
 /// `KIND_LISTEN`: at most the largest room of it.
 #[inline(never)]
-pub(crate) fn listen(skb: *mut c_void, head: &mut Head, peers: &Peers, offset: u32) {
-    head.copied = if head.len > LARGEST { LARGEST } else { head.len };
-    by_room(skb, head, Some(peers), offset);
-}
-
-#[inline(always)]
-fn by_room(skb: *mut c_void, head: &Head, peers: Option<&Peers>, offset: u32) {
-    match head.copied as usize {
-        0 => bare(head),
-        n if n <= ROOMS[0] => piece::<{ ROOMS[0] }>(skb, head, peers, offset),
-        n if n <= ROOMS[1] => piece::<{ ROOMS[1] }>(skb, head, peers, offset),
-        n if n <= ROOMS[2] => piece::<{ ROOMS[2] }>(skb, head, peers, offset),
-        n if n <= ROOMS[3] => piece::<{ ROOMS[3] }>(skb, head, peers, offset),
-        n if n <= ROOMS[4] => piece::<{ ROOMS[4] }>(skb, head, peers, offset),
-        n if n <= ROOMS[5] => piece::<{ ROOMS[5] }>(skb, head, peers, offset),
-        n if n <= ROOMS[6] => piece::<{ ROOMS[6] }>(skb, head, peers, offset),
-        _ => piece::<{ ROOMS[7] }>(skb, head, peers, offset),
-    }
-}
-
-/// One record with room for `ROOM` bytes (a power of two) of payload.
-#[inline(always)]
-fn piece<const ROOM: usize>(skb: *mut c_void, head: &Head, peers: Option<&Peers>, offset: u32) {
-    let fixed = HEAD + if peers.is_some() { size_of::<Peers>() } else { 0 };
-    let record = if peers.is_some() {
-        reserve_bytes(HEAD + size_of::<Peers>() + ROOM)
-    } else {
-        reserve_bytes(HEAD + ROOM)
-    };
-    let Some(record) = record else { return };
-    // SAFETY: `record` has room for head and peers.
-    unsafe { ptr::write(record.cast(), *head) };
-    if let Some(peers) = peers {
-        let to = record.wrapping_byte_add(HEAD).cast::<Peers>();
+pub(crate) fn listen(packet: Packet, sk: *mut bpf_sock, now: u64) {
+    let copied = if packet.len() > LARGEST { LARGEST } else { packet.len() };
+    packet.set_copy(copied);
+    let who = WHO.get_raw(sk);
+    let fill = |record: *mut c_void| {
+        // SAFETY: `record` has room for a head and both ends, which have no invalid values.
+        let (head, peers) = unsafe { (&mut *record.cast::<Head>(), record.byte_add(HEAD).cast::<Peers>()) };
+        (head.at_ns, head.cookie) = (now, 0);
+        (head.kind, head.dir, head.role, head.flags) =
+            (KIND_LISTEN, INGRESS, ROLE_SERVER, packet.record_flags());
+        (head.seq, head.len, head.edge, head.skipped) = (packet.seq(), packet.len(), packet.seq(), 0);
+        (head.copied, head.drained, head.drained_at) = (packet.copy(), 0, 0);
         // SAFETY: as above.
-        unsafe { ptr::write(to, *peers) };
+        unsafe { peers.write_bytes(0, 1) };
+        // The connection's socket will have this same `WHO`, or none. (6.12 has no helper for a packet's netns.)
+        // SAFETY: as above.
+        let peers = unsafe { &mut *peers };
+        note(peers, who);
+        peers.in_seq = packet.seq();
+        packet.ingress_ends(peers).is_some()
+    };
+    by_room::<true>(packet, 0, fill);
+}
+
+/// One record with what [`Packet::copy`] says, from payload byte `from` on. `fill` writes what comes before it.
+#[inline(always)]
+fn by_room<const LISTEN: bool>(packet: Packet, from: u32, fill: impl Fn(*mut c_void) -> bool) {
+    macro_rules! piece {
+        ($room:expr) => {
+            if LISTEN {
+                piece::<{ HEAD + PEERS }, { HEAD + PEERS + $room }>(packet, from, &fill)
+            } else {
+                piece::<HEAD, { HEAD + $room }>(packet, from, &fill)
+            }
+        };
     }
-    // The verifier wants to see that the length is 1..=ROOM, in arithmetic that LLVM cannot prove away. And it must
+    match packet.copy() as usize {
+        0 => {
+            if !LISTEN && let Some(record) = reserve::<HEAD>() {
+                fill(record);
+                submit(record);
+            }
+        }
+        n if n <= ROOMS[0] => piece!(ROOMS[0]),
+        n if n <= ROOMS[1] => piece!(ROOMS[1]),
+        n if n <= ROOMS[2] => piece!(ROOMS[2]),
+        n if n <= ROOMS[3] => piece!(ROOMS[3]),
+        n if n <= ROOMS[4] => piece!(ROOMS[4]),
+        n if n <= ROOMS[5] => piece!(ROOMS[5]),
+        n if n <= ROOMS[6] => piece!(ROOMS[6]),
+        _ => piece!(ROOMS[7]),
+    }
+}
+
+/// One record of `SIZE` bytes, of which payload takes those behind the `FIXED` first: a power of two.
+#[inline(always)]
+fn piece<const FIXED: usize, const SIZE: usize>(
+    packet: Packet,
+    from: u32,
+    fill: impl Fn(*mut c_void) -> bool,
+) {
+    let Some(record) = reserve::<SIZE>() else { return };
+    let is_told = fill(record);
+    // The verifier wants to see that the length is 1..=room, in arithmetic that LLVM cannot prove away. And it must
     // not trace the length back to how it was decided, or it walks each path to here by itself: so the number is
     // read back from the record, of which the verifier knows nothing.
     let copied = record.wrapping_byte_add(offset_of!(Head, copied)).cast::<u32>();
-    // SAFETY: written above.
-    let len = (unsafe { copied.read_volatile() }.wrapping_sub(1) & (ROOM as u32 - 1)) + 1;
-    let to = record.wrapping_byte_add(fixed);
-    // SAFETY: `to` has ROOM bytes, `len` is at most that; the kernel checks the packet's bounds.
-    if unsafe { bpf_skb_load_bytes(skb, offset, to, len) } != 0 {
+    // SAFETY: `fill` has written a head.
+    let len = (unsafe { copied.read_volatile() }.wrapping_sub(1) & ((SIZE - FIXED) as u32 - 1)) + 1;
+    let to = record.wrapping_byte_add(FIXED);
+    let offset = packet.offset().wrapping_add(from);
+    // SAFETY: `to` has room for `len`; the kernel checks the packet's bounds.
+    if !is_told || unsafe { bpf_skb_load_bytes(packet.raw(), offset, to, len) } != 0 {
         // SAFETY: reserved above, not used afterwards.
         unsafe { bpf_ringbuf_discard(record, u64::from(BPF_RB_NO_WAKEUP)) };
         count::add(slot::UNREADABLE, 1);
@@ -174,19 +265,6 @@ fn piece<const ROOM: usize>(skb: *mut c_void, head: &Head, peers: Option<&Peers>
     }
     submit(record);
 }
-
-#[inline(always)]
-fn fixed<T: Copy>(head: &Head, body: &T) -> bool {
-    let Some(record) = reserve_bytes(HEAD + size_of::<T>()) else { return false };
-    // SAFETY: `record` has room for both.
-    unsafe { ptr::write(record.cast(), *head) };
-    let to = record.wrapping_byte_add(HEAD).cast::<T>();
-    // SAFETY: as above.
-    unsafe { ptr::write(to, *body) };
-    submit(record);
-    true
-}
-
 /// The ring is so full that what is left of it is for heads: better to miss the middle of a body than a request.
 #[inline(always)]
 fn is_crowded() -> bool {
@@ -194,22 +272,47 @@ fn is_crowded() -> bool {
     EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(control.shed_above)
 }
 
+/// A record of `N` bytes.
 #[inline(always)]
 fn reserve<const N: usize>() -> Option<*mut c_void> {
-    reserve_bytes(N)
-}
-
-/// `size` must be a constant where this is inlined.
-#[inline(always)]
-fn reserve_bytes(size: usize) -> Option<*mut c_void> {
     let ring = ptr::from_ref(&EVENTS).cast_mut().cast::<c_void>();
     // SAFETY: `ring` is the map; the verifier tracks the reservation.
-    let record = unsafe { bpf_ringbuf_reserve(ring, size as u64, 0) };
+    let record = unsafe { bpf_ringbuf_reserve(ring, N as u64, 0) };
     if record.is_null() {
         count::add(slot::RING_FULL, 1);
         return None;
     }
     Some(record)
+}
+
+/// A fixed-size record of a connection.
+#[inline(always)]
+fn fixed<T>(conn: *const Conn, now: u64, kind: u8, flags: u8, fill: impl FnOnce(&mut Head, &mut T)) -> bool {
+    let record = match size_of::<T>() {
+        0 => reserve::<HEAD>(),
+        32 => reserve::<{ HEAD + 32 }>(),
+        64 => reserve::<{ HEAD + 64 }>(),
+        _ => None,
+    };
+    let Some(record) = record else { return false };
+    // SAFETY: `record` has room for a head and a body, which have no invalid values.
+    let (head, body) = unsafe { (&mut *record.cast::<Head>(), &mut *record.byte_add(HEAD).cast::<T>()) };
+    set_head(head, conn, now, kind, flags);
+    fill(head, body);
+    submit(record);
+    true
+}
+
+/// All but what the record stands for.
+#[inline(always)]
+fn set_head(head: &mut Head, conn: *const Conn, now: u64, kind: u8, flags: u8) {
+    // SAFETY: the verifier proved `conn`; cookie never changes, and whoever moves `drained` moved it before.
+    let conn = unsafe { &*conn };
+    head.at_ns = now;
+    head.cookie = conn.cookie;
+    (head.kind, head.dir, head.role, head.flags) = (kind, 0, conn.role as u8, flags);
+    (head.seq, head.len, head.edge, head.copied, head.skipped) = (0, 0, 0, 0, 0);
+    (head.drained, head.drained_at) = (conn.drained, conn.drained_at);
 }
 
 #[inline(always)]

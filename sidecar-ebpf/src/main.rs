@@ -9,6 +9,7 @@
 //! | `sk_release`   | `cgroup/sock_release`   | that the application let go of a socket          |
 //! | `sk_connect4/6`| `cgroup/connect4/6`     | `WHO`, client role                               |
 //! | `tcp_ops`      | `sock_ops`              | open, close, failed connect, listener's role     |
+//! | `tcp_log`      | `sock_ops`              | lines for the log, where they are asked for      |
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -21,6 +22,7 @@
 mod conn;
 mod count;
 mod emit;
+mod ends;
 mod hooks;
 mod maps;
 mod packet;

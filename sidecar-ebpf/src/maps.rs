@@ -72,20 +72,27 @@ impl<T, const FLAGS: usize> SkStorage<T, FLAGS> {
     /// The socket's value, if it has one.
     #[inline(always)]
     pub(crate) fn get(&'static self, sk: *mut bpf_sock) -> Option<*mut T> {
-        self.call(sk, ptr::null_mut(), 0)
+        let value = self.get_raw(sk);
+        if value.is_null() { None } else { Some(value) }
     }
 
-    /// The socket's value; `init` if it had none. `None` only where memory ran out.
+    /// The same, or null: for where it is carried along, as an `Option` whose verdict is asked for later takes two words.
     #[inline(always)]
-    pub(crate) fn get_or(&'static self, sk: *mut bpf_sock, init: &mut T) -> Option<*mut T> {
-        self.call(sk, ptr::from_mut(init), 1)
+    pub(crate) fn get_raw(&'static self, sk: *mut bpf_sock) -> *mut T {
+        self.call(sk, 0)
+    }
+
+    /// The socket's value; all zero if it had none. `None` only where memory ran out.
+    #[inline(always)]
+    pub(crate) fn get_or_zero(&'static self, sk: *mut bpf_sock) -> Option<*mut T> {
+        let value = self.call(sk, 1);
+        if value.is_null() { None } else { Some(value) }
     }
 
     #[inline(always)]
-    fn call(&'static self, sk: *mut bpf_sock, init: *mut T, flags: u64) -> Option<*mut T> {
+    fn call(&'static self, sk: *mut bpf_sock, flags: u64) -> *mut T {
         let map = ptr::from_ref(self).cast_mut().cast::<c_void>();
         // SAFETY: the verifier proves `sk` a socket and the result a value of this map or null.
-        let value = unsafe { bpf_sk_storage_get(map, sk.cast(), init.cast(), flags) }.cast::<T>();
-        if value.is_null() { None } else { Some(value) }
+        unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags) }.cast()
     }
 }

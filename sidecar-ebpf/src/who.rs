@@ -9,51 +9,44 @@ use aya_ebpf::{
         generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie},
     },
 };
-use sidecar_ebpf::abi::{
-    control::Control,
-    record,
-    who::{OWN, Who},
-};
+use sidecar_ebpf::abi::{control::Control, record, who::OWN};
 
 use crate::maps::{CONTROL, WHO};
 
-/// A socket of which nothing is known.
-pub(crate) const NOBODY: Who = Who { cgroup: 0, netns: 0, tgid: 0, role: 0, flags: 0, pad: 0 };
-
 /// Notes who the current process is, on a socket that has no `WHO` yet; raises the role if `role` is one.
 #[inline(always)]
-pub(crate) fn note(ctx: *mut c_void, sk: *mut bpf_sock, role: u8) {
-    if let Some(who) = WHO.get(sk) {
-        if role != record::ROLE_UNKNOWN {
-            // SAFETY: the verifier proved the pointer; racing writers write the same value.
-            unsafe { (*who).role = u32::from(role) };
+pub(crate) fn note(ctx: *mut c_void, sk: *mut bpf_sock, role: u32) {
+    let who = match WHO.get(sk) {
+        Some(who) => who,
+        None => {
+            // Made all zero and filled in place: a copy on the stack would take barriers. Nobody else has the socket yet,
+            // or it is older than the programs and whoever reads it in between finds that nothing is known.
+            let Some(who) = WHO.get_or_zero(sk) else { return };
+            let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            let own = matches!(control(), Some(control) if control.own_tgid == tgid);
+            // SAFETY: helpers without preconditions in these program types.
+            let (cgroup, netns) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_netns_cookie(ctx)) };
+            // SAFETY: the verifier proved the pointer.
+            let who = unsafe { &mut *who };
+            (who.cgroup, who.netns, who.tgid) = (cgroup, netns, tgid);
+            who.flags = if own { OWN } else { 0 };
+            who
         }
-        return;
+    };
+    if role != u32::from(record::ROLE_UNKNOWN) {
+        // SAFETY: the verifier proved the pointer; racing writers write the same value.
+        unsafe { (*who).role = role };
     }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let own = matches!(control(), Some(control) if control.own_tgid == tgid);
-    // SAFETY: helpers without preconditions in these program types.
-    let (cgroup, netns) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_netns_cookie(ctx)) };
-    let flags = if own { OWN } else { 0 };
-    let mut who = Who { cgroup, netns, tgid, role: u32::from(role), flags, pad: 0 };
-    let _ = WHO.get_or(sk, &mut who);
 }
 
-/// What is known of who made the socket.
+/// The role that the socket's calls have shown, and whether it is the daemon's own.
 #[inline(always)]
-pub(crate) fn of(sk: *mut bpf_sock) -> Who {
+pub(crate) fn of(sk: *mut bpf_sock) -> (u32, bool) {
     match WHO.get(sk) {
         // SAFETY: the verifier proved the pointer.
-        Some(who) => unsafe { *who },
-        None => NOBODY,
+        Some(who) => unsafe { ((*who).role, (*who).flags & OWN != 0) },
+        None => (0, false),
     }
-}
-
-/// Is the socket the daemon's own?
-#[inline(always)]
-pub(crate) fn is_own(sk: *mut bpf_sock) -> bool {
-    // SAFETY: the verifier proved the pointer.
-    matches!(WHO.get(sk), Some(who) if unsafe { (*who).flags } & OWN != 0)
 }
 
 /// User space's settings.

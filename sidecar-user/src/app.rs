@@ -179,6 +179,10 @@ fn start(args: Run) -> anyhow::Result<u8> {
     if let Err(error) = kernel::drop_effective(place.later()) {
         warn!(%error, "capabilities not dropped");
     }
+    if !watch.counts.is_reachable() {
+        let kept = kernel::keep_bpf().is_ok();
+        info!(kept, "this kernel asks for CAP_BPF with each use of a map: it stays in effect");
+    }
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let code = runtime.block_on(observe(
         resolved,

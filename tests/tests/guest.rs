@@ -10,6 +10,7 @@ use sidecar_tests::{
     netns::Netns,
     nginx::Nginx,
     process::{self, Process},
+    scrape,
     sidecar::Sidecar,
 };
 
@@ -32,11 +33,16 @@ fn start(words: &[String], output: &Path) -> Process {
 /// What was counted at both ends is what both ends counted, all of it explained, and nothing was dropped.
 fn assert_exact(scrapes: [(&str, &Sidecar); 2], nginx: &Nginx, load: &Load) {
     for (role, sidecar) in scrapes {
-        let scrape = sidecar.scrape_at_rest();
+        let scraped = sidecar.scrape_at_rest();
         let own = if role == "server" { nginx.answered() } else { load.answered.clone() };
-        let (seen, explained, drops) = (scrape.bytes("seen"), scrape.bytes("explained"), scrape.drops());
-        let facts = format!("{role}: seen {seen}, explained {explained}, drops {drops:?}: {}", sidecar.log());
-        assert_eq!(scrape.requests(role), own, "{facts}");
+        let (seen, explained, drops) = (scraped.bytes("seen"), scraped.bytes("explained"), scraped.drops());
+        let [lost, joined] = ["lost", "before_join"].map(|class| scraped.bytes(class));
+        let facts = format!(
+            "{role}: seen {seen}, explained {explained}, lost {lost}, before_join {joined}, drops {drops:?}; {}: {}",
+            scrape::get(sidecar.admin_port, "/connections", ""),
+            sidecar.log()
+        );
+        assert_eq!(scraped.requests(role), own, "{facts}");
         assert!(seen == explained && drops.is_empty(), "{facts}");
     }
 }
@@ -60,20 +66,6 @@ fn attaches() {
     let mut daemon = observe(dir.path(), &parent);
     assert!(daemon.log().contains("9 of 9 programs"), "{}", daemon.log());
     assert_eq!(daemon.stop().code(), Some(0));
-}
-
-/// Where the kernel does not take what is needed, that is said with the program's name, and the command runs.
-#[test]
-#[ignore = "privileged: loads BPF programs"]
-fn refuses() {
-    let parent = Cgroup::new();
-    let (status, said) = sidecar(&parent, &["doctor"]);
-    assert_eq!(status, Some(1), "{said}");
-    let line = said.lines().find(|line| line.contains("skb_in on ")).unwrap_or_default();
-    assert!(line.starts_with("FAIL") && line.contains("load refused"), "{said}");
-    let (status, said) = sidecar(&parent, &["run", "--", "sh", "-c", "exit 7"]);
-    assert_eq!(status, Some(7), "{said}");
-    assert!(said.contains("running unobserved") && said.contains("load skb_in"), "{said}");
 }
 
 /// 2,000 requests of every shape.

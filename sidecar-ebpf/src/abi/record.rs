@@ -41,6 +41,9 @@ pub const FLAG_PSH: u8 = 4;
 /// The connection is older than the programs: its beginning was not seen.
 pub const FLAG_JOINED: u8 = 8;
 
+/// The connection is a path of MPTCP (RFC 8684): its bytes may stand in it twice, or in part in another.
+pub const FLAG_MPTCP: u8 = 16;
+
 /// Neither end of the connection is known to have called `connect()` or `listen()`.
 pub const ROLE_UNKNOWN: u8 = 0;
 /// The socket called `connect()`.

@@ -12,8 +12,10 @@ pub const CLASS_ENCRYPTED: u8 = 2;
 pub const CLASS_UNCLASSIFIED: u8 = 3;
 /// The configuration leaves it out.
 pub const CLASS_EXCLUDED: u8 = 4;
+/// A path of MPTCP.
+pub const CLASS_MPTCP: u8 = 5;
 /// How many classes there are.
-pub const CLASSES: u32 = 5;
+pub const CLASSES: u32 = 6;
 
 /// `budget` of a direction that is copied whole.
 pub const BUDGET_ALL: u32 = u32::MAX;

@@ -12,19 +12,19 @@ use crate::{
 
 #[cgroup_sock(sock_create)]
 pub(crate) fn sk_create(ctx: SockContext) -> i32 {
-    who::note(ctx.as_ptr(), ctx.sock, ROLE_UNKNOWN);
+    who::note(ctx.as_ptr(), ctx.sock, u32::from(ROLE_UNKNOWN));
     PASS
 }
 
 #[cgroup_sock(post_bind4)]
 pub(crate) fn sk_bind4(ctx: SockContext) -> i32 {
-    who::note(ctx.as_ptr(), ctx.sock, ROLE_UNKNOWN);
+    who::note(ctx.as_ptr(), ctx.sock, u32::from(ROLE_UNKNOWN));
     PASS
 }
 
 #[cgroup_sock(post_bind6)]
 pub(crate) fn sk_bind6(ctx: SockContext) -> i32 {
-    who::note(ctx.as_ptr(), ctx.sock, ROLE_UNKNOWN);
+    who::note(ctx.as_ptr(), ctx.sock, u32::from(ROLE_UNKNOWN));
     PASS
 }
 

@@ -23,6 +23,6 @@ fn client(ctx: &SockAddrContext) {
     // SAFETY: `sk` may be read in every program of this type.
     let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
     if !sk.is_null() {
-        who::note(ctx.as_ptr(), sk, ROLE_CLIENT);
+        who::note(ctx.as_ptr(), sk, u32::from(ROLE_CLIENT));
     }
 }

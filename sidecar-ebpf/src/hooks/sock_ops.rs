@@ -1,5 +1,7 @@
 //! A TCP socket's life: listening, connecting, established, closed.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext,
     bindings::{
@@ -7,7 +9,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
         BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock,
     },
-    helpers::generated::{bpf_get_socket_cookie, bpf_sock_ops_cb_flags_set},
+    helpers::generated::{bpf_get_socket_cookie, bpf_load_hdr_opt, bpf_sock_ops_cb_flags_set},
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -15,25 +17,24 @@ use aya_log_ebpf::debug;
 use sidecar_ebpf::abi::{
     count as slot,
     record::{
-        Account, EGRESS, END_EXPIRED, END_ORDERLY, END_RECEIVED, END_SENT, FAILED_CANCELLED, FAILED_REFUSED,
-        FAILED_TIMEOUT, FAILED_UNREACHABLE, FLAG_RST, INGRESS, KIND_CLOSE, KIND_DATA, KIND_FAILED, KIND_OPEN,
-        ROLE_CLIENT, ROLE_SERVER,
+        EGRESS, END_EXPIRED, END_ORDERLY, END_RECEIVED, END_SENT, FAILED_CANCELLED, FAILED_REFUSED,
+        FAILED_TIMEOUT, FAILED_UNREACHABLE, FLAG_RST, INGRESS, KIND_FAILED, KIND_OPEN, ROLE_CLIENT,
+        ROLE_SERVER,
     },
-    who::{OWN, Who},
 };
 
-use super::peers;
 use crate::{
-    conn::{self, ANNOUNCED, Conn, Counters, ESTABLISHED, EXPIRED, JOINED, RELEASED, RESET, RESET_SENT},
+    conn::{ANNOUNCED, Conn, Counters, ESTABLISHED, EXPIRED, JOINED, MPTCP, RELEASED, RESET, RESET_SENT},
     count, emit,
     maps::{CONN, WHO},
-    verdict, who,
+    packet, verdict, who,
 };
 
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_FIN_WAIT1: u32 = 4;
 const TCP_CLOSE: u32 = 7;
 const TCP_CLOSE_WAIT: u32 = 8;
+const ENOSPC: i64 = 28;
 
 #[sock_ops]
 pub(crate) fn tcp_ops(ctx: SockOpsContext) -> u32 {
@@ -49,6 +50,19 @@ pub(crate) fn tcp_ops(ctx: SockOpsContext) -> u32 {
     0
 }
 
+/// Says what happens, where somebody asked for such lines. A program of its own: without CAP_PERFMON kernels before 6.18
+/// do not take what `debug!` compiles to, and none should pay for it.
+#[sock_ops]
+pub(crate) fn tcp_log(ctx: SockOpsContext) -> u32 {
+    let role = match ctx.op() {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => ROLE_CLIENT,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => ROLE_SERVER,
+        _ => return 0,
+    };
+    debug!(&ctx, "established, role {}, local port {}", role, ctx.local_port());
+    0
+}
+
 #[inline(always)]
 fn socket(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
     // SAFETY: `sk` may be read in every program of this type; it is null where there is no full socket.
@@ -59,9 +73,7 @@ fn socket(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
 /// A listening socket: what it accepts will be a server's.
 #[inline(always)]
 fn listens(ctx: &SockOpsContext) -> Option<()> {
-    let sk = socket(ctx)?;
-    let mut fresh = who::NOBODY;
-    let who = WHO.get_or(sk, &mut fresh)?;
+    let who = WHO.get_or_zero(socket(ctx)?)?;
     // SAFETY: the verifier proved the pointer.
     unsafe { (*who).role = u32::from(ROLE_SERVER) };
     Some(())
@@ -71,76 +83,72 @@ fn listens(ctx: &SockOpsContext) -> Option<()> {
 #[inline(always)]
 fn connects(ctx: &SockOpsContext) -> Option<()> {
     let sk = socket(ctx)?;
-    let who = who::of(sk);
-    if who.flags & OWN != 0 {
-        return None;
+    if !who::of(sk).1 {
+        begin(ctx, sk, ROLE_CLIENT);
     }
-    begin(ctx, sk, &who, ROLE_CLIENT)?;
     Some(())
 }
 
 #[inline(always)]
 fn established(ctx: &SockOpsContext, role: u8) -> Option<()> {
     let sk = socket(ctx)?;
-    let who = who::of(sk);
-    if who.flags & OWN != 0 {
+    if who::of(sk).1 {
         return None;
     }
-    let conn = match CONN.get(sk) {
-        Some(conn) => conn,
-        None => begin(ctx, sk, &who, role)?,
-    };
-    let counters = counters(ctx);
+    // Where a packet was quicker there is state already, but nobody has asked for the callbacks.
+    if role == ROLE_SERVER || CONN.get(sk).is_none() {
+        begin(ctx, sk, role);
+    }
+    let conn = CONN.get(sk)?;
     let now = emit::now();
     // SAFETY: the verifier proved `conn`; nobody else writes before it is established.
     let took_ns = now.wrapping_sub(unsafe { (*conn).since_ns });
-    let announce = Conn::locked(conn, |conn| {
-        conn.meet(counters);
+    let mptcp = if is_mptcp(ctx) { MPTCP } else { 0 };
+    let before = Conn::locked(conn, |conn| {
+        conn.meet(counters(ctx));
         conn.since_ns = now;
-        let announce = conn.flags & ANNOUNCED == 0;
-        conn.flags |= ESTABLISHED | ANNOUNCED;
-        announce
+        let before = conn.flags;
+        conn.flags |= ESTABLISHED | ANNOUNCED | mptcp;
+        before
     });
     count::add(slot::OPENED + u32::from(role), 1);
-    // SAFETY: the context's fields may be read.
-    let port = unsafe { (*ctx.ops).local_port };
-    debug!(ctx, "established, role {}, local port {}", role, port);
-    if announce {
-        let mut peers = peers(sk, &who);
-        (peers.in_seq, peers.out_seq) = (counters.rcv_nxt, counters.snd_nxt);
-        // SAFETY: the verifier proved `conn`; cookie never changes.
-        let mut head = emit::head_at(now, KIND_OPEN, unsafe { (*conn).cookie }, role, 0);
-        if role == ROLE_CLIENT {
-            head.len = (took_ns / 1000) as u32;
-        }
-        if !emit::peers(&head, &peers) {
-            Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
-        }
+    let took_us = if role == ROLE_CLIENT { (took_ns / 1000) as u32 } else { 0 };
+    if before & ANNOUNCED == 0 {
+        emit::peers(sk, conn, now, KIND_OPEN, took_us);
     }
     Some(())
 }
 
+/// Does the handshake's last segment to come in carry MPTCP's option? Then both sides speak it, or one has joined a path to
+/// another (RFC 8684, 3.1 and 3.2).
+#[inline(never)]
+fn is_mptcp(ctx: &SockOpsContext) -> bool {
+    // Which option, and no more of it: in one word of eight bytes, see `conn`.
+    let mut option = MaybeUninit::<u64>::uninit();
+    // SAFETY: plain memory.
+    unsafe { option.as_mut_ptr().write_volatile(packet::MPTCP.into()) };
+    // SAFETY: the buffer is as long as told. An option that is longer is cut short (`ENOSPC`).
+    let found = unsafe { bpf_load_hdr_opt(ctx.ops, option.as_mut_ptr().cast(), 8, 0) };
+    found >= 0 || found == -ENOSPC
+}
+
 /// State for a connection whose beginning we see; asks for the callbacks that it needs.
 #[inline(always)]
-fn begin(ctx: &SockOpsContext, sk: *mut bpf_sock, who: &Who, role: u8) -> Option<*mut Conn> {
+fn begin(ctx: &SockOpsContext, sk: *mut bpf_sock, role: u8) -> Option<()> {
     let callbacks = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
     // SAFETY: the context is this program's own.
     unsafe { bpf_sock_ops_cb_flags_set(ctx.ops, callbacks as i32) };
-    let start = verdict::start(&peers(sk, who), role);
     // SAFETY: helper without preconditions.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     let now = emit::now();
-    let mut fresh = conn::new(cookie, role, 0, &start, now);
-    let Some(conn) = CONN.get_or(sk, &mut fresh) else {
-        count::add(slot::NO_STORAGE, 1);
-        return None;
-    };
+    verdict::begin(sk, cookie, u32::from(role), 0);
+    let conn = CONN.get(sk)?;
     // A socket may try again after an attempt that failed.
     Conn::locked(conn, |conn| {
         conn.since_ns = now;
         conn.flags &= !(RESET | RESET_SENT | EXPIRED);
     });
-    Some(conn)
+    Some(())
 }
 
 #[inline(always)]
@@ -162,29 +170,18 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
     }
     let sk = socket(ctx)?;
     let conn = CONN.get(sk)?;
-    let counters = counters(ctx);
     // SAFETY: the verifier proved `conn`; these no longer change.
-    let (flags, cookie, role) = unsafe { ((*conn).flags, (*conn).cookie, (*conn).role as u8) };
+    let (flags, role) = unsafe { ((*conn).flags, (*conn).role as u8) };
+    let now = emit::now();
     if flags & ESTABLISHED == 0 {
         // Of one met in the middle another daemon, which is gone, asked for this callback.
-        return if flags & JOINED != 0 { None } else { failed(sk, flags, cookie) };
+        return if flags & JOINED != 0 || role != ROLE_CLIENT { None } else { failed(sk, conn, flags, now) };
     }
-    let (seen, held, totals, drained, drained_at) = Conn::locked(conn, |conn| {
-        let seen = conn.look(counters);
-        let held = [conn.lanes[0].take_held(), conn.lanes[1].take_held()];
-        (seen, held, [conn.lanes[0].seen, conn.lanes[1].seen], conn.drained, conn.drained_at)
-    });
-    count::seen(&seen);
+    // Once more if a verdict came in between.
+    let _ = look(ctx, conn) || look(ctx, conn);
     count::add(slot::CLOSED + u32::from(role), 1);
-    for dir in [INGRESS, EGRESS] {
-        let (seq, len) = held[dir as usize];
-        if len != 0 {
-            let mut head = emit::head(KIND_DATA, cookie, role, 0);
-            (head.dir, head.seq, head.len) = (dir, seq, len);
-            head.edge = if dir == INGRESS { counters.rcv_nxt } else { counters.snd_nxt };
-            emit::bare(&head);
-        }
-    }
+    emit::held::<{ INGRESS as usize }>(conn, now);
+    emit::held::<{ EGRESS as usize }>(conn, now);
     let abrupt = matches!(old, TCP_ESTABLISHED | TCP_CLOSE_WAIT | TCP_FIN_WAIT1);
     let end = if flags & EXPIRED != 0 {
         END_EXPIRED
@@ -199,19 +196,24 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
     if end != END_ORDERLY {
         count::add(slot::reset(role, end), 1);
     }
-    let mut head = emit::head(KIND_CLOSE, cookie, role, if end == END_ORDERLY { 0 } else { FLAG_RST });
-    (head.drained, head.drained_at) = (drained, drained_at);
     // SAFETY: the context's fields may be read.
     let srtt_us = unsafe { (*ctx.ops).srtt_us } >> 3;
-    let [in_bytes, out_bytes] = totals;
-    let (retransmits, class) = (counters.retransmits, u32::from(seen.class));
-    emit::account(&head, &Account { in_bytes, out_bytes, retransmits, srtt_us, class, end });
+    emit::account(conn, now, if end == END_ORDERLY { 0 } else { FLAG_RST }, srtt_us, Some(end));
     Some(())
+}
+
+/// Brings the account up to the socket's counters.
+#[inline(always)]
+fn look(ctx: &SockOpsContext, conn: *mut Conn) -> bool {
+    // SAFETY: the verifier proved `conn`; whether it is still this slot is asked again under the lock.
+    let slot = unsafe { (*conn).slot() };
+    let Some(traffic) = count::entry(slot) else { return false };
+    Conn::locked(conn, |conn| conn.look(counters(ctx), slot, traffic))
 }
 
 /// A connect() that never came through.
 #[inline(always)]
-fn failed(sk: *mut bpf_sock, flags: u32, cookie: u64) -> Option<()> {
+fn failed(sk: *mut bpf_sock, conn: *mut Conn, flags: u32, now: u64) -> Option<()> {
     let reason = if flags & RESET != 0 {
         FAILED_REFUSED
     } else if flags & EXPIRED != 0 {
@@ -222,9 +224,7 @@ fn failed(sk: *mut bpf_sock, flags: u32, cookie: u64) -> Option<()> {
         FAILED_UNREACHABLE
     };
     count::add(slot::FAILED + reason, 1);
-    let mut head = emit::head(KIND_FAILED, cookie, ROLE_CLIENT, 0);
-    head.len = reason;
-    emit::peers(&head, &peers(sk, &who::of(sk)));
+    emit::peers(sk, conn, now, KIND_FAILED, reason);
     Some(())
 }
 

@@ -48,7 +48,7 @@ pub(super) fn snapshot() -> Snapshot {
         traffic: std::array::from_fn(traffic),
     };
     let understood =
-        kernel::Understood { explained: 7, before_join: 3, lost: 1, late: [0; 3], records: 5, copied: 6 };
+        kernel::Understood { explained: 7, before_join: 3, lost: 1, late: [0; 4], records: 5, copied: 6 };
     kernel::record(&mut store, &counted, understood);
     store.add(&catalogue::PARSER_ODDITIES, &["malformed"], 1u64);
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], 3u64);

@@ -96,6 +96,16 @@ pub(crate) fn drop_effective(later: &[Later]) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts CAP_BPF, and no other, back into effect.
+///
+/// # Errors
+/// If it is not permitted.
+pub(crate) fn keep_bpf() -> io::Result<()> {
+    let now = capabilities(None)?;
+    set_capabilities(None, CapabilitySets { effective: CapabilitySet::BPF, ..now })?;
+    Ok(())
+}
+
 /// Runs `action` with a capability in effect, where it is permitted.
 pub(crate) fn raised<T>(later: Later, action: impl FnOnce() -> T) -> T {
     with(later.set(), action)

@@ -106,6 +106,8 @@ pub(crate) struct Attached {
     /// Those that are not at work.
     pub(crate) refused: Vec<Refusal>,
     logger: Option<Logger>,
+    /// The programs' own lines were asked for.
+    has_log: bool,
 }
 
 /// Reads the programs' own lines; aya gives them to the `log` crate, which hands them to `tracing`.
@@ -118,7 +120,7 @@ impl Attached {
     /// If a program that is needed was refused; nothing stays attached then. Others that are refused are only logged.
     pub(crate) fn attach(&mut self, id: u64, cgroup: BorrowedFd<'_>) -> Result<(), Error> {
         let mut links = Vec::new();
-        for row in programs::ALL {
+        for row in programs::wanted(self.has_log) {
             if self.refused.iter().any(|refusal| refusal.program == row.name) {
                 continue;
             }
@@ -145,8 +147,8 @@ impl Attached {
 
     /// What holds, in one line: `Err` where something is lost.
     pub(crate) fn summary(&self) -> Result<String, String> {
-        let n = programs::ALL.len() - self.refused.len();
-        let all = format!("{n} of {} programs", programs::ALL.len());
+        let n_all = programs::wanted(self.has_log).count();
+        let all = format!("{} of {n_all} programs", n_all - self.refused.len());
         if self.refused.is_empty() {
             return Ok(all);
         }
@@ -182,7 +184,7 @@ impl Kernel {
         }
         let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
         let mut refused = Vec::new();
-        for row in programs::ALL {
+        for row in programs::wanted(options.log_level > 0) {
             let result = match ebpf.program_mut(row.name) {
                 Some(program) => row.load(program),
                 None => Err(ProgramError::NotLoaded),
@@ -223,7 +225,8 @@ impl Kernel {
         let ring = Ring::open(&mut self.ebpf, self.options.ring_bytes as usize)?;
         let verdicts = Verdicts::open(&mut self.ebpf, control)?;
         let counts = Counts::open(&mut self.ebpf)?;
-        let attached = Attached { ebpf: self.ebpf, links, refused: self.refused, logger };
+        let has_log = self.options.log_level > 0;
+        let attached = Attached { ebpf: self.ebpf, links, refused: self.refused, logger, has_log };
         Ok((attached, ring, verdicts, counts))
     }
 
@@ -244,7 +247,7 @@ impl Kernel {
     fn attach_all(&mut self, cgroup: BorrowedFd<'_>, control: &mut Control) -> Result<Vec<Link>, Error> {
         self.set_control(*control)?;
         let mut links = Vec::new();
-        for row in programs::ALL {
+        for row in programs::wanted(self.options.log_level > 0) {
             if self.refused.iter().any(|refusal| refusal.program == row.name) {
                 continue;
             }

@@ -101,6 +101,12 @@ impl Counts {
         })
     }
 
+    /// May maps be used as we are? Kernels before 5.19 ask for CAP_BPF with every call of bpf(2) where
+    /// `kernel.unprivileged_bpf_disabled` is set (`SYSCALL_DEFINE3(bpf)` in kernel/bpf/syscall.c).
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.counts.get(&count::JOINED, 0).is_ok()
+    }
+
     /// Connections closed, of any role.
     pub(crate) fn n_closed(&self) -> u64 {
         (count::CLOSED..count::CLOSED + record::ROLES).map(|slot| self.slot(slot)).sum()

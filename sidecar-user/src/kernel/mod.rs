@@ -8,7 +8,7 @@ mod programs;
 mod ring;
 pub(crate) mod slice;
 
-pub(crate) use caps::{Later, drop_effective, missing, raised, take_effect};
+pub(crate) use caps::{Later, drop_effective, keep_bpf, missing, raised, take_effect};
 pub(crate) use load::{Attached, Error, Kernel, Options, Refusal};
 pub(crate) use maps::{Counts, Verdicts};
 pub(crate) use programs::{ALL as PROGRAMS, Program};

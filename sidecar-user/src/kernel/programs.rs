@@ -110,6 +110,20 @@ pub(crate) const ALL: &[Program] = &[
     },
 ];
 
+/// Only where the programs' own lines are asked for.
+const LOG: Program = Program {
+    name: "tcp_log",
+    hook: "sock_ops",
+    needed: false,
+    loses: "the programs' own lines (kernels before 6.18 want CAP_PERFMON for them)",
+    kind: Kind::SockOps,
+};
+
+/// What there is to attach, with or without the programs' own lines.
+pub(super) fn wanted(with_log: bool) -> impl Iterator<Item = &'static Program> + Clone {
+    ALL.iter().chain(with_log.then_some(&LOG))
+}
+
 impl Program {
     /// Runs the verifier.
     pub(super) fn load(&self, program: &mut aya::programs::Program) -> Result<(), ProgramError> {

@@ -26,6 +26,8 @@ pub enum Event<'a> {
         role: Option<Role>,
         /// Its beginning was not seen.
         joined: bool,
+        /// It is a path of MPTCP.
+        mptcp: bool,
         /// Both ends and where their bytes begin.
         ends: Ends,
         /// How long it took from the first SYN on, where `connect()` was seen.
@@ -182,9 +184,10 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
         }
         record::KIND_OPEN => {
             let (peers, _) = Peers::read_from_prefix(rest).map_err(|_| short())?;
-            let joined = head.flags & record::FLAG_JOINED != 0;
+            let [joined, mptcp] =
+                [record::FLAG_JOINED, record::FLAG_MPTCP].map(|flag| head.flags & flag != 0);
             let connect = (head.len > 0).then(|| Duration::from_micros(head.len.into()));
-            Ok(Event::Open { id, at, role: role(head.role), joined, ends: ends(&peers), connect })
+            Ok(Event::Open { id, at, role: role(head.role), joined, mptcp, ends: ends(&peers), connect })
         }
         record::KIND_CLOSE => {
             let (close, _) = record::Account::read_from_prefix(rest).map_err(|_| short())?;

@@ -125,6 +125,11 @@ impl Flow {
         }
     }
 
+    /// Leaves it unread, as a path of MPTCP.
+    pub(super) fn leave_mptcp<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        self.leave(Opaque::Mptcp, context);
+    }
+
     /// Takes one segment.
     pub(super) fn segment<S: Sink>(&mut self, segment: &Segment<'_>, context: &mut Context<'_, S>) {
         self.last = segment.at;
@@ -277,6 +282,7 @@ impl Flow {
             Stage::Opaque(Opaque::Encrypted) => "encrypted",
             Stage::Opaque(Opaque::Unclassified) => "unclassified",
             Stage::Opaque(Opaque::Excluded) => "excluded",
+            Stage::Opaque(Opaque::Mptcp) => "mptcp",
         };
         let Flow { connection, bytes, lost, n_exchanges, .. } = *self;
         Line { connection, protocol, bytes, lost, n_exchanges, is_over: false }

@@ -4,8 +4,8 @@ use rustc_hash::FxHashSet;
 use sidecar_ebpf::abi::{
     record::{ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN},
     verdict::{
-        BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS,
-        SKIP_INGRESS, Verdict,
+        BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_MPTCP, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint,
+        SKIP_EGRESS, SKIP_INGRESS, Verdict,
     },
 };
 
@@ -30,6 +30,8 @@ pub(super) enum Opaque {
     Unclassified,
     /// The configuration leaves it out.
     Excluded,
+    /// A path of MPTCP: its bytes may stand in it twice, or in part in another.
+    Mptcp,
 }
 
 /// Servers whose connections were seen to pipeline. They are copied whole for good, from their first byte.
@@ -110,6 +112,7 @@ pub(super) fn opaque(role: Option<Role>, why: Opaque) -> Verdict {
         Opaque::Encrypted => CLASS_ENCRYPTED,
         Opaque::Unclassified => CLASS_UNCLASSIFIED,
         Opaque::Excluded => CLASS_EXCLUDED,
+        Opaque::Mptcp => CLASS_MPTCP,
     };
     Verdict { class, ..parsed(role, [0; 2]) }
 }

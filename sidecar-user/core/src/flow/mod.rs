@@ -99,12 +99,12 @@ pub struct Tally {
     /// Reports of a connection's end that arrived.
     pub closes: u64,
     /// Bytes of connections that were over before the kernel could be told their class: encrypted, unclassified,
-    /// excluded.
-    pub late: [u64; 3],
+    /// excluded, MPTCP.
+    pub late: [u64; 4],
     /// Connections forgotten without having seen their end.
     pub idled_out: u64,
-    /// Connections by what they turned out to speak: parsed, encrypted, unclassified, excluded.
-    pub classified: [u64; 4],
+    /// Connections by what they turned out to speak: parsed, encrypted, unclassified, excluded, MPTCP.
+    pub classified: [u64; 5],
     /// Connections that were left out, by [`EXCLUDED`].
     pub excluded: [u64; 2],
     /// Sum of what parsers found odd.
@@ -136,7 +136,7 @@ pub struct Flows {
 pub struct Line {
     /// Who.
     pub connection: Connection,
-    /// `detecting`, a protocol's name, `encrypted`, `unclassified` or `excluded`.
+    /// `detecting`, a protocol's name, `encrypted`, `unclassified`, `excluded` or `mptcp`.
     pub protocol: &'static str,
     /// Bytes that passed, ingress and egress, as records show.
     pub bytes: [u64; 2],
@@ -188,7 +188,7 @@ impl Flows {
     pub fn apply(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         self.tally.records += 1;
         match event {
-            Event::Open { id, at, role, joined, ends, connect } => {
+            Event::Open { id, at, role, joined, mptcp, ends, connect } => {
                 self.tally.opened += u64::from(!joined);
                 if self.flows.len() >= self.options.connections {
                     self.tally.table_full += 1;
@@ -213,6 +213,8 @@ impl Flows {
                 if let Some(reason) = self.options.exclude.of(&connection) {
                     context.tally.excluded[reason] += 1;
                     flow.exclude(self.options.exclude.is_known_to_kernel(&connection), &mut context);
+                } else if *mptcp {
+                    flow.leave_mptcp(&mut context);
                 }
                 for segment in self.listening.take(ends) {
                     flow.segment(&segment.as_segment(ends.next[0]), &mut context);

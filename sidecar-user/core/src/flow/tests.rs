@@ -135,8 +135,15 @@ impl Play {
 
     fn open(&mut self, role: Option<Role>, joined: bool) -> &mut Self {
         self.begun = self.next;
-        let event =
-            Event::Open { id: ID, at: Ktime(self.clock), role, joined, ends: self.ends(), connect: None };
+        let event = Event::Open {
+            id: ID,
+            at: Ktime(self.clock),
+            role,
+            joined,
+            mptcp: false,
+            ends: self.ends(),
+            connect: None,
+        };
         self.flows.apply(&event, &mut self.told);
         self
     }
@@ -319,6 +326,7 @@ fn bounds_are_counted() {
             at: Ktime(0),
             role: None,
             joined: false,
+            mptcp: false,
             ends: play.ends(),
             connect: None,
         };
@@ -347,7 +355,7 @@ fn who_holds_most_is_given_up_where_all_hold_too_much() {
     assert!(modest > 0, "a request that is not over");
     for n in 0..3 {
         let (role, joined, ends) = (Some(Role::Server), false, play.ends());
-        let event = Event::Open { id: id(n), at: Ktime(0), role, joined, ends, connect: None };
+        let event = Event::Open { id: id(n), at: Ktime(0), role, joined, mptcp: false, ends, connect: None };
         play.flows.apply(&event, &mut play.told);
         // One answered request, a second one, and a head that does not end.
         let mut seq = play.begun[0];
@@ -358,7 +366,7 @@ fn who_holds_most_is_given_up_where_all_hold_too_much() {
         }
     }
     let tally = play.flows.tally();
-    assert_eq!((tally.memory_full, tally.classified), (2, [4, 0, 2, 0]));
+    assert_eq!((tally.memory_full, tally.classified), (2, [4, 0, 2, 0, 0]));
     assert_eq!(play.told.exchanges, ["server NotObserved", "server NotObserved"]);
     let verdicts: Vec<_> =
         play.told.verdicts.iter().filter(|(_, one)| one.class == CLASS_UNCLASSIFIED).collect();
@@ -458,7 +466,7 @@ fn a_connection_with_a_gap_is_told() {
 fn the_class_of_what_was_too_short_is_counted_here() {
     let mut play = Play::new();
     play.open(Some(Role::Client), false).data(Dir::Egress, &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]).close();
-    assert_eq!(play.flows.tally().late, [10, 0, 0]);
+    assert_eq!(play.flows.tally().late, [10, 0, 0, 0]);
 }
 
 #[test]

@@ -372,7 +372,7 @@ pub static CAPTURE_BYTES: MetricDef = def(
     Kind::Counter,
     "By",
     "Account of payload bytes: seen (all of them), encrypted (TLS), unclassified (no known protocol), \
-     excluded (left out by configuration), \
+     excluded (left out by configuration), mptcp (its paths are not read), \
      before_join (before the first message boundary of a connection met in the middle), explained (inside messages \
      that a parser read), lost (copied too late or not at all).",
     &[key::CLASS],

@@ -12,6 +12,8 @@ pub struct Bytes {
     pub unclassified: u64,
     /// On connections that the configuration leaves out.
     pub excluded: u64,
+    /// On paths of MPTCP, which are not read.
+    pub mptcp: u64,
     /// Before the first message boundary of a connection that was met in the middle.
     pub before_join: u64,
     /// Inside messages that a parser read, or knows the length of.

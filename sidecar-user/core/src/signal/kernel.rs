@@ -23,8 +23,8 @@ pub struct Understood {
     /// Bytes that a parser wanted and that never arrived.
     pub lost: u64,
     /// Bytes of connections that were over before the kernel knew their class: encrypted, unclassified,
-    /// excluded.
-    pub late: [u64; 3],
+    /// excluded, MPTCP.
+    pub late: [u64; 4],
     /// Records that arrived.
     pub records: u64,
     /// Payload bytes in them.
@@ -91,6 +91,7 @@ pub fn bytes(counted: &Counted, understood: Understood) -> Bytes {
         encrypted: of_class(verdict::CLASS_ENCRYPTED) + understood.late[0],
         unclassified: of_class(verdict::CLASS_UNCLASSIFIED) + understood.late[1],
         excluded: of_class(verdict::CLASS_EXCLUDED) + understood.late[2],
+        mptcp: of_class(verdict::CLASS_MPTCP) + understood.late[3],
         before_join: understood.before_join,
         explained: understood.explained,
         lost: understood.lost,
@@ -103,6 +104,7 @@ fn account(store: &mut Store, bytes: &Bytes) {
         ("encrypted", bytes.encrypted),
         ("unclassified", bytes.unclassified),
         ("excluded", bytes.excluded),
+        ("mptcp", bytes.mptcp),
         ("before_join", bytes.before_join),
         ("explained", bytes.explained),
         ("lost", bytes.lost),
@@ -162,7 +164,7 @@ mod tests {
         record(
             &mut store,
             &counted,
-            Understood { explained: 7, before_join: 3, lost: 2, late: [0; 3], records: 8, copied: 9 },
+            Understood { explained: 7, before_join: 3, lost: 2, late: [0; 4], records: 8, copied: 9 },
         );
 
         let of_client = |of: fn(&count::Traffic) -> u64| {
