@@ -41,6 +41,8 @@ pub(crate) const MPTCP: u32 = 256;
 const LANE_MET: u32 = 1;
 const LANE_FIN: u32 = 2;
 const LANE_SKIP: u32 = 4;
+/// Its budget is another one: what is left of it counts from the next packet on.
+const LANE_ANEW: u32 = 8;
 
 /// Between two accounts of a connection that goes on, ns.
 const PACE_NS: u64 = 10_000_000_000;
@@ -314,6 +316,10 @@ impl Conn {
             }
             self.lanes[DIR].began = settled;
         }
+        if len != 0 && self.lanes[DIR].flags & LANE_ANEW != 0 {
+            self.lanes[DIR].flags &= !LANE_ANEW;
+            self.lanes[DIR].began = settled;
+        }
         let is_unjudged = self.class == u32::from(CLASS_OPEN);
         self.lanes[DIR].decide::<DIR>(packet, seq, len, is_unjudged);
     }
@@ -338,7 +344,7 @@ impl Lane {
     fn judge(&mut self, budget: u32, skip_until: u32, skips: u32) {
         if self.budget != budget {
             self.budget = budget;
-            self.began = self.edge;
+            self.flags |= LANE_ANEW;
         }
         self.skip_until = skip_until;
         self.flags = (self.flags & !LANE_SKIP) | (skips * LANE_SKIP);

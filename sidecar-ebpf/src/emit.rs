@@ -28,6 +28,7 @@ use crate::{
 
 const HEAD: usize = size_of::<Head>();
 const PEERS: usize = size_of::<Peers>();
+const ACCOUNT: usize = size_of::<Account>();
 /// A larger packet goes up in several records.
 const LARGEST: u32 = ROOMS[7] as u32;
 /// What is still copied of a packet when the ring is crowded…
@@ -51,7 +52,7 @@ pub(crate) fn peers(sk: *mut bpf_sock, conn: *mut Conn, now: u64, kind: u8, len:
     // SAFETY: the verifier proved `conn`; both marks are there before it is announced.
     let flags = unsafe { (*conn).flags };
     let flags = (flags / JOINED % 2 * u32::from(FLAG_JOINED)) | (flags / MPTCP % 2 * u32::from(FLAG_MPTCP));
-    let is_told = fixed::<Peers>(conn, now, kind, flags as u8, |head, peers| {
+    let is_told = fixed::<Peers, { HEAD + PEERS }>(conn, now, kind, flags as u8, |head, peers| {
         head.len = len;
         let (local, remote) = (ends::local(sk), ends::remote(sk));
         put(&mut peers.local_addr, local);
@@ -87,7 +88,7 @@ fn note(peers: &mut Peers, who: *const Who) {
 #[inline(always)]
 pub(crate) fn account(conn: *const Conn, now: u64, flags: u8, srtt_us: u32, end: Option<u32>) {
     let kind = if end.is_some() { KIND_CLOSE } else { KIND_ACCOUNT };
-    fixed::<Account>(conn, now, kind, flags, |_, account| {
+    fixed::<Account, { HEAD + ACCOUNT }>(conn, now, kind, flags, |_, account| {
         // SAFETY: the verifier proved `conn`. A racing packet at worst is counted in one of the two directions only.
         let conn = unsafe { &*conn };
         (account.in_bytes, account.out_bytes) = (conn.lanes[0].seen, conn.lanes[1].seen);
@@ -103,7 +104,7 @@ pub(crate) fn held<const DIR: usize>(conn: *mut Conn, now: u64) {
     if len == 0 {
         return;
     }
-    fixed::<()>(conn, now, KIND_DATA, 0, |head, ()| {
+    fixed::<(), HEAD>(conn, now, KIND_DATA, 0, |head, ()| {
         (head.dir, head.seq, head.len) = (DIR as u8, seq, len);
         // SAFETY: the verifier proved `conn`.
         head.edge = unsafe { (*conn).lanes[DIR].settled };
@@ -265,6 +266,7 @@ fn piece<const FIXED: usize, const SIZE: usize>(
     }
     submit(record);
 }
+
 /// The ring is so full that what is left of it is for heads: better to miss the middle of a body than a request.
 #[inline(always)]
 fn is_crowded() -> bool {
@@ -285,16 +287,17 @@ fn reserve<const N: usize>() -> Option<*mut c_void> {
     Some(record)
 }
 
-/// A fixed-size record of a connection.
+/// A record of `SIZE` bytes of a connection: a head, and a `T` that `fill` writes.
 #[inline(always)]
-fn fixed<T>(conn: *const Conn, now: u64, kind: u8, flags: u8, fill: impl FnOnce(&mut Head, &mut T)) -> bool {
-    let record = match size_of::<T>() {
-        0 => reserve::<HEAD>(),
-        32 => reserve::<{ HEAD + 32 }>(),
-        64 => reserve::<{ HEAD + 64 }>(),
-        _ => None,
-    };
-    let Some(record) = record else { return false };
+fn fixed<T, const SIZE: usize>(
+    conn: *const Conn,
+    now: u64,
+    kind: u8,
+    flags: u8,
+    fill: impl FnOnce(&mut Head, &mut T),
+) -> bool {
+    const { assert!(SIZE == HEAD + size_of::<T>()) }
+    let Some(record) = reserve::<SIZE>() else { return false };
     // SAFETY: `record` has room for a head and a body, which have no invalid values.
     let (head, body) = unsafe { (&mut *record.cast::<Head>(), &mut *record.byte_add(HEAD).cast::<T>()) };
     set_head(head, conn, now, kind, flags);

@@ -56,10 +56,11 @@ fn observe<const DIR: usize>(packet: Packet) -> Option<()> {
         }
         return None;
     }
-    if CONN.get(tcp.cast()).is_none() && (len == 0 || !join(packet)) {
-        return None;
-    }
-    let conn = CONN.get(tcp.cast())?;
+    let conn = match CONN.get(tcp.cast()) {
+        Some(conn) => conn,
+        None if len == 0 || !join(packet) => return None,
+        None => CONN.get(tcp.cast())?,
+    };
     if verdict::may_have_changed::<DIR>(conn, len) {
         verdict::renew(conn);
     }
