@@ -59,3 +59,10 @@ proptest! {
         wire::records(&input);
     }
 }
+
+/// Found by the fuzzer: a client's last requests are in no record, and neither is its FIN. Their responses are nobody's, and
+/// what follows them cannot be read.
+#[test]
+fn a_lost_tail_leaves_a_gap() {
+    wire::lossy(include_bytes!("found/lossy-tail.bin"));
+}

@@ -179,6 +179,8 @@ impl Http1 {
         self.is_orphan = self.queue.is_empty();
         if self.is_orphan {
             self.odd.orphan_responses += 1;
+            // Its request may have had a method that leaves it without a body: where it ends is a guess.
+            self.is_doubtful = true;
         } else {
             self.queue.answer(self.readers[Side::Server.index()].since, response, headers);
         }
