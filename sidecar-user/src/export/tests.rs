@@ -52,6 +52,8 @@ pub(super) fn snapshot() -> Snapshot {
     kernel::record(&mut store, &counted, understood);
     store.add(&catalogue::PARSER_ODDITIES, &["malformed"], 1u64);
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], 3u64);
+    store.set(&catalogue::CONNECTIONS_GAPS, &[], 1u64);
+    store.set(&catalogue::CONNECTIONS_UNREPORTED, &[], 0u64);
     store.set(&catalogue::EXCLUDED_CONNECTIONS, &["port"], 1u64);
     store.set(&catalogue::ROUTES, &["learned"], 2u64);
     store.set(&catalogue::ROUTES_OVERFLOWED, &[], 0u64);

@@ -13,7 +13,10 @@ mod tests;
 
 pub use exclude::{EXCLUDED, Exclude};
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{VecDeque, hash_map::Entry},
+    time::Duration,
+};
 
 use rustc_hash::FxHashMap;
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
@@ -113,22 +116,27 @@ pub struct Tally {
 
 /// All connections that are followed.
 pub struct Flows {
-    options: Options,
+    common: Common,
     /// Boxed, so that the table's free places take no more than a pointer.
     flows: FxHashMap<ConnectionId, Box<Flow>>,
-    endpoints: Endpoints,
     listening: Listening,
-    tally: Tally,
     table: &'static [&'static Protocol],
     swept: Ktime,
     /// Bytes that the connections hold.
     held: usize,
     /// Connections that are over and had a gap, the newest last.
     gapped: VecDeque<Line>,
-    /// What a parser just said; empty between two calls.
-    signals: Vec<Signal>,
     /// Connections that were taken to be over because the report of some end was lost.
     n_written_off: u64,
+}
+
+/// What all connections share.
+struct Common {
+    options: Options,
+    endpoints: Endpoints,
+    tally: Tally,
+    /// What a parser just said; empty between two calls.
+    signals: Vec<Signal>,
 }
 
 /// A line of `/connections`.
@@ -161,24 +169,27 @@ impl Flows {
     /// An empty table.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Flows {
-            flows: FxHashMap::default(),
+        let common = Common {
             endpoints: Endpoints::new(options.head_bytes),
             options,
-            listening: Listening::default(),
             tally: Tally::default(),
+            signals: Vec::new(),
+        };
+        Flows {
+            common,
+            flows: FxHashMap::default(),
+            listening: Listening::default(),
             table: protocol::ALL,
             swept: Ktime::default(),
             held: 0,
             gapped: VecDeque::new(),
-            signals: Vec::new(),
             n_written_off: 0,
         }
     }
 
     /// Tells the kernel what it can leave out by itself. Once, before the first event.
     pub fn begin(&mut self, sink: &mut impl Sink) {
-        for port in &self.options.exclude.ports {
+        for port in &self.common.options.exclude.ports {
             let (endpoint, verdict) = judge::excluded(*port);
             sink.judge_endpoint(endpoint, verdict);
         }
@@ -186,12 +197,12 @@ impl Flows {
 
     /// Takes one event.
     pub fn apply(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
-        self.tally.records += 1;
+        self.common.tally.records += 1;
         match event {
             Event::Open { id, at, role, joined, mptcp, ends, connect } => {
-                self.tally.opened += u64::from(!joined);
-                if self.flows.len() >= self.options.connections {
-                    self.tally.table_full += 1;
+                self.common.tally.opened += u64::from(!joined);
+                if self.flows.len() >= self.common.options.connections {
+                    self.common.tally.table_full += 1;
                     if !joined {
                         sink.tcp(*at, None, Tcp::Opened(*connect));
                     }
@@ -201,19 +212,21 @@ impl Flows {
                 if !joined {
                     sink.tcp(*at, Some(&connection), Tcp::Opened(*connect));
                 }
-                let flow = Box::new(Flow::new(connection, ends.next, *at, self.table));
-                let flow = self.flows.entry(*id).or_insert(flow);
-                let mut context = Context {
-                    options: &self.options,
-                    endpoints: &mut self.endpoints,
-                    tally: &mut self.tally,
-                    signals: &mut self.signals,
-                    sink,
+                let (flow, is_new) = match self.flows.entry(*id) {
+                    // Twice: what was judged stays judged.
+                    Entry::Occupied(known) => (known.into_mut(), false),
+                    Entry::Vacant(place) => {
+                        let flow = Flow::new(connection, ends.next, *at, self.table);
+                        (place.insert(Box::new(flow)), true)
+                    }
                 };
-                if let Some(reason) = self.options.exclude.of(&connection) {
+                let exclude = &self.common.options.exclude;
+                let (excluded, is_told) = (exclude.of(&connection), exclude.is_known_to_kernel(&connection));
+                let mut context = self.common.context(sink);
+                if let Some(reason) = excluded.filter(|_| is_new) {
                     context.tally.excluded[reason] += 1;
-                    flow.exclude(self.options.exclude.is_known_to_kernel(&connection), &mut context);
-                } else if *mptcp {
+                    flow.exclude(is_told, &mut context);
+                } else if *mptcp && is_new {
                     flow.leave_mptcp(&mut context);
                 }
                 for segment in self.listening.take(ends) {
@@ -222,19 +235,13 @@ impl Flows {
                 self.held = self.held.saturating_add_signed(flow.weigh());
             }
             Event::Data { id, segment } => {
-                self.tally.copied += segment.bytes.len() as u64;
+                self.common.tally.copied += segment.bytes.len() as u64;
                 let Some(flow) = self.flows.get_mut(id) else {
                     // A bare RST is what closing with SO_LINGER 0 sends, when the socket's end has been told already.
-                    self.tally.unknown += u64::from(segment.len != 0);
+                    self.common.tally.unknown += u64::from(segment.len != 0);
                     return;
                 };
-                let mut context = Context {
-                    options: &self.options,
-                    endpoints: &mut self.endpoints,
-                    tally: &mut self.tally,
-                    signals: &mut self.signals,
-                    sink,
-                };
+                let mut context = self.common.context(sink);
                 flow.segment(segment, &mut context);
                 // Of a connection met in the middle nobody reports the end.
                 if let Some(how) = flow.is_over() {
@@ -245,8 +252,8 @@ impl Flows {
                 }
             }
             Event::Listen { ends, segment } => {
-                self.tally.copied += segment.bytes.len() as u64;
-                self.listening.keep(ends, segment, &mut self.tally);
+                self.common.tally.copied += segment.bytes.len() as u64;
+                self.listening.keep(ends, segment, &mut self.common.tally);
             }
             Event::Counted { id, at, account } => {
                 // One that is not followed is counted at its end.
@@ -255,9 +262,9 @@ impl Flows {
                 }
             }
             Event::Closed { id, at, end, account, is_unjudged, drained } => {
-                self.tally.closes += 1;
+                self.common.tally.closes += 1;
                 if *is_unjudged && let Some(why) = self.flows.get(id).and_then(|flow| flow.opaque()) {
-                    self.tally.late[why as usize] += account.bytes[0] + account.bytes[1];
+                    self.common.tally.late[why as usize] += account.bytes[0] + account.bytes[1];
                 }
                 let how = if end.is_reset() { Close::Reset } else { Close::Closed };
                 let last = Last { account: *account, end: *end, drained: *drained };
@@ -279,12 +286,12 @@ impl Flows {
             return;
         }
         self.swept = now;
-        self.listening.sweep(now, &mut self.tally);
+        self.listening.sweep(now, &mut self.common.tally);
         let idle = |flow: &Flow| now.0.saturating_sub(flow.last().0);
         let is_idle = |flow: &&Flow| flow.is_unreported() && idle(flow) > IDLE_NS;
         let mut forgotten: Vec<_> =
             self.flows.values().map(Box::as_ref).filter(is_idle).map(Flow::id).collect();
-        let n_lost = n_closed().saturating_sub(self.tally.closes + self.n_written_off);
+        let n_lost = n_closed().saturating_sub(self.common.tally.closes + self.n_written_off);
         if n_lost > 0 {
             let is_quiet = |flow: &&Flow| !flow.is_unreported() && idle(flow) > QUIET_NS;
             let mut quiet: Vec<_> = self.flows.values().map(Box::as_ref).filter(is_quiet).collect();
@@ -294,10 +301,10 @@ impl Flows {
             forgotten.extend(quiet.into_iter().map(Flow::id));
         }
         for id in forgotten {
-            self.tally.idled_out += 1;
+            self.common.tally.idled_out += 1;
             if let Some(flow) = self.flows.get_mut(&id).filter(|flow| !flow.is_unreported()) {
                 sink.tcp(now, Some(flow.connection()), Tcp::Closed(None));
-                flow.lose_end(&mut self.tally);
+                flow.lose_end(&mut self.common.tally);
             }
             self.remove(id, now, Close::Forgotten, None, sink);
         }
@@ -314,7 +321,7 @@ impl Flows {
     /// What was counted so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.tally
+        self.common.tally
     }
 
     /// How many connections are followed.
@@ -355,23 +362,18 @@ impl Flows {
     /// Where the connections hold too much, gives up those that hold most until it is half of that: so few are looked
     /// for, and those that hold little are let be.
     fn relieve(&mut self, sink: &mut impl Sink) {
-        if self.held <= self.options.held_bytes {
+        if self.held <= self.common.options.held_bytes {
             return;
         }
         let mut heaviest: Vec<_> = self.flows.values().map(|flow| (flow.weight(), flow.id())).collect();
         heaviest.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
         for (_, id) in heaviest {
-            let Some(flow) = self.flows.get_mut(&id).filter(|_| self.held > self.options.held_bytes / 2)
+            let Some(flow) =
+                self.flows.get_mut(&id).filter(|_| self.held > self.common.options.held_bytes / 2)
             else {
                 return;
             };
-            let mut context = Context {
-                options: &self.options,
-                endpoints: &mut self.endpoints,
-                tally: &mut self.tally,
-                signals: &mut self.signals,
-                sink,
-            };
+            let mut context = self.common.context(sink);
             context.tally.memory_full += 1;
             flow.give_up(&mut context);
             self.held = self.held.saturating_add_signed(flow.weigh());
@@ -387,13 +389,7 @@ impl Flows {
             return;
         };
         self.held -= flow.weight();
-        let mut context = Context {
-            options: &self.options,
-            endpoints: &mut self.endpoints,
-            tally: &mut self.tally,
-            signals: &mut self.signals,
-            sink,
-        };
+        let mut context = self.common.context(sink);
         flow.close(at, how, last, &mut context);
         self.note_gap(&flow);
     }
@@ -402,6 +398,13 @@ impl Flows {
 fn connection(id: ConnectionId, role: Option<Role>, ends: &Ends, joined: bool) -> Connection {
     let Ends { local, remote, tgid, cgroup, .. } = *ends;
     Connection { id, role, local, remote, tgid, cgroup, joined }
+}
+
+impl Common {
+    fn context<'a, S>(&'a mut self, sink: &'a mut S) -> Context<'a, S> {
+        let Common { options, endpoints, tally, signals } = self;
+        Context { options, endpoints, tally, signals, sink }
+    }
 }
 
 /// What a connection needs from around it.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sidecar_ebpf::abi::verdict::{
-    BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS,
-    Verdict,
+    BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_MPTCP, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint,
+    SKIP_EGRESS, Verdict,
 };
 
 use super::{Exclude, Flows, Options, Sink};
@@ -314,6 +314,24 @@ fn what_is_not_read_is_left_alone() {
         let (_, verdict) = play.told.verdicts[0];
         assert_eq!((verdict.class, verdict.budget), (class, [0; 2]));
         assert_eq!(play.flows.tally().explained, 0);
+    }
+}
+
+/// Told twice of a connection, nothing changes: neither what it is nor what is under way on it.
+#[test]
+fn paths_of_mptcp_are_not_read() {
+    for (first, second, class) in [(true, false, Some(CLASS_MPTCP)), (false, true, None)] {
+        let mut play = Play::new();
+        for mptcp in [first, second] {
+            let (id, at, ends) = (ID, Ktime(play.clock), play.ends());
+            let event =
+                Event::Open { id, at, role: Some(Role::Server), joined: false, mptcp, ends, connect: None };
+            play.flows.apply(&event, &mut play.told);
+        }
+        play.data(Dir::Ingress, GET).data(Dir::Egress, b"HTTP/1.1 204 None\r\n\r\n").close();
+        let classes = play.told.verdicts.iter().map(|(_, verdict)| verdict.class);
+        assert_eq!(classes.filter(|class| *class != CLASS_PARSED).max(), class);
+        assert_eq!(play.told.exchanges.len(), usize::from(class.is_none()));
     }
 }
 
