@@ -150,6 +150,12 @@ impl Conn {
         self.generation = generation;
     }
 
+    /// Whether that is done: another CPU may have made it this very moment.
+    #[inline(always)]
+    pub(crate) fn is_filled(&self) -> bool {
+        self.cookie != 0
+    }
+
     /// Where one begins whose endpoint was judged.
     #[inline(always)]
     pub(crate) fn start(&mut self, verdict: &Verdict) {
@@ -180,11 +186,12 @@ impl Conn {
         self.lanes[1].meet(counters.snd_nxt);
     }
 
-    /// What an older connection sent again before we met it is not counted. (Of a new one the handshake's is.)
+    /// The same where a packet came before anybody told of the connection. What an older one sent again before we met it is
+    /// not counted. (Of a new one the handshake's is.)
     #[inline(always)]
     pub(crate) fn join(&mut self, counters: Counters) {
         self.meet(counters);
-        self.retransmits = counters.retransmits;
+        self.retransmits = (self.flags / JOINED % 2) * counters.retransmits;
     }
 
     /// Brings the account up to the socket's counters, here and in `traffic`, the entry `slot` of `TRAFFIC`. Not at all if

@@ -3,8 +3,8 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, bpf_sock},
-    helpers::generated::bpf_skb_load_bytes,
+    bindings::{__sk_buff, bpf_sock, bpf_tcp_sock},
+    helpers::generated::{bpf_skb_load_bytes, bpf_tcp_sock},
     programs::SkBuffContext,
 };
 use sidecar_ebpf::abi::{
@@ -61,6 +61,14 @@ macro_rules! words {
             }
         )*
     };
+}
+
+/// The socket as TCP's, if it is one and a full one.
+#[inline(always)]
+pub(crate) fn tcp(sk: *mut bpf_sock) -> Option<*mut bpf_tcp_sock> {
+    // SAFETY: the verifier proved `sk` a socket.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    if tcp.is_null() { None } else { Some(tcp) }
 }
 
 impl Packet {

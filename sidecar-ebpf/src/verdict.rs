@@ -10,10 +10,10 @@ use sidecar_ebpf::abi::{
 };
 
 use crate::{
-    conn::Conn,
+    conn::{Conn, Counters},
     count, ends,
     maps::{CONN, ENDPOINTS, VERDICTS},
-    who,
+    packet, who,
 };
 
 /// Bytes of one packet from which on it is worth a look whether a verdict changed in the middle of a turn.
@@ -53,30 +53,39 @@ pub(crate) fn renew(conn: *mut Conn) {
     }
 }
 
-/// Makes state for a connection that has none yet; it starts as its endpoint was judged. There is none afterwards only
-/// where memory ran out. (It is not returned: who asks a second time whether a pointer is null sends the verifier down the
-/// mispredicted branch, where it is no pointer.)
+/// Makes state for a connection that has none yet; it starts as its endpoint was judged, and where it `MEETS` the socket
+/// now, with its counters. Whether it was made here: another CPU may do so this very moment. There is none afterwards
+/// only where memory ran out. (It is not returned: who asks a second time whether a pointer is null sends the verifier
+/// down the mispredicted branch, where it is no pointer.)
 #[inline(never)]
-pub(crate) fn begin(sk: *mut bpf_sock, cookie: u64, role: u32, flags: u32) {
+pub(crate) fn begin<const MEETS: bool>(sk: *mut bpf_sock, cookie: u64, role: u32, flags: u32) -> bool {
+    let Some(tcp) = packet::tcp(sk) else { return false };
+    // SAFETY: the state of a socket of any kind may be read.
+    let state = unsafe { (*sk).state };
     let Some(conn) = CONN.get_or_zero(sk) else {
         count::add(slot::NO_STORAGE, 1);
-        return;
+        return false;
     };
-    let Some(control) = who::control() else { return };
+    let Some(control) = who::control() else { return false };
     let key = key(sk, role);
     // SAFETY: all that an `Endpoint` has is set, in its layout (little endian).
     let endpoint = unsafe { &*key.as_ptr().cast::<Endpoint>() };
     let verdict = ENDPOINTS.get_ptr(endpoint);
     Conn::locked(conn, |conn| {
-        if conn.cookie == 0 {
-            conn.fill(cookie, role, flags, control.generation);
-            match verdict {
-                // SAFETY: not null; a racing update at worst gives the connection some of the old one.
-                Some(verdict) => conn.start(unsafe { &*verdict }),
-                None => conn.start_with([control.budget; 2]),
-            }
+        if conn.is_filled() {
+            return false;
         }
-    });
+        conn.fill(cookie, role, flags, control.generation);
+        match verdict {
+            // SAFETY: not null; a racing update at worst gives the connection some of the old one.
+            Some(verdict) => conn.start(unsafe { &*verdict }),
+            None => conn.start_with([control.budget; 2]),
+        }
+        if MEETS {
+            conn.join(Counters::of(tcp, state));
+        }
+        true
+    })
 }
 
 /// An [`Endpoint`] in words of eight bytes, each written whole: see `conn`.

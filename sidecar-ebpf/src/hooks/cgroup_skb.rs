@@ -1,9 +1,7 @@
 //! Packets of the application's sockets, both ways.
 
 use aya_ebpf::{
-    bindings::{bpf_sock, bpf_tcp_sock},
-    helpers::generated::{bpf_get_socket_cookie, bpf_tcp_sock},
-    macros::cgroup_skb,
+    bindings::bpf_tcp_sock, helpers::generated::bpf_get_socket_cookie, macros::cgroup_skb,
     programs::SkBuffContext,
 };
 use sidecar_ebpf::abi::{
@@ -42,7 +40,7 @@ pub(crate) fn skb_out(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn observe<const DIR: usize>(packet: Packet) -> Option<()> {
     let sk = packet.socket()?;
-    let tcp = tcp(sk)?;
+    let tcp = packet::tcp(sk)?;
     // SAFETY: the state of a socket of any kind may be read.
     let state = unsafe { (*sk).state };
     packet.read(state)?;
@@ -57,9 +55,10 @@ fn observe<const DIR: usize>(packet: Packet) -> Option<()> {
         return None;
     }
     let conn = match CONN.get(tcp.cast()) {
-        Some(conn) => conn,
-        None if len == 0 || !join(packet) => return None,
-        None => CONN.get(tcp.cast())?,
+        // SAFETY: the verifier proved `conn`.
+        Some(conn) if unsafe { (*conn).is_filled() } => conn,
+        _ if len == 0 || !join(packet) => return None,
+        _ => CONN.get(tcp.cast())?,
     };
     if verdict::may_have_changed::<DIR>(conn, len) {
         verdict::renew(conn);
@@ -67,7 +66,7 @@ fn observe<const DIR: usize>(packet: Packet) -> Option<()> {
     let now = emit::now();
     // SAFETY: the verifier proved `conn`.
     let flags = unsafe { (*conn).flags };
-    if flags & ANNOUNCED == 0 && (len != 0 || flags & ESTABLISHED != 0) {
+    if flags & ANNOUNCED == 0 && (len != 0 || flags & ESTABLISHED != 0) && state != TCP_SYN_SENT {
         announce(packet, conn, now);
     }
     // SAFETY: the verifier proved `conn`; whether it is still this slot is asked again under the lock.
@@ -93,14 +92,6 @@ fn observe<const DIR: usize>(packet: Packet) -> Option<()> {
         account(packet, conn, now);
     }
     Some(())
-}
-
-/// The socket as TCP's, if it is one and a full one.
-#[inline(always)]
-fn tcp(sk: *mut bpf_sock) -> Option<*mut bpf_tcp_sock> {
-    // SAFETY: the verifier proved `sk` a socket.
-    let tcp = unsafe { bpf_tcp_sock(sk) };
-    if tcp.is_null() { None } else { Some(tcp) }
 }
 
 /// A bare ACK goes out: the moment at which `rcv_nxt` shows that the last payload was accepted.
@@ -147,7 +138,7 @@ fn account(packet: Packet, conn: *mut Conn, now: u64) {
     if flags & ANNOUNCED == 0 || flags & DUE == 0 {
         return;
     }
-    let Some(tcp) = packet.socket().and_then(tcp) else { return };
+    let Some(tcp) = packet.socket().and_then(packet::tcp) else { return };
     // SAFETY: the verifier proved `tcp`.
     let srtt_us = unsafe { (*tcp).srtt_us } >> 3;
     emit::account(conn, now, 0, srtt_us, None);
@@ -177,31 +168,24 @@ fn join(packet: Packet) -> bool {
     // SAFETY: helper without preconditions.
     let cookie = unsafe { bpf_get_socket_cookie(packet.raw()) };
     let mptcp = if packet.is_mptcp() { MPTCP } else { 0 };
-    verdict::begin(sk, cookie, role, if is_new { mptcp } else { JOINED | mptcp });
-    let (Some(conn), Some(tcp)) = (CONN.get(sk), tcp(sk)) else { return false };
-    let counters = Counters::of(tcp, state);
-    if is_new {
-        Conn::locked(conn, |conn| conn.meet(counters));
-        return true;
+    if verdict::begin::<true>(sk, cookie, role, if is_new { mptcp } else { JOINED | mptcp }) && !is_new {
+        count::add(slot::JOINED, 1);
     }
-    Conn::locked(conn, |conn| {
-        if conn.flags & ANNOUNCED == 0 {
-            conn.join(counters);
-        }
-    });
-    count::add(slot::JOINED, 1);
     true
 }
 
 /// Tells user space of a connection that it does not know. If the ring has no room the next packet tries again.
 #[inline(never)]
 fn announce(packet: Packet, conn: *mut Conn, now: u64) {
+    let Some(sk) = packet.socket() else { return };
+    let Some(tcp) = packet::tcp(sk) else { return };
+    // `tcp_ops` may have made the state this very moment, and not met the socket.
     let before = Conn::locked(conn, |conn| {
+        conn.meet(Counters::of(tcp, packet.state()));
         let before = conn.flags;
         conn.flags |= ANNOUNCED;
         before
     });
-    let Some(sk) = packet.socket() else { return };
     if before & ANNOUNCED == 0 {
         emit::peers(sk, conn, now, KIND_OPEN, 0);
     }

@@ -141,7 +141,7 @@ fn begin(ctx: &SockOpsContext, sk: *mut bpf_sock, role: u8) -> Option<()> {
     // SAFETY: helper without preconditions.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     let now = emit::now();
-    verdict::begin(sk, cookie, u32::from(role), 0);
+    verdict::begin::<false>(sk, cookie, u32::from(role), 0);
     let conn = CONN.get(sk)?;
     // A socket may try again after an attempt that failed.
     Conn::locked(conn, |conn| {
