@@ -13,7 +13,7 @@ use sidecar_ebpf::abi::{
     count as slot,
     record::{
         Account, FLAG_JOINED, FLAG_MPTCP, Head, INGRESS, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_LISTEN,
-        Peers, ROLE_SERVER, ROOMS,
+        Peers, ROLE_CLIENT, ROLE_SERVER, ROOMS,
     },
     who::Who,
 };
@@ -54,16 +54,22 @@ pub(crate) fn peers(sk: *mut bpf_sock, conn: *mut Conn, now: u64, kind: u8, len:
     let flags = (flags / JOINED % 2 * u32::from(FLAG_JOINED)) | (flags / MPTCP % 2 * u32::from(FLAG_MPTCP));
     let is_told = fixed::<Peers, { HEAD + PEERS }>(conn, now, kind, flags as u8, |head, peers| {
         head.len = len;
-        let (local, remote) = (ends::local(sk), ends::remote(sk));
-        put(&mut peers.local_addr, local);
-        put(&mut peers.remote_addr, remote);
-        (peers.local_port, peers.remote_port) = (ends::local_port(sk), ends::remote_port(sk));
+        set_ends(peers, sk);
         note(peers, who);
         [peers.in_seq, peers.out_seq] = began;
     });
     if !is_told {
         Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
     }
+}
+
+/// Both ends of a connection's own socket.
+#[inline(always)]
+fn set_ends(peers: &mut Peers, sk: *mut bpf_sock) {
+    let (local, remote) = (ends::local(sk), ends::remote(sk));
+    put(&mut peers.local_addr, local);
+    put(&mut peers.remote_addr, remote);
+    (peers.local_port, peers.remote_port) = (ends::local_port(sk), ends::remote_port(sk));
 }
 
 #[inline(always)]
@@ -184,9 +190,9 @@ fn set_data<const DIR: usize>(
     true
 }
 
-/// `KIND_LISTEN`: at most the largest room of it.
+/// `KIND_LISTEN` with a packet in direction `DIR`: at most the largest room of it.
 #[inline(never)]
-pub(crate) fn listen(packet: Packet, sk: *mut bpf_sock, now: u64) {
+pub(crate) fn early<const DIR: usize>(packet: Packet, sk: *mut bpf_sock, now: u64) {
     let copied = if packet.len() > LARGEST { LARGEST } else { packet.len() };
     packet.set_copy(copied);
     let who = WHO.get_raw(sk);
@@ -194,8 +200,8 @@ pub(crate) fn listen(packet: Packet, sk: *mut bpf_sock, now: u64) {
         // SAFETY: `record` has room for a head and both ends, which have no invalid values.
         let (head, peers) = unsafe { (&mut *record.cast::<Head>(), record.byte_add(HEAD).cast::<Peers>()) };
         (head.at_ns, head.cookie) = (now, 0);
-        (head.kind, head.dir, head.role, head.flags) =
-            (KIND_LISTEN, INGRESS, ROLE_SERVER, packet.record_flags());
+        (head.kind, head.dir, head.flags) = (KIND_LISTEN, DIR as u8, packet.record_flags());
+        head.role = if DIR == INGRESS as usize { ROLE_SERVER } else { ROLE_CLIENT };
         (head.seq, head.len, head.edge, head.skipped) = (packet.seq(), packet.len(), packet.seq(), 0);
         (head.copied, head.drained, head.drained_at) = (packet.copy(), 0, 0);
         // SAFETY: as above.
@@ -204,8 +210,14 @@ pub(crate) fn listen(packet: Packet, sk: *mut bpf_sock, now: u64) {
         // SAFETY: as above.
         let peers = unsafe { &mut *peers };
         note(peers, who);
-        peers.in_seq = packet.seq();
-        packet.ingress_ends(peers).is_some()
+        if DIR == INGRESS as usize {
+            peers.in_seq = packet.seq();
+            packet.ingress_ends(peers).is_some()
+        } else {
+            peers.out_seq = packet.seq();
+            set_ends(peers, sk);
+            true
+        }
     };
     by_room::<true>(packet, 0, fill);
 }

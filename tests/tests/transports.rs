@@ -1,4 +1,4 @@
-//! TCP in other clothes: IPv6 with extension headers, and MPTCP.
+//! TCP in other clothes: IPv6 with extension headers, MPTCP, and requests that a SYN carries.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -27,8 +27,11 @@ struct World {
 impl World {
     /// `wrapper` goes before nginx.
     fn new(address: &str, wrapper: &[&str]) -> World {
-        let dir = tempfile::tempdir().expect("a folder");
-        let (netns, cgroup) = (Netns::new(), Cgroup::new());
+        Self::within(Netns::new(), address, wrapper)
+    }
+
+    fn within(netns: Netns, address: &str, wrapper: &[&str]) -> World {
+        let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
         let path = cgroup.path().display().to_string();
         let sidecar = Sidecar::run(dir.path(), &["--cgroup", &path], &[]);
         let nginx = Nginx::prepare(dir.path(), address, free_port(), "");
@@ -106,4 +109,26 @@ fn mptcp() {
     for role in ["server", "client"] {
         assert_eq!(scrape.requests(role), fell_back, "{role}");
     }
+}
+
+/// TCP Fast Open (RFC 7413): from the second connection on the request is in the SYN, for both ends.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn fast_open() {
+    let netns = Netns::new();
+    // Clients, servers, and every listening socket (`tcp_fastopen` in the kernel's ip-sysctl.rst).
+    netns.sysctl("net.ipv4.tcp_fastopen", &(0x1 | 0x2 | 0x400).to_string());
+    let world = World::within(netns, "127.0.0.1", &[]);
+    let mut load = Load::new(world.dir.path(), &world.inside());
+    for _ in 0..20 {
+        load.curl(&[("GET", "tcp-fastopen", world.nginx.url("1000.bin"))], 1);
+    }
+    load.curl(&[("POST", "tcp-fastopen\ndata = \"a=b\"", world.nginx.url("made"))], 1);
+    let n_early = world.netns.snmp("TcpExt", "TCPFastOpenPassive");
+    assert!(n_early >= 20, "{n_early} requests were in a SYN");
+    assert_eq!(world.netns.snmp("TcpExt", "TCPFastOpenActive"), n_early);
+    let scrape = world.sidecar.scrape_at_rest();
+    let asked = load.answered.clone();
+    assert_eq!(world.nginx.answered(), asked);
+    scrape.assert_whole(&[("server", asked.clone()), ("client", asked)]);
 }

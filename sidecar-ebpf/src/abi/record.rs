@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// TCP payload of an established connection, or the news that some was not copied.
 pub const KIND_DATA: u8 = 1;
-/// TCP payload that reached the listening socket, before the connection has a socket of its own.
+/// TCP payload before its connection was told of: it reached the listening socket, or a SYN carried it (RFC 7413).
 pub const KIND_LISTEN: u8 = 2;
 /// A connection is established, or (with [`FLAG_JOINED`]) was first met in the middle. `Head::len` is how long
 /// `connect()` took from the first SYN on, µs; 0 where that was not seen.

@@ -50,9 +50,12 @@ fn observe<const DIR: usize>(packet: Packet) -> Option<()> {
     }
     if state == TCP_LISTEN {
         if DIR == INGRESS as usize && len != 0 {
-            listening(packet);
+            early::<DIR>(packet);
         }
         return None;
+    }
+    if DIR == EGRESS as usize && state == TCP_SYN_SENT && len != 0 {
+        early::<DIR>(packet);
     }
     let conn = match CONN.get(tcp.cast()) {
         // SAFETY: the verifier proved `conn`.
@@ -144,13 +147,14 @@ fn account(packet: Packet, conn: *mut Conn, now: u64) {
     emit::account(conn, now, 0, srtt_us, None);
 }
 
-/// Data on a listening socket: deferred accept, fast open, or the handshake's last ACK carried it. The connection has
-/// no socket yet, so nothing is kept of it here: user space joins it by both ends' addresses.
+/// Data before its connection. On a listening socket (deferred accept, fast open, or the handshake's last ACK carried it)
+/// there is no socket yet to keep anything of it at, and with fast open's SYN nothing is known of the other direction. So
+/// user space joins it to the connection by both ends' addresses.
 #[inline(never)]
-fn listening(packet: Packet) {
+fn early<const DIR: usize>(packet: Packet) {
     let Some(sk) = packet.socket() else { return };
     if !who::of(sk).1 {
-        emit::listen(packet, sk, emit::now());
+        emit::early::<DIR>(packet, sk, emit::now());
     }
 }
 

@@ -40,11 +40,11 @@ pub enum Event<'a> {
         /// What passed.
         segment: Segment<'a>,
     },
-    /// Bytes came in for a connection that has no socket yet.
+    /// Bytes passed before their connection was told of.
     Listen {
         /// Both ends; the sequence numbers say nothing.
         ends: Ends,
-        /// What passed; always ingress.
+        /// What passed: ingress that reached a listening socket, egress that a SYN carried.
         segment: Segment<'a>,
     },
     /// Its socket reached `TCP_CLOSE`.

@@ -1,11 +1,11 @@
 //! Data that came before its connection: with deferred accept, fast open or a lost handshake ACK the first request
-//! reaches the listening socket. It waits here, by both ends' addresses, for the connection to be announced.
+//! reaches the listening socket, and with fast open its client sends it in the SYN. It waits here, by both ends' addresses, for the connection to be announced.
 
 use std::net::SocketAddr;
 
 use rustc_hash::FxHashMap;
 
-use super::Tally;
+use super::{Tally, lane::distance};
 use crate::{
     event::{Drained, Ends, Segment},
     model::{Dir, Ktime},
@@ -37,6 +37,7 @@ struct Key {
 /// A segment with bytes of its own.
 #[derive(Debug)]
 pub(super) struct Kept {
+    dir: Dir,
     at: Ktime,
     seq: u32,
     len: u32,
@@ -45,16 +46,16 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// As it came. Nothing from `begin`, the connection's first byte, on is settled: TCP may have refused it, and then it
-    /// comes again; or it overtook what lies before it.
-    pub(super) fn as_segment(&self, begin: u32) -> Segment<'_> {
+    /// As it came. Nothing from the connection's first byte on is settled: TCP may have refused it, and then it comes
+    /// again; or it overtook what lies before it.
+    pub(super) fn as_segment(&self, ends: &Ends) -> Segment<'_> {
         Segment {
-            dir: Dir::Ingress,
+            dir: self.dir,
             at: self.at,
             seq: self.seq,
             len: self.len,
             bytes: &self.bytes,
-            edge: begin,
+            edge: ends.next[self.dir.index()],
             skipped: 0,
             fin: self.fin,
             rst: false,
@@ -79,8 +80,8 @@ impl Listening {
         }
         self.n_bytes += segment.bytes.len();
         let bytes = segment.bytes.into();
-        let Segment { at, seq, len, fin, .. } = *segment;
-        kept.push(Kept { at, seq, len, bytes, fin });
+        let Segment { dir, at, seq, len, fin, .. } = *segment;
+        kept.push(Kept { dir, at, seq, len, bytes, fin });
     }
 
     /// What came for a connection before it was.
@@ -91,7 +92,9 @@ impl Listening {
         let mut kept = self.waiting.remove(&key(ends)).unwrap_or_default();
         self.n_bytes -= n_bytes(&kept);
         // An earlier connection between the same ends may have left something.
-        kept.retain(|kept| super::lane::distance(ends.next[0], kept.seq.wrapping_add(kept.len)) > 0);
+        let is_after =
+            |kept: &Kept| distance(ends.next[kept.dir.index()], kept.seq.wrapping_add(kept.len)) > 0;
+        kept.retain(is_after);
         kept
     }
 
@@ -121,21 +124,29 @@ mod tests {
     use super::*;
     use crate::flow::lane::{Lane, Run};
 
-    #[test]
-    fn bounded_in_bytes() {
-        let (mut listening, mut tally) = (Listening::default(), Tally::default());
-        let bytes = vec![b'x'; 16 * 1024];
-        let segment = Kept { at: Ktime(1), seq: 10, len: 1, bytes: bytes.into(), fin: false };
-        let ends = |port| Ends {
+    /// Both ends of a connection from `port`.
+    fn ends(port: u16) -> Ends {
+        Ends {
             local: ([10, 0, 0, 1], 80).into(),
             remote: ([10, 0, 0, 2], port).into(),
             tgid: 1,
             cgroup: 1,
             netns: 1,
             next: [10, 0],
-        };
+        }
+    }
+
+    fn kept(seq: u32, len: u32, bytes: &[u8]) -> Kept {
+        Kept { dir: Dir::Ingress, at: Ktime(1), seq, len, bytes: bytes.into(), fin: false }
+    }
+
+    #[test]
+    fn bounded_in_bytes() {
+        let (mut listening, mut tally) = (Listening::default(), Tally::default());
+        let large = kept(10, 1, &[b'x'; 16 * 1024]);
         for n in 0..1000 {
-            listening.keep(&ends(n % 500), &segment.as_segment(10), &mut tally);
+            let ends = ends(n % 500);
+            listening.keep(&ends, &large.as_segment(&ends), &mut tally);
         }
         assert_eq!((listening.n_bytes, tally.listen_lost), (BYTES, 1000 - 256));
         assert_eq!(listening.take(&ends(0)).len(), 1);
@@ -146,24 +157,16 @@ mod tests {
 
     #[test]
     fn what_overtook_waits_for_what_it_overtook() {
-        let ends = Ends {
-            local: ([10, 0, 0, 1], 80).into(),
-            remote: ([10, 0, 0, 2], 40_000).into(),
-            tgid: 1,
-            cgroup: 1,
-            netns: 1,
-            next: [10, 0],
-        };
+        let ends = ends(40_000);
         let (mut listening, mut tally) = (Listening::default(), Tally::default());
         for (seq, bytes) in [(12, b"cd"), (10, b"ab")] {
-            let kept = Kept { at: Ktime(1), seq, len: 2, bytes: Box::new(*bytes), fin: false };
-            listening.keep(&ends, &kept.as_segment(seq), &mut tally);
+            listening.keep(&ends, &kept(seq, 2, bytes).as_segment(&ends), &mut tally);
         }
         let mut lane = Lane::new(Dir::Ingress);
         lane.begin(10);
         let mut got = Vec::new();
         for kept in listening.take(&ends) {
-            lane.accept(&kept.as_segment(10), &mut |_, run| match run {
+            lane.accept(&kept.as_segment(&ends), &mut |_, run| match run {
                 Run::Bytes(bytes) => got.extend_from_slice(bytes),
                 other => panic!("{other:?}"),
             });

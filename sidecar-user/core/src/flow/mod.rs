@@ -230,7 +230,7 @@ impl Flows {
                     flow.leave_mptcp(&mut context);
                 }
                 for segment in self.listening.take(ends) {
-                    flow.segment(&segment.as_segment(ends.next[0]), &mut context);
+                    flow.segment(&segment.as_segment(ends), &mut context);
                 }
                 self.held = self.held.saturating_add_signed(flow.weigh());
             }

@@ -260,6 +260,19 @@ fn data_on_the_listening_socket_waits_for_its_connection() {
 }
 
 #[test]
+fn a_request_in_a_syn_waits_for_its_connection() {
+    let mut play = Play::new();
+    let ends = play.ends();
+    let early = segment(Dir::Egress, 1, ends.next[1], GET.len() as u32, GET);
+    play.flows.apply(&Event::Listen { ends, segment: early }, &mut play.told);
+    play.open(Some(Role::Client), false);
+    play.next[1] = ends.next[1] + GET.len() as u32;
+    play.data(Dir::Ingress, OK).close();
+    assert_eq!(play.told.exchanges, ["client 200"]);
+    assert_eq!((play.flows.tally().lost, play.flows.tally().listen_lost), (0, 0));
+}
+
+#[test]
 fn a_connection_that_alternates_needs_heads_only() {
     let mut play = Play::new();
     play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, OK);
