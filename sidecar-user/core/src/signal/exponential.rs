@@ -33,7 +33,17 @@ impl Exponential {
             self.zeros += 1;
             return;
         }
-        let mut index = index(value, self.scale);
+        let index = index(value, self.scale);
+        let place = usize::try_from(index - self.offset).ok();
+        match place.and_then(|place| self.counts.get_mut(place)) {
+            Some(count) => *count += 1,
+            None => self.widen(index),
+        }
+    }
+
+    /// Counts a value whose bucket, `index`, is not among those that are there.
+    #[cold]
+    fn widen(&mut self, mut index: i32) {
         if self.counts.is_empty() {
             self.offset = index;
         }

@@ -49,20 +49,35 @@ fn lines<'a>(bytes: &[u8], mut rest: &'a [u8]) -> Option<(usize, Lines<'a>)> {
 }
 
 fn add<'a>(lines: &mut Lines<'a>, line: &'a [u8]) -> Option<()> {
-    for (name, text) in Name::ALL {
-        // Where the name would end first: a comparison passes most of them over.
-        let Some((known, [end @ (b':' | b' '), value @ ..])) = line.split_at_checked(text.len()) else {
-            continue;
-        };
-        if known.eq_ignore_ascii_case(text.as_bytes()) {
-            if *end == b' ' || value.contains(&DELETE) {
-                return None;
-            }
-            lines.add(name, value.trim_ascii());
-            break;
-        }
+    let Some((name, rest)) = named(line) else { return Some(()) };
+    match rest {
+        [b':', value @ ..] if !value.contains(&DELETE) => lines.add(name, value.trim_ascii()),
+        // A space before the colon, or none of these names after all.
+        [b':' | b' ', ..] => return None,
+        _ => {}
     }
     Some(())
+}
+
+/// The name that `line` may begin with, and what comes after it. By the first letter: most lines are none of these.
+fn named(line: &[u8]) -> Option<(Name, &[u8])> {
+    let is = |name: Name, rest: Option<_>| rest.map(|rest| (name, rest));
+    match line.first()? | 0x20 {
+        b'c' => is(Name::ContentLength, after(line, b"content-length"))
+            .or_else(|| is(Name::ContentType, after(line, b"content-type"))),
+        b'h' => is(Name::Host, after(line, b"host")),
+        b't' => is(Name::TransferEncoding, after(line, b"transfer-encoding"))
+            .or_else(|| is(Name::TraceParent, after(line, b"traceparent"))),
+        _ => None,
+    }
+}
+
+/// What comes after `name`, in either case, where `line` begins with it. In a line without control characters the bit that
+/// is set here tells nothing but a letter's case.
+fn after<'a, const N: usize>(line: &'a [u8], name: &[u8; N]) -> Option<&'a [u8]> {
+    let (begin, rest) = line.split_first_chunk::<N>()?;
+    let differs = begin.iter().zip(name).fold(0, |differs, (a, b)| differs | (a | 0x20) ^ b);
+    (differs == 0).then_some(rest)
 }
 
 fn start_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
