@@ -66,3 +66,10 @@ proptest! {
 fn a_lost_tail_leaves_a_gap() {
     wire::lossy(include_bytes!("found/lossy-tail.bin"));
 }
+
+/// Found by the fuzzer: where nobody's response is interrupted by a turn, what comes next may begin as a response does, byte
+/// by byte, and be none.
+#[test]
+fn an_interrupted_body_goes_on_in_any_pieces() {
+    wire::split(include_bytes!("found/split-interrupted.bin"));
+}

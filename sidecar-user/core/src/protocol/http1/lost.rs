@@ -24,14 +24,16 @@ impl Http1 {
                 Side::Server => !self.is_hidden || self.is_continuing(),
             },
             // The unknown request may have been a HEAD, and its response's body is not coming.
-            Place::Body(Body::Length(_)) => self.is_orphan && self.is_doubtful,
+            Place::Body(Body::Length(_)) => side == Side::Server && self.is_orphan && self.is_doubtful,
             Place::Body(_) | Place::Head | Place::Trial | Place::LongHead(_) => false,
         };
         if !is_due {
             return;
         }
         if start_line::begins(side, bytes) != Detect::No {
-            self.reader(side).place = Place::Trial;
+            let reader = self.reader(side);
+            let place = std::mem::replace(&mut reader.place, Place::Trial);
+            reader.interrupted = if let Place::Body(body) = place { Some(body) } else { None };
         }
     }
 
@@ -50,6 +52,7 @@ impl Http1 {
         let was_lost = reader.place == Place::Trial;
         if was_lost {
             reader.place = Place::Head;
+            reader.interrupted = None;
             if !std::mem::take(&mut reader.is_joining) {
                 self.odd.resyncs += 1;
             }
@@ -76,6 +79,7 @@ impl Http1 {
         self.is_doubtful = true;
         let reader = self.reader(side);
         reader.place = Place::Lost;
+        reader.interrupted = None;
         let held = reader.held.len() as u64;
         reader.let_go();
         self.unread(side, held);
@@ -101,7 +105,7 @@ impl Http1 {
     /// Bytes of `side` are not HTTP, where they should be.
     pub(super) fn malformed(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
         if self.reader(side).place == Place::Trial {
-            return self.lose(side);
+            return self.refute(side, at, out);
         }
         self.odd.malformed += 1;
         if self.is_doubtful {
@@ -112,6 +116,15 @@ impl Http1 {
         } else {
             self.give_up(at, out);
         }
+    }
+
+    /// What was on trial is no head.
+    fn refute(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
+        let reader = self.reader(side);
+        let Some(body) = reader.interrupted.take() else { return self.lose(side) };
+        reader.place = Place::Body(body);
+        let held = std::mem::take(&mut reader.held);
+        self.go_through(side, at, &held, out);
     }
 
     /// Nothing more is read. What was outstanding is over, and nothing is known of its end.

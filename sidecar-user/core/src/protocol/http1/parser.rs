@@ -60,6 +60,15 @@ impl Http1 {
         &mut self.readers[side.index()]
     }
 
+    /// Takes all of `bytes`, from place to place.
+    pub(super) fn go_through(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.is_opaque {
+            let used = self.take(side, at, rest, out);
+            rest = &rest[used..];
+        }
+    }
+
     /// Takes from the beginning of `bytes` what belongs to one place; says how many that are. May change the place
     /// and take none.
     fn take(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
@@ -139,11 +148,7 @@ impl Parser for Http1 {
             self.turn(side, bytes);
         }
         self.reader(side).last = at;
-        let mut rest = bytes;
-        while !rest.is_empty() && !self.is_opaque {
-            let used = self.take(side, at, rest, out);
-            rest = &rest[used..];
-        }
+        self.go_through(side, at, bytes, out);
         self.step()
     }
 

@@ -12,6 +12,8 @@ const KEPT_CAPACITY: usize = 2 * 1024;
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) place: Place,
+    /// The body that goes on if what is on trial is no head.
+    pub(super) interrupted: Option<Body>,
     /// A head's bytes so far, where they did not come at once.
     pub(super) held: Vec<u8>,
     /// How the end of what is held looks.
@@ -33,7 +35,8 @@ pub(super) struct Reader {
 pub(super) enum Place {
     /// In a head, or before one.
     Head,
-    /// In what looks like a head, after the place was lost; if it is none, the place is still lost.
+    /// In what looks like a head, after the place was lost or in a doubtful body; if it is none, the place is still lost,
+    /// or the body goes on.
     Trial,
     /// In a head that is too long to hold.
     LongHead(LongHead),
@@ -57,6 +60,7 @@ impl Reader {
     pub(super) fn new(is_joining: bool) -> Self {
         Reader {
             place: if is_joining { Place::Lost } else { Place::Head },
+            interrupted: None,
             held: Vec::new(),
             blank: BlankLine::default(),
             since: Ktime::default(),

@@ -230,6 +230,35 @@ fn joined() -> Vec<Case> {
         )
         .odd(Oddities { orphan_responses: 1, resyncs: 1, ..Oddities::default() }),
         case(
+            "met before a response whose rest begins as a response does",
+            &[s("HTTP/1.1 200 OK|Content-Length: 20||ab"), c(GET), s("HTTP/0.9 cdefghijk"), s(OK)],
+            &["GET a/ -> 200 complete 0/2 @2 2 4 4"],
+        )
+        .odd(Oddities { orphan_responses: 1, ..Oddities::default() }),
+        case(
+            "met before a response whose rest runs on into the next",
+            &[
+                s("HTTP/1.1 200 OK|Content-Length: 8||ab"),
+                c(GET),
+                s("HTTP/2HTTP/1.1 200 OK|Content-Length: 0||"),
+            ],
+            &["GET a/ -> 200 complete 0/0 @2 2 3 3"],
+        )
+        .odd(Oddities { orphan_responses: 1, ..Oddities::default() }),
+        case(
+            "met before a response during which a request's body goes on like a request",
+            &[
+                s("HTTP/1.1 200 OK|Content-Length: 6||ab"),
+                c("PUT / HTTP/1.1|Host: a|Content-Length: 23||abc"),
+                s("cd"),
+                c("GET /a HTTP/1.1||."),
+                s("ef"),
+                s(OK),
+            ],
+            &["PUT a/ -> 200 complete 23/2 @2 4 6 6"],
+        )
+        .odd(Oddities { orphan_responses: 1, ..Oddities::default() }),
+        case(
             "met while bytes were skipped",
             &[Do::Skip(SERVER, 70), Do::Gap(CLIENT, 3), s("x"), c(GET), s(OK)],
             &["GET a/ -> 200 complete 0/2 @4 4 5 5"],
