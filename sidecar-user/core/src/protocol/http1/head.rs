@@ -79,6 +79,7 @@ impl Heads {
         config
             .ignore_invalid_headers_in_requests(true)
             .ignore_invalid_headers_in_responses(true)
+            .allow_multiple_spaces_in_request_line_delimiters(true)
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_multiple_spaces_in_response_status_delimiters(true);

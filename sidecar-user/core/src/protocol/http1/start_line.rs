@@ -26,7 +26,8 @@ pub(super) fn begins(side: Side, bytes: &[u8]) -> Detect {
     }
 }
 
-/// Does a request begin here? `token SP target SP HTTP/1.` (RFC 9112 section 3), after empty lines (section 2.2).
+/// Does a request begin here? `token SP target SP HTTP/1.` (RFC 9112 section 3), after empty lines (section 2.2), with
+/// any number of spaces: nginx, HAProxy and Node take them.
 ///
 /// Asked for the version because the words before it are anybody's: `SELECT 1` is plausible until the line ends, and
 /// `PRI * HTTP/2.0` is HTTP/2.
@@ -39,12 +40,12 @@ pub(super) fn request(bytes: &[u8]) -> Detect {
         Some(b' ') if method > 0 => {}
         Some(_) => return Detect::No,
     }
-    let bytes = &bytes[method + 1..];
+    let bytes = after_spaces(&bytes[method..]);
     let target = bytes.iter().take_while(|b| **b > b' ' && **b != 0x7f).count();
     match bytes.get(target) {
         _ if target > TARGET_MAX => Detect::No,
         None => Detect::NeedMore,
-        Some(b' ') if target > 0 => starts_with_version(&bytes[target + 1..]),
+        Some(b' ') if target > 0 => starts_with_version(after_spaces(&bytes[target..])),
         Some(_) => Detect::No,
     }
 }
@@ -61,6 +62,10 @@ fn starts_with_version(bytes: &[u8]) -> Detect {
         true => Detect::NeedMore,
         false => Detect::No,
     }
+}
+
+fn after_spaces(bytes: &[u8]) -> &[u8] {
+    &bytes[bytes.iter().take_while(|b| **b == b' ').count()..]
 }
 
 fn after_empty_lines(bytes: &[u8]) -> &[u8] {
@@ -99,7 +104,11 @@ mod tests {
             ("SELECT 1", NeedMore),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", No),
             ("GET /\r\n", No),
-            ("GET  HTTP/1.1", No),
+            ("GET  HTTP/1.1\r\n", No),
+            ("GET  /  HTTP/1.1\r\n", Yes),
+            ("GET  ", NeedMore),
+            ("GET  /  ", NeedMore),
+            ("GET  \t/ HTTP/1.1\r\n", No),
             (" GET / HTTP/1.1", No),
             ("HTTP/1.1 200 OK", No),
             ("PING\r\n", No),

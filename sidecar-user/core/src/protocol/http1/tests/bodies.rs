@@ -320,6 +320,11 @@ fn cases() -> Vec<Case> {
         .opaque()
         .odd(Oddities { overflow: 1, ..Oddities::default() })
         .unexplained(67),
+        case(
+            "more spaces than one",
+            &[c("GET   /a  HTTP/1.1|Host: a||"), s("HTTP/1.1 200 OK|Content-Length: 2||ok")],
+            &["GET a/a -> 200 complete 0/2 @1 1 2 2"],
+        ),
         // Responses to nothing.
         case(
             "a response without a request",
