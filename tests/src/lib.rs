@@ -15,6 +15,7 @@ pub mod pki;
 pub mod process;
 pub mod rotel;
 pub mod scrape;
+pub mod servers;
 pub mod sidecar;
 mod tun;
 pub mod wire;

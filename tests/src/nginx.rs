@@ -42,7 +42,7 @@ impl Nginx {
         let config = format!(
             "user root; daemon off; worker_processes 1; pid {dir_text}/nginx.pid; error_log {dir_text}/error.log;\n\
              events {{ worker_connections 1024; }}\n\
-             http {{\n  log_format counts '$request_method $status $body_bytes_sent';\n\
+             http {{\n  log_format counts '$request_method $status $remote_addr $body_bytes_sent';\n\
              access_log {dir_text}/access.log counts;\n  keepalive_requests 100000000;\n  client_max_body_size 0;\n\
              client_body_temp_path {dir_text}/body;\n  proxy_temp_path {dir_text}/proxy;\n\
              fastcgi_temp_path {dir_text}/fastcgi;\n  uwsgi_temp_path {dir_text}/uwsgi;\n\
@@ -53,6 +53,14 @@ impl Nginx {
         );
         fs::write(dir.join("nginx.conf"), config).expect("the configuration");
         Nginx { dir, address: address.to_owned(), port }
+    }
+
+    /// Puts something else in place of a part of its configuration.
+    pub fn amend(&self, from: &str, to: &str) {
+        let path = self.dir.join("nginx.conf");
+        let text = process::read(&path);
+        assert!(text.contains(from), "no `{from}` in {text}");
+        fs::write(&path, text.replace(from, to)).expect("the configuration");
     }
 
     /// The command that runs it in the foreground.
@@ -78,13 +86,29 @@ impl Nginx {
     #[must_use]
     pub fn answered(&self) -> BTreeMap<Kind, u64> {
         let mut kinds = BTreeMap::new();
-        for line in process::read(&self.dir.join("access.log")).lines() {
-            let mut fields = line.split(' ');
-            if let (Some(method), Some(status)) = (fields.next(), fields.next()) {
-                *kinds.entry((known_method(method).to_owned(), status.to_owned())).or_default() += 1;
+        self.log(|[method, status, _]| {
+            *kinds.entry((known_method(method).to_owned(), status.to_owned())).or_default() += 1;
+        });
+        kinds
+    }
+
+    /// How many requests it answered so far, by the client's address.
+    #[must_use]
+    pub fn clients(&self) -> BTreeMap<String, u64> {
+        let mut clients = BTreeMap::new();
+        self.log(|[_, _, client]| *clients.entry(client.to_owned()).or_default() += 1);
+        clients
+    }
+
+    /// Method, status and client of each line of its log.
+    fn log(&self, mut line: impl FnMut([&str; 3])) {
+        for text in process::read(&self.dir.join("access.log")).lines() {
+            let mut fields = text.split(' ');
+            if let (Some(method), Some(status), Some(client)) = (fields.next(), fields.next(), fields.next())
+            {
+                line([method, status, client]);
             }
         }
-        kinds
     }
 
     /// What it complained of so far.

@@ -121,6 +121,23 @@ impl Sidecar {
         &mut self.process
     }
 
+    /// The most memory that it has taken so far (`VmHWM`), kB.
+    #[must_use]
+    pub fn peak_kb(&self) -> u64 {
+        let status = process::read(Path::new(&format!("/proc/{}/status", self.process.pid())));
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        most.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// It lives, did not panic, and never took more than `most_kb` of memory. Prints how much it took.
+    pub fn assert_sound(&mut self, after: &str, most_kb: u64) {
+        assert!(self.process.is_running(), "{after}: {}", self.log());
+        assert!(!self.log().contains("panicked"), "{after}: {}", self.log());
+        let peak = self.peak_kb();
+        println!("{after}: {peak} kB at most");
+        assert!(peak < most_kb, "{after}: {peak} kB");
+    }
+
     /// What it logged so far, and what a command of its own wrote.
     #[must_use]
     pub fn log(&self) -> String {

@@ -1,50 +1,46 @@
 //! Clients that mean harm: the daemon stays alive, small, and right about what the server took.
 
 use std::{
-    fs,
+    collections::BTreeMap,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     path::Path,
+    process::Command,
+    thread,
     time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-use sidecar_tests::{eventually, free_port, nginx::Nginx, sidecar::Sidecar};
+use rustix::{
+    net::{AddressFamily, SocketType, bind, connect, socket},
+    process::{Resource, getrlimit, setrlimit},
+};
+use sidecar_tests::{
+    cgroup::Cgroup, eventually, free_port, load::Load, netns::Netns, nginx::Nginx, process::Process,
+    sidecar::Sidecar,
+};
 
 /// Bytes that all connections together may hold, in the tests.
 const HELD: u64 = 2 << 20;
 /// What the daemon may take at most, kB: itself and its ring (charged twice), what it may hold, its series.
 const MOST_KB: u64 = 48 * 1024;
 
-fn start(dir: &Path) -> (Nginx, Sidecar) {
-    let nginx = Nginx::prepare(dir, "127.0.0.1", free_port(), "");
+fn start(dir: &Path, nginx: &Nginx) -> Sidecar {
     let words = nginx.command();
     let held = format!("capture.held_bytes={HELD}");
     let sidecar = Sidecar::run(dir, &["--set", &held], &words.iter().map(String::as_str).collect::<Vec<_>>());
     nginx.await_listening();
-    (nginx, sidecar)
+    sidecar
 }
 
-/// A connection from any address of the loopback network.
-fn from(address: Ipv4Addr, port: u16) -> TcpStream {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    bind(&socket, &SocketAddrV4::new(address, 0)).expect("an address of its own");
-    connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).expect("connect");
+/// A connection from an address of the client's choice.
+fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
+    let family = if source.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket(family, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddr::new(source, 0)).expect("an address of its own");
+    connect(&socket, &to).expect("connect");
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
     stream
-}
-
-/// What must hold after any attack: alive, no panic, small. The figure is printed.
-fn check_health(what: &str, sidecar: &mut Sidecar) {
-    assert!(sidecar.process().is_running(), "{what}: {}", sidecar.log());
-    assert!(!sidecar.log().contains("panicked"), "{what}: {}", sidecar.log());
-    let pid = sidecar.process().pid().as_raw_nonzero();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-    let most: u64 = most.trim().trim_end_matches(" kB").parse().expect("a number");
-    println!("{what}: {most} kB at most");
-    assert!(most < MOST_KB, "{what}: {most} kB");
 }
 
 /// A number as letters: nginx takes no digits in a method.
@@ -57,82 +53,163 @@ fn letters(mut n: u32) -> String {
     text
 }
 
-#[test]
-#[ignore = "privileged: attaches BPF programs to a cgroup"]
-fn a_hundred_thousand_paths_hosts_methods_and_two_thousand_peers() {
-    const PEERS: u32 = 2_000;
-    const EACH: u32 = 50;
-    let dir = tempfile::tempdir().expect("a folder");
-    let (nginx, mut sidecar) = start(dir.path());
-    for peer in 0..PEERS {
-        let [_, b, c, d] = (peer + 256).to_be_bytes();
-        let mut stream = from(Ipv4Addr::new(127, b, c, d), nginx.port);
-        for n in (0..EACH).map(|n| peer * EACH + n) {
-            let method = letters(n);
-            let request = format!("{method} /distinct/p{n}x HTTP/1.1\r\nHost: h{n}.example\r\n\r\n");
-            stream.write_all(request.as_bytes()).expect("send");
-            let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
-            while !answer.ends_with(b"</html>\r\n") {
-                let n = stream.read(&mut piece).expect("the answer");
-                assert!(n > 0, "{}", answer.escape_ascii());
-                answer.extend_from_slice(&piece[..n]);
-            }
-        }
-        // No more at once than the ring has room for, also where its reader waits for the processor.
-        if peer % 50 == 49 {
-            let n_sent = u64::from((peer + 1) * EACH);
-            let n_seen = || sidecar.scrape().requests("server").values().sum::<u64>();
-            eventually("what was sent", || (n_seen() == n_sent).then_some(()));
-        }
-    }
-    let answered = nginx.answered();
-    assert_eq!(answered.values().sum::<u64>(), u64::from(PEERS * EACH));
-    let scrape = sidecar.scrape_at_rest();
-    assert_eq!(scrape.requests("server"), answered, "dropped {:?}", scrape.drops());
-    let peers = || scrape.all("sidecar_tcp_peer_connection_opened_total");
-    assert!(peers().count() <= 65, "{} series of peers", peers().count());
-    assert!(peers().any(|(labels, _)| labels.contains_key("otel_metric_overflow")));
-    check_health("distinct everything", &mut sidecar);
+/// Asks once for something that nobody else asks for, from an address that nobody else has: half of them are IPv4's.
+fn ask_as(peer: u32, port: u16) {
+    let [a, b, c, d] = peer.to_be_bytes();
+    let (source, server): (IpAddr, IpAddr) = if peer.is_multiple_of(2) {
+        (Ipv4Addr::new(10, b, c, d).into(), Ipv4Addr::new(10, 255, 255, 254).into())
+    } else {
+        let words = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+        let v6 = |words: [u16; 2]| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, words[0], words[1]).into();
+        (v6(words), v6([0xffff, 0xffff]))
+    };
+    let mut stream = connect_from(source, SocketAddr::new(server, port));
+    let method = letters(peer);
+    let request =
+        format!("{method} /distinct/p{peer}x HTTP/1.1\r\nHost: h{peer}.example\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("send");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the answer");
+    assert!(answer.ends_with(b"</html>\r\n"), "{}", answer.escape_ascii());
 }
 
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_hundred_thousand_paths_hosts_methods_and_peers() {
+    const PEERS: u32 = 100_000;
+    /// No more at once than the ring has room for, also where its reader waits for the processor.
+    const AT_ONCE: u32 = 1_000;
+    const THREADS: u32 = 4;
+    let (dir, netns, cgroup) = (tempfile::tempdir().expect("a folder"), Netns::new(), Cgroup::new());
+    netns.ip("route add local 10.0.0.0/8 dev lo");
+    netns.ip("-6 route add local fd00::/64 dev lo");
+    netns.sysctl("net.ipv6.ip_nonlocal_bind", "1");
+    let port = free_port();
+    let nginx = Nginx::prepare(
+        dir.path(),
+        "0.0.0.0",
+        port,
+        &format!("backlog=1024; listen [::]:{port} backlog=1024"),
+    );
+    let path = cgroup.path().display().to_string();
+    let held = format!("capture.held_bytes={HELD}");
+    let mut sidecar = Sidecar::run(dir.path(), &["--cgroup", &path, "--set", &held], &[]);
+    let words = [cgroup.wrapper(), netns.wrapper(), nginx.command()].concat();
+    let _nginx = Process::start(Command::new(&words[0]).args(&words[1..]), &dir.path().join("nginx.out"));
+    netns.within(|| nginx.await_listening());
+
+    for first in (1..=PEERS).step_by(AT_ONCE as usize) {
+        netns.within(|| {
+            thread::scope(|scope| {
+                for own in 0..THREADS {
+                    scope.spawn(move || {
+                        (first..first + AT_ONCE)
+                            .skip(own as usize)
+                            .step_by(THREADS as usize)
+                            .for_each(|peer| ask_as(peer, port));
+                    });
+                }
+            });
+        });
+        let n_sent = u64::from(first - 1 + AT_ONCE);
+        let n_seen = || sidecar.scrape().requests("server").values().sum::<u64>();
+        eventually("what was sent", || (n_seen() == n_sent).then_some(()));
+    }
+
+    let (answered, clients) = (nginx.answered(), nginx.clients());
+    assert_eq!((clients.len(), answered.values().sum::<u64>()), (PEERS as usize, u64::from(PEERS)));
+    let scrape = sidecar.scrape_at_rest();
+    scrape.assert_whole(&[("server", answered)]);
+    // Of peers each has what nginx logged of it; those beyond the bound are one series.
+    let of_peers: Vec<_> = scrape.all("sidecar_tcp_peer_connection_opened_total").collect();
+    assert_eq!(of_peers.len(), 65, "series of peers");
+    let (mut named, mut overflow) = (0, 0);
+    for (labels, n) in of_peers {
+        match labels.get("network_peer_address").filter(|_| !labels.contains_key("otel_metric_overflow")) {
+            // Who waited for nginx to listen asked nothing.
+            Some(address) if address == "127.0.0.1" => named += 1,
+            Some(address) => {
+                assert_eq!(Some(&(n as u64)), clients.get(address), "{address}");
+                named += 1;
+            }
+            None => overflow += n as u64,
+        }
+    }
+    assert_eq!((named, overflow), (64, u64::from(PEERS) + 1 - 64));
+    sidecar.assert_sound("distinct everything", MOST_KB);
+}
+
+/// As many as the machine lets one process have, up to 5,000.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn heads_that_do_not_end_are_held_up_to_the_bound() {
+    const OTHERS: u64 = 500;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("as many descriptors as there may be");
+    let n = limit.maximum.map_or(5_000, |most| most.saturating_sub(OTHERS).min(5_000));
+    assert!(n >= 1_000, "only {n} connections are possible here");
+
     let dir = tempfile::tempdir().expect("a folder");
-    let (nginx, mut sidecar) = start(dir.path());
-    // One byte at a time on each, then heads as long as nginx takes, on all of them: 12 MB.
-    let mut slow: Vec<_> = (0..900).map(|_| from(Ipv4Addr::LOCALHOST, nginx.port)).collect();
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "backlog=4096");
+    nginx.amend("worker_connections 1024", &format!("worker_connections {}", n + OTHERS));
+    let mut sidecar = start(dir.path(), &nginx);
+    // One byte at a time on each, then heads as long as nginx takes, on all of them: 14 kB each.
+    let (here, server) =
+        (Ipv4Addr::LOCALHOST.into(), SocketAddr::new(Ipv4Addr::LOCALHOST.into(), nginx.port));
+    let mut slow: Vec<_> = (0..n).map(|_| connect_from(here, server)).collect();
+    let mut to_all = |bytes: &[u8]| {
+        for some in slow.chunks_mut(250) {
+            some.iter_mut().for_each(|stream| stream.write_all(bytes).expect("send"));
+            // The daemon's reader has its turn.
+            let _ = sidecar.scrape();
+        }
+    };
     for byte in b"GET /slow HTTP/1.1\r\nX: " {
-        slow.iter_mut().for_each(|stream| stream.write_all(&[*byte]).expect("a byte"));
+        to_all(&[*byte]);
     }
     let line = format!("{}\r\nX: ", "v".repeat(3500));
     for _ in 0..4 {
-        slow.iter_mut().for_each(|stream| stream.write_all(line.as_bytes()).expect("a line"));
+        to_all(line.as_bytes());
     }
     let full = eventually("the bound", || {
         let scrape = sidecar.scrape();
         (scrape.count("sidecar_capture_drops_total", &[("sidecar_reason", "memory_full")]) > 0)
             .then_some(scrape)
     });
-    println!("dropped {:?}", full.drops());
+    println!("{n} connections, dropped {:?}", full.drops());
     // Whoever behaves is still seen.
-    let answer = sidecar_tests::scrape::get(nginx.port, "/100.bin", "");
-    assert_eq!(answer.len(), 100);
-    eventually("the honest request", || {
-        (sidecar.scrape().requests("server").get(&("GET".into(), "200".into())) == Some(&1)).then_some(())
-    });
-    check_health("unfinished heads", &mut sidecar);
+    let mut honest = Load::new(dir.path(), &[]);
+    honest.h2load(("GET", 200), 2_000, "-c 8", 0, &nginx.url("100.bin"));
+    honest.hey("POST", 100, "-c 4 -d abc", &nginx.url("made"));
+    let (counted, before) = (sidecar.scrape_at_rest().requests("server"), nginx.answered());
+    assert_eq!(before, honest.answered);
+    for (kind, n) in &before {
+        assert_eq!(counted.get(kind), Some(n), "{kind:?}");
+    }
     drop(slow);
     eventually("the connections to go", || {
         (sidecar.scrape().count("sidecar_connections_tracked", &[]) == 0).then_some(())
     });
+    let (counted, answered) = (sidecar.scrape_at_rest().requests("server"), nginx.answered());
+    // nginx logs with 400 whoever goes before the end, and sends nothing. Of those that were read to the end it is told that
+    // they went, of the others that nothing is known of their answer.
+    let own = |what: &str| counted.get(&("GET".to_owned(), what.to_owned())).copied().unwrap_or(0);
+    println!("counted {counted:?}, answered {answered:?}");
+    assert_eq!(answered.get(&("GET".to_owned(), "400".to_owned())), Some(&n));
+    assert_eq!(own("request_aborted") + own("response_not_observed"), n);
+    assert_eq!(counted.values().sum::<u64>(), answered.values().sum::<u64>());
+    let full = sidecar.scrape().count("sidecar_capture_drops_total", &[("sidecar_reason", "memory_full")]);
+    assert_eq!(own("response_not_observed"), full);
+    sidecar.assert_sound("unfinished heads", MOST_KB);
 }
 
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn bombs_garbage_and_smuggling_never_count_twice() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (nginx, mut sidecar) = start(dir.path());
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let mut sidecar = start(dir.path(), &nginx);
     let mut noise = 1u64;
     let mut garbage = |n: usize| -> Vec<u8> {
         (0..n)
@@ -170,7 +247,7 @@ fn bombs_garbage_and_smuggling_never_count_twice() {
     attacks.extend((0..50).map(|n| garbage(1 << (n % 15))));
     attacks.extend((0..50).map(|n| [&get[..], &garbage(1 << (n % 15))].concat()));
     for attack in &attacks {
-        let mut stream = from(Ipv4Addr::LOCALHOST, nginx.port);
+        let mut stream = TcpStream::connect(("127.0.0.1", nginx.port)).expect("connect");
         // The server may have had enough before the end, and reset it.
         let _ = stream.write_all(attack);
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -178,15 +255,20 @@ fn bombs_garbage_and_smuggling_never_count_twice() {
     }
     let scrape = sidecar.scrape_at_rest();
     let (seen, answered) = (scrape.requests("server"), nginx.answered());
-    let ok = |kinds: &std::collections::BTreeMap<_, u64>, method: &str, status: &str| {
+    let ok = |kinds: &BTreeMap<_, u64>, method: &str, status: &str| {
         kinds.get(&(method.to_owned(), status.to_owned())).copied().unwrap_or(0)
     };
     println!("seen {seen:?}, answered {answered:?}");
     for (method, status) in [("GET", "200"), ("POST", "201")] {
         assert_eq!(ok(&seen, method, status), ok(&answered, method, status), "{method} {status}");
     }
-    let sum = |kinds: &std::collections::BTreeMap<_, u64>| kinds.values().sum::<u64>();
+    let sum = |kinds: &BTreeMap<_, u64>| kinds.values().sum::<u64>();
     assert!(sum(&seen) <= sum(&answered), "{seen:?}, {answered:?}");
+    // Those that came behind one that nginx refused, and closed for, are nobody's answer.
+    for (kind, n) in &seen {
+        let is_unanswered = kind.1 == "connection_closed";
+        assert!(is_unanswered || answered.get(kind) >= Some(n), "{kind:?}: {seen:?}, {answered:?}");
+    }
     assert!(scrape.count("sidecar_parser_oddities_total", &[("sidecar_reason", "malformed")]) > 0);
-    check_health("bombs, garbage, smuggling", &mut sidecar);
+    sidecar.assert_sound("bombs, garbage, smuggling", MOST_KB);
 }

@@ -1,7 +1,6 @@
 //! Servers and proxies of many makes: the daemon's counts equal their own.
 
 use std::{
-    collections::BTreeMap,
     io::{Read as _, Write as _},
     net::TcpStream,
     os::unix::net::UnixStream,
@@ -15,33 +14,10 @@ use sidecar_tests::{
     load::Load,
     netns::Netns,
     nginx::Nginx,
-    parts,
     process::{self, Process},
-    root,
-    scrape::{Kind, known_method},
+    servers::{Counts, Server, counted, support},
     sidecar::Sidecar,
 };
-
-type Counts = BTreeMap<Kind, u64>;
-
-/// Lines of `METHOD STATUS`; others are skipped.
-fn logged(text: &str) -> Counts {
-    let mut counts = Counts::new();
-    for line in text.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let [method, status] = words[..]
-            && method.bytes().all(|byte| byte.is_ascii_uppercase())
-            && status.parse::<u16>().is_ok()
-        {
-            *counts.entry((known_method(method).to_owned(), status.to_owned())).or_default() += 1;
-        }
-    }
-    counts
-}
-
-fn support(name: &str) -> String {
-    root().join("tests/support/servers").join(name).display().to_string()
-}
 
 /// Requests for `/STATUS/SIZE` of every kind.
 fn visit(load: &mut Load, port: u16) {
@@ -52,6 +28,11 @@ fn visit(load: &mut Load, port: u16) {
     load.hey("PUT", 100, "-c 4 -d abc", &url("500/10"));
     load.ab(("GET", 200), 100, "-c 4", &url("200/3000"));
     load.curl(&[("HEAD", "", url("200/100")), ("GET", "", url("200/2000000"))], 3);
+}
+
+fn check_server(server: &Server, dir: &Path) -> Sidecar {
+    let command: Vec<&str> = server.command.iter().map(String::as_str).collect();
+    check(&command, server.port, dir, |sidecar| server.answered(&sidecar.log()))
 }
 
 /// The daemon starts the server, tools visit it, and what was counted is what the server logged.
@@ -71,74 +52,35 @@ fn check(command: &[&str], port: u16, dir: &Path, account: impl Fn(&Sidecar) -> 
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn java() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (log, port) = (dir.path().join("java.log"), free_port());
-    let command = ["java", &support("Server.java"), &log.display().to_string(), &port.to_string()];
-    check(&command, port, dir.path(), |_| logged(&process::read(&log)));
+    check_server(&Server::java(dir.path()), dir.path());
 }
 
-/// asyncio, by a server that many use.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn node() {
+    let dir = tempfile::tempdir().expect("a folder");
+    check_server(&Server::node(dir.path()), dir.path());
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn python_threads() {
+    let dir = tempfile::tempdir().expect("a folder");
+    check_server(&Server::python(dir.path()), dir.path());
+}
+
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn python_asyncio() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (port, uvicorn) = (free_port(), parts().join("venv/bin/uvicorn").display().to_string());
-    let folder = root().join("tests/support/servers").display().to_string();
-    let port_text = port.to_string();
-    let command = [
-        &uvicorn,
-        "--app-dir",
-        &folder,
-        "--port",
-        &port_text,
-        "--loop",
-        "asyncio",
-        "--http",
-        "h11",
-        "asgi:app",
-    ];
-    // INFO:     127.0.0.1:41234 - "GET /200/1000 HTTP/1.1" 200 OK
-    check(&command, port, dir.path(), |sidecar| {
-        let lines = sidecar.log();
-        let pairs = lines.lines().filter_map(|line| {
-            let (request, status) = line.split_once(" - \"")?.1.split_once('"')?;
-            Some(format!("{} {}\n", request.split(' ').next()?, status.split_whitespace().next()?))
-        });
-        logged(&pairs.collect::<String>())
-    });
+    check_server(&Server::uvicorn(), dir.path());
 }
 
-/// Caddy, which is Go's net/http.
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn go() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (port, config) = (free_port(), dir.path().join("Caddyfile"));
-    let log = dir.path().join("caddy.log");
-    let routes: String =
-        [("200", 1000), ("404", 20_000), ("201", 100), ("500", 10), ("200", 3000), ("200", 100)]
-            .map(|(status, size)| format!("  respond /{status}/{size} \"{}\" {status}\n", "g".repeat(size)))
-            .concat();
-    let big = dir.path().join("200/2000000");
-    std::fs::create_dir(dir.path().join("200")).expect("a folder");
-    std::fs::write(&big, vec![b'g'; 2_000_000]).expect("content");
-    let text = format!(
-        "{{\n  admin off\n  persist_config off\n}}\nhttp://:{port} {{\n  bind 127.0.0.1\n  log {{\n    output file {log}\n  }}\n\
-         {routes}  root * {root}\n  file_server\n}}\n",
-        log = log.display(),
-        root = dir.path().display(),
-    );
-    std::fs::write(&config, text).expect("the configuration");
-    let home = format!("HOME={}", dir.path().display());
-    let caddy = parts().join("venv/bin/caddy").display().to_string();
-    let config = config.display().to_string();
-    check(&["env", &home, &caddy, "run", "--config", &config], port, dir.path(), |_| {
-        let lines = process::read(&log);
-        let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
-        let pairs = lines.filter(|line| line["request"].is_object()).map(|line| {
-            format!("{} {}\n", line["request"]["method"].as_str().expect("a method"), line["status"])
-        });
-        logged(&pairs.collect::<String>())
-    });
+    check_server(&Server::caddy(dir.path()), dir.path());
 }
 
 #[test]
@@ -147,7 +89,8 @@ fn io_uring() {
     let dir = tempfile::tempdir().expect("a folder");
     let port = free_port();
     let server = env!("CARGO_BIN_EXE_uring_server");
-    let mut sidecar = check(&[server, &port.to_string()], port, dir.path(), |sidecar| logged(&sidecar.log()));
+    let mut sidecar =
+        check(&[server, &port.to_string()], port, dir.path(), |sidecar| counted(&sidecar.log()));
     // It is what it says: the ring is among its files.
     let daemon = sidecar.process().pid().as_raw_nonzero();
     let children = process::read(Path::new(&format!("/proc/{daemon}/task/{daemon}/children")));
@@ -174,9 +117,9 @@ fn msg_zerocopy() {
     // The server writes its line after it has answered.
     let text = eventually("the server's last line", || {
         let text = process::read(&log);
-        (logged(&text).values().sum::<u64>() == load.total()).then_some(text)
+        (counted(&text).values().sum::<u64>() == load.total()).then_some(text)
     });
-    scrape.assert_whole(&[("server", logged(&text))]);
+    scrape.assert_whole(&[("server", counted(&text))]);
     let reported = text.lines().filter_map(|line| line.strip_prefix("zerocopy ")?.parse::<u64>().ok());
     assert!(reported.sum::<u64>() >= load.total(), "each answer was sent so");
 }
@@ -245,7 +188,7 @@ fn haproxy_with_splice() {
     load.curl(&[("GET", "", url("200/5000000")), ("PUT", &upload, url("200/0"))], 5);
 
     let scrape = sidecar.scrape_at_rest();
-    let (own, passed_on) = (logged(&sidecar.log()), logged(&process::read(&log)));
+    let (own, passed_on) = (counted(&sidecar.log()), counted(&process::read(&log)));
     assert_eq!(own.values().sum::<u64>(), load.total(), "haproxy logged what the tools count");
     assert_eq!(passed_on, own, "and passed all of it on");
     scrape.assert_whole(&[("server", own), ("client", passed_on)]);
@@ -270,10 +213,7 @@ fn a_gibibyte_by_sendfile() {
     let words = [netns.wrapper(), sysctl.to_vec()].concat();
     process::run(Command::new(&words[0]).args(&words[1..]));
     let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
-    let config = dir.path().join("nginx.conf");
-    let text = std::fs::read_to_string(&config).expect("its configuration");
-    std::fs::write(&config, text.replace("keepalive_requests", "sendfile on;\n  keepalive_requests"))
-        .expect("its configuration");
+    nginx.amend("keepalive_requests", "sendfile on;\n  keepalive_requests");
     let file = std::fs::File::create(dir.path().join("html/large.bin")).expect("content");
     file.set_len(SIZE).expect("a file with nothing in it");
 
