@@ -6,6 +6,7 @@
 mod accounts;
 mod attach;
 mod child;
+mod containers;
 mod doctor;
 mod explain;
 mod facts;
@@ -263,7 +264,14 @@ async fn observe(
     let wants_spans = config.otlp.to_traces().is_some();
     let Watch { mut watcher, ring, verdicts, counts } = watch;
     let observed = watcher.observed();
-    let parts = pipeline::Parts { ring, verdicts, counts, spans: wants_spans.then_some(spans) };
+    let parts = pipeline::Parts {
+        ring,
+        verdicts,
+        counts,
+        containers: observed.containers(),
+        is_pod: matches!(target, Target::Pod),
+        spans: wants_spans.then_some(spans),
+    };
     let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
 
     let subject = watcher.first();

@@ -12,6 +12,7 @@ pub mod nginx;
 pub mod numbered;
 pub mod otlp;
 pub mod pki;
+pub mod pod;
 pub mod process;
 pub mod rotel;
 pub mod scrape;

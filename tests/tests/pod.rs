@@ -1,144 +1,14 @@
-//! A daemon beside an application in a pod: processes stand in for containers. Each has a private cgroup namespace and
-//! its own read-only mount of its cgroup, all share a PID namespace whose first process is the pause container's; users
-//! and capabilities are those of `setpriv`. No container runtime, seccomp filter or security module is in the way.
+//! A daemon beside an application in a pod: which containers it reaches, and how it follows them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
-use rustix::process::{Pid, Signal, kill_process};
 use sidecar_tests::{
     cgroup::{self, Cgroup},
-    eventually, free_port,
-    process::{self, Process},
-    scrape,
+    eventually,
+    pod::{Application, DEFAULT, Pod, UID},
+    process, scrape,
     sidecar::Sidecar,
 };
-
-const UID: &str = "0f3b6e8a-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
-/// What runtimes give by default, in part.
-const DEFAULT: &str = "chown,dac_override,fowner,kill,setgid,setuid,net_bind_service,sys_chroot";
-
-struct Pod {
-    // In the order of their ends.
-    pause: Process,
-    cgroup: Cgroup,
-    folder: PathBuf,
-    first: Pid,
-}
-
-impl Pod {
-    fn new(dir: &Path) -> Pod {
-        let cgroup = Cgroup::new();
-        let slice = format!(
-            "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice",
-            UID.replace('-', "_")
-        );
-        let folder = cgroup.path().join(slice);
-        fs::create_dir_all(folder.join("pause.scope")).expect("the pod's cgroups");
-        let sleep = process::run(Command::new("sh").args(["-c", "command -v sleep"]));
-        let pause = dir.join("pause");
-        fs::copy(sleep.trim(), &pause).expect("a pause program");
-        let script = format!(
-            "echo 0 >{}/pause.scope/cgroup.procs && exec unshare --pid --fork --kill-child --mount --cgroup \
-             --mount-proc {} infinity",
-            folder.display(),
-            pause.display()
-        );
-        let pause = Process::start(Command::new("sh").args(["-c", &script]), &dir.join("pause.out"));
-        let first = eventually("the pause process", || {
-            let pids = cgroup::processes(&folder.join("pause.scope"));
-            let is_it = |pid: &Pid| {
-                let comm = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
-                comm.is_ok_and(|comm| comm.trim() == "pause")
-            };
-            pids.into_iter().find(is_it)
-        });
-        Pod { pause, cgroup, folder, first }
-    }
-
-    /// The cgroup of a container with this digit all over its id.
-    fn scope(&self, digit: char) -> PathBuf {
-        self.folder.join(format!("cri-containerd-{}.scope", digit.to_string().repeat(64)))
-    }
-
-    /// Words that run what follows them as a container's first process; `script` is done before its own mounts.
-    fn container(&self, digit: char, script: &str, capabilities: &str) -> Vec<String> {
-        let scope = self.scope(digit);
-        fs::create_dir_all(&scope).expect("the container's cgroup");
-        let inside = format!(
-            "{script}\numount -R -l /sys/fs/cgroup; mount -t proc proc /proc && \
-             mount -t cgroup2 -o ro cgroup2 /sys/fs/cgroup && exec setpriv \
-             --bounding-set=-all{} --inh-caps=-all -- \"$@\"",
-            capabilities
-                .split(',')
-                .filter(|one| !one.is_empty())
-                .map(|one| format!(",+{one}"))
-                .collect::<String>()
-        );
-        let outside = format!(
-            "echo 0 >{}/cgroup.procs && exec unshare --mount --cgroup sh -c '{inside}' sh \"$@\"",
-            scope.display()
-        );
-        let first = self.first.as_raw_nonzero().to_string();
-        ["nsenter", "-t", &first, "--pid", "--", "sh", "-c", &outside, "sh"].map(str::to_owned).to_vec()
-    }
-
-    /// A web server as a container; returns when it answers.
-    fn application(&self, dir: &Path, digit: char, capabilities: &str) -> Application {
-        let port = free_port();
-        let mut words = self.container(digit, "", capabilities);
-        words.extend(
-            ["python3", "-m", "http.server", "--bind", "127.0.0.1", &port.to_string()].map(str::to_owned),
-        );
-        let process =
-            Process::start(Command::new(&words[0]).args(&words[1..]), &dir.join(format!("app-{port}.out")));
-        eventually("the application to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-        Application { process, port, scope: self.scope(digit) }
-    }
-
-    /// The daemon as a container that was told nothing.
-    fn sidecar(&self, dir: &Path, capabilities: &str, script: &str, args: &[&str]) -> Sidecar {
-        let words = self.container('d', script, capabilities);
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        Sidecar::spawn(dir, &words, args, &[])
-    }
-
-    /// Ends whatever is in a container, and lets its cgroup go as a runtime does.
-    fn remove(&self, digit: char) {
-        let scope = self.scope(digit);
-        eventually("the container to end", || {
-            for pid in cgroup::processes(&scope) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-            fs::remove_dir(&scope).ok()
-        });
-    }
-}
-
-impl Drop for Pod {
-    fn drop(&mut self) {
-        // Everything in its PID namespace ends with the first process.
-        let _ = kill_process(self.first, Signal::KILL);
-        let _ = (&self.pause, &self.cgroup);
-    }
-}
-
-struct Application {
-    #[expect(dead_code, reason = "a guard")]
-    process: Process,
-    port: u16,
-    scope: PathBuf,
-}
-
-impl Application {
-    fn request(&self) {
-        let url = format!("http://127.0.0.1:{}/", self.port);
-        process::run(Command::new("curl").args(["-s", "-o", "/dev/null", &url]));
-    }
-}
 
 fn observed(sidecar: &Sidecar, state: &str) -> u64 {
     sidecar.scrape().count("sidecar_cgroup_observed", &[("sidecar_state", state)])
@@ -256,6 +126,9 @@ fn a_container_that_starts_again_is_found_again() {
         application.request();
         n_requests += 1;
         assert_eq!(requests(&sidecar), n_requests);
+        let scrape = scrape::get(sidecar.port, "/metrics", "");
+        let has_label = ["{container_name=", ",container_name="].iter().any(|label| scrape.contains(label));
+        assert!(!has_label, "there is nothing to tell it from: {scrape}");
         pod.remove('a');
         await_observed(&sidecar, 0);
         assert_eq!((changes("attached"), changes("gone")), (round, round));
@@ -346,24 +219,20 @@ fn cgroups_given_by_name_are_followed() {
     let (one, two) = (below("one.service"), below("two.service"));
     fs::create_dir(two.join("inner")).expect("a cgroup");
     let inner = two.join("inner").display().to_string();
-    let serve = |folder: &Path| {
-        let port = free_port();
-        let script = format!("echo 0 >{}/cgroup.procs && exec \"$@\"", folder.display());
-        let mut command = Command::new("sh");
-        command.args(["-c", &script, "sh", "python3", "-m", "http.server", "--bind", "127.0.0.1"]);
-        let output = dir.path().join(format!("{port}.out"));
-        let process = Process::start(command.arg(port.to_string()), &output);
-        eventually("the server to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-        Application { process, port, scope: folder.to_owned() }
-    };
-    let (first, second) = (serve(&one), serve(&two.join("inner")));
+    let serve = |folder: &Path| Application::in_cgroup(dir.path(), folder);
     let (one_path, two_path) = (one.display().to_string(), two.display().to_string());
     let args = ["--cgroup", &one_path, "--cgroup", &inner, "--cgroup", &two_path];
     let sidecar = Sidecar::run(dir.path(), &args, &[]);
     assert_eq!(observed(&sidecar, "attached"), 2);
+    let (first, second) = (serve(&one), serve(&two.join("inner")));
     first.request();
     second.request();
     assert_eq!(requests(&sidecar), 2);
+    let of = |name| {
+        let scrape = sidecar.scrape();
+        scrape.count("http_server_request_duration_seconds_count", &[("container_name", name)])
+    };
+    assert_eq!((of("one.service"), of("two.service")), (1, 1));
     let cpu = sidecar.scrape().sum("container_cpu_time_seconds_total", &[("container_name", "one.service")]);
     assert!(cpu.is_some_and(|cpu| cpu > 0.0), "{cpu:?}");
 

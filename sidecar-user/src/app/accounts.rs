@@ -14,6 +14,8 @@ pub(super) struct Accounts(Mutex<State>);
 #[derive(Default)]
 struct State {
     open: Vec<Open>,
+    /// There were several at a time: from then on they are told apart.
+    is_told_apart: bool,
     /// Processor time of those that were closed: an application that starts again goes on from where it was.
     departed: Cpu,
 }
@@ -30,7 +32,9 @@ impl Accounts {
         match found.folder.try_clone() {
             Ok(folder) => {
                 let (id, name) = (found.id, found.name.clone());
-                self.lock().open.push(Open { id, name, account: Account::of(folder) });
+                let state = &mut *self.lock();
+                state.open.push(Open { id, name, account: Account::of(folder) });
+                state.is_told_apart |= state.open.len() > 1;
             }
             Err(error) => debug!(%error, "the cgroup's figures cannot be read"),
         }
@@ -47,11 +51,11 @@ impl Accounts {
     /// All of them, as they are now. Blocks: a few files each, and three for each process.
     pub(super) fn read(&self) -> Vec<Application> {
         let state = &mut *self.lock();
-        let is_several = state.open.len() > 1;
+        let is_told_apart = state.is_told_apart;
         let read = |one: &mut Open| {
             let mut app = one.account.read();
-            app.container = is_several.then(|| one.name.clone());
-            if let (Some((_, cpu)), false) = (&mut app.cpu, is_several) {
+            app.container = is_told_apart.then(|| one.name.clone());
+            if let (Some((_, cpu)), false) = (&mut app.cpu, is_told_apart) {
                 *cpu = plus(*cpu, state.departed);
             }
             app

@@ -15,7 +15,7 @@ use std::{
 
 use sidecar_core::{
     config::{Config, HeaderName, Histograms},
-    event,
+    event::{self, Event},
     flow::{self, Flows, Line, Sink},
     model::{Activity, Connection, ConnectionId, Detail, Exchange, Ktime, Start, Tcp},
     protocol::{Keep, Limits, Protocol},
@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::{
+    containers::{Containers, Lookup},
     health::{self, Health},
     logging::chain,
     spans,
@@ -64,6 +65,7 @@ pub(super) struct Out {
     pub(super) store: Store,
     pub(super) routes: Routes,
     pub(super) tracer: Tracer,
+    lookup: Lookup,
     /// Whether anything behind routes and tracer may see a path.
     shows_path: bool,
     explain: Explain,
@@ -76,6 +78,9 @@ pub(crate) struct Parts {
     pub(crate) ring: Ring,
     pub(crate) verdicts: Verdicts,
     pub(crate) counts: Counts,
+    pub(crate) containers: Arc<Containers>,
+    /// The application's network namespace is the daemon's own.
+    pub(crate) is_pod: bool,
     pub(crate) spans: Option<SpanSender>,
 }
 
@@ -147,7 +152,7 @@ impl Parts {
         config: &Config,
         export: &Arc<ExportStats>,
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
-        let Parts { ring, verdicts, counts, spans: queue } = self;
+        let Parts { ring, verdicts, counts, containers, is_pod, spans: queue } = self;
         let tracer = spans::tracer(&config.spans, queue.is_some());
         let limits = Limits { keep: Arc::new(keep(config, queue.is_some())), ..Limits::default() };
         let mut flows = Flows::new(flow::Options {
@@ -184,7 +189,8 @@ impl Parts {
         let handle = Handle { commands, waker: ring.waker(), beat: Arc::clone(&beat) };
         let shows_path = config.spans.url_path;
         let explain = Explain::new(config.explain.exchanges as usize, shows_path);
-        let mut out = Out { verdicts, store, routes, tracer, shows_path, explain, spans: queue };
+        let lookup = Lookup::new(containers, is_pod);
+        let mut out = Out { verdicts, store, routes, tracer, lookup, shows_path, explain, spans: queue };
         flows.begin(&mut out);
         let pipeline = Pipeline { ring, counts, flows, health, out, beat, is_pushed };
         let thread = thread::Builder::new().name("capture".into()).spawn(move || pipeline.run(&inbox))?;
@@ -249,7 +255,12 @@ impl Pipeline {
     fn drain(&mut self) -> usize {
         let Pipeline { ring, flows, health, out, .. } = self;
         let n = ring.drain(BATCH, |record| match event::decode(record) {
-            Ok(event) => flows.apply(&event, out),
+            Ok(mut event) => {
+                if let Event::Open { id, role, ends, .. } = &mut event {
+                    out.lookup.find(*id, *role, ends);
+                }
+                flows.apply(&event, out);
+            }
             Err(error) => {
                 health.n_malformed += 1;
                 debug!(error = chain(&error), "record not understood");
@@ -294,6 +305,13 @@ fn keep(config: &Config, has_spans: bool) -> Keep {
     keep
 }
 
+impl Out {
+    /// Learns whose this connection is, where that is news.
+    fn meet(&mut self, connection: &Connection) {
+        self.lookup.meet(connection.cgroup, self.store.containers_mut(), clock::now);
+    }
+}
+
 impl Sink for Out {
     fn started(&mut self, connection: &Connection, start: &Start) {
         self.store.started(connection, start);
@@ -308,6 +326,8 @@ impl Sink for Out {
             self.store.exchange(connection, &exchange, None);
             return;
         }
+        self.meet(connection);
+        let container = self.store.containers().of(connection.cgroup);
         self.routes.label(connection, &mut exchange);
         let decision = self.tracer.decide(connection, &exchange);
         if let Some(app) = self.tracer.take_news() {
@@ -319,17 +339,27 @@ impl Sink for Out {
         }
         let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
         if let (Some(ids), Some(spans)) = (decision.ids(), &self.spans) {
-            spans.send(Span::new(connection, &exchange, ids));
+            spans.send(Span::new(connection, &exchange, ids, container.as_deref()));
         }
         self.store.exchange(connection, &exchange, exemplar);
-        self.explain.keep(connection, exchange, decision);
+        self.explain.keep(connection, exchange, decision, container);
     }
 
-    fn delivered(&mut self, at: Ktime, _protocol: &'static Protocol, took: Duration) {
-        self.store.delivered(at, took);
+    fn delivered(
+        &mut self,
+        at: Ktime,
+        connection: &Connection,
+        _protocol: &'static Protocol,
+        took: Duration,
+    ) {
+        self.meet(connection);
+        self.store.delivered(at, connection, took);
     }
 
     fn tcp(&mut self, at: Ktime, connection: Option<&Connection>, what: Tcp) {
+        if let Some(connection) = connection {
+            self.meet(connection);
+        }
         self.store.tcp(at, connection, what);
     }
 

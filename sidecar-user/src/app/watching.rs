@@ -14,7 +14,7 @@ use sidecar_core::signal::application::{Cgroups, Readings};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::{accounts::Accounts, identity::Subject, logging::chain};
+use super::{accounts::Accounts, containers::Containers, identity::Subject, logging::chain};
 use crate::{
     discovery::{
         cgroup::Cgroup,
@@ -71,6 +71,7 @@ fn given(paths: &[PathBuf], known: &HashSet<u64>) -> Survey {
 #[derive(Default)]
 pub(super) struct Observed {
     accounts: Accounts,
+    containers: Arc<Containers>,
     state: Mutex<State>,
 }
 
@@ -88,6 +89,21 @@ impl Observed {
     pub(super) fn read(&self) -> Readings {
         let cgroups = self.lock().counts;
         Readings { all: self.accounts.read(), cgroups, ..Readings::default() }
+    }
+
+    /// The containers that connections may be of.
+    pub(super) fn containers(&self) -> Arc<Containers> {
+        Arc::clone(&self.containers)
+    }
+
+    fn open(&self, found: &Found) {
+        self.containers.open(found);
+        self.accounts.open(found);
+    }
+
+    fn close(&self, id: u64) {
+        self.containers.close(id);
+        self.accounts.close(id);
     }
 
     /// In one line: programs, cgroups, and what is not reached.
@@ -165,7 +181,7 @@ impl Watcher {
     fn look(&mut self) {
         let is_removed = |found: &Found| pod::is_removed(&found.folder);
         for gone in self.open.extract_if(.., |found| is_removed(found)) {
-            self.observed.accounts.close(gone.id);
+            self.observed.close(gone.id);
             let state = &mut *self.observed.lock();
             if state.attached.remove(&gone.id).is_some() {
                 self.attached.detach(gone.id);
@@ -189,7 +205,17 @@ impl Watcher {
             }
         }
         for found in survey.found {
-            if self.open.len() >= CGROUPS || !(is_first || self.attach(&found)) {
+            let has_room = self.open.len() < CGROUPS;
+            // What is accounted for container by container is not accounted for as a whole.
+            match &self.source {
+                _ if !has_room => {}
+                Source::Pod(pod) if survey.by_container => {
+                    self.observed.containers.open_pod(&found, pod.own_id());
+                }
+                _ => self.observed.open(&found),
+            }
+            if !has_room || !(is_first || self.attach(&found)) {
+                self.observed.close(found.id);
                 self.refused.insert(found.id);
                 self.observed.lock().counts.n_refused += 1;
                 continue;
@@ -197,15 +223,11 @@ impl Watcher {
             let state = &mut *self.observed.lock();
             state.attached.insert(found.id, found.name.clone());
             state.counts.n_attached += 1;
-            // What is accounted for container by container is not accounted for as a whole.
-            if !survey.by_container {
-                self.observed.accounts.open(&found);
-            }
             self.open.push(found);
         }
         for found in survey.containers {
             if self.open.len() < CGROUPS {
-                self.observed.accounts.open(&found);
+                self.observed.open(&found);
                 self.open.push(found);
             }
         }

@@ -5,7 +5,10 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{DirEntryExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -14,6 +17,8 @@ mod mountinfo;
 pub(crate) mod child;
 use mountinfo::Mount;
 
+/// Cgroups below one that are looked into.
+const FOLDERS: usize = 256;
 /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
@@ -170,6 +175,21 @@ pub(crate) fn id_of(folder: &fs::File) -> io::Result<u64> {
         return Err(io::Error::other("not a folder of a cgroup2 file system"));
     }
     Ok(metadata.ino())
+}
+
+/// The kernel's numbers of an open cgroup, which is `id`, and of those below it, 256 of them at most.
+pub(crate) fn below(folder: &fs::File, id: u64) -> Vec<u64> {
+    let mut ids = vec![id];
+    let mut folders = vec![PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && ids.len() < FOLDERS {
+                ids.push(entry.ino());
+                folders.push(entry.path());
+            }
+        }
+    }
+    ids
 }
 
 /// The folder of a process's cgroup in the older hierarchy that has this controller, where there is one.

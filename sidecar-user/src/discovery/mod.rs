@@ -4,4 +4,5 @@ pub(crate) mod cgroup;
 pub(crate) mod host;
 pub(crate) mod kin;
 pub(crate) mod pod;
+pub(crate) mod sockets;
 pub(crate) mod usage;

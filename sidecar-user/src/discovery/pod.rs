@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -130,6 +130,11 @@ impl Pod {
         Err(PodError::NoRoute { missing })
     }
 
+    /// The kernel's number of the daemon's own cgroup.
+    pub(crate) fn own_id(&self) -> u64 {
+        self.own_id
+    }
+
     /// The route, in words.
     pub(crate) fn route(&self) -> String {
         match &self.route {
@@ -211,10 +216,21 @@ impl Pod {
 
 /// Whether an open cgroup was removed.
 pub(crate) fn is_removed(folder: &File) -> bool {
-    use std::os::fd::AsRawFd as _;
     // Files of a removed folder are not found any more.
     let procs = format!("/proc/self/fd/{}/cgroup.procs", folder.as_raw_fd());
     fs::metadata(procs).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// What the containers in a pod's folder are called, and the numbers of their cgroups; only of those that `wants` takes.
+pub(crate) fn containers(pod: &File, wants: impl Fn(u64) -> bool) -> Vec<(String, Vec<u64>)> {
+    let pod = PathBuf::from(format!("/proc/self/fd/{}", pod.as_raw_fd()));
+    let container = |path: PathBuf| {
+        let folder = File::open(&path).ok()?;
+        let id = folder.metadata().ok()?.ino();
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        wants(id).then(|| (named(&name), cgroup::below(&folder, id)))
+    };
+    folders(&pod).into_iter().filter_map(container).collect()
 }
 
 /// The pod's folder in a mount of the node's hierarchy.

@@ -35,7 +35,7 @@ pub(super) fn snapshot() -> Snapshot {
         ] {
             store.tcp(at, Some(&connection), what);
         }
-        store.delivered(at, took);
+        store.delivered(at, &connection, took);
         store.activity(&connection, None, Some(Activity::Idle));
         store.started(&connection, &Start { at: Ktime(0), method: Method::Get, is_excluded: false });
         let exchange = exchange(&format!("odd\"host\\{i}\n"), Ktime(0), Ktime(30_000_000 << i));

@@ -131,8 +131,8 @@ impl Sink for Out {
         self.exchanges.push(exchange);
     }
 
-    fn delivered(&mut self, at: Ktime, _: &'static Protocol, took: Duration) {
-        self.store.delivered(at, took);
+    fn delivered(&mut self, at: Ktime, connection: &Connection, _: &'static Protocol, took: Duration) {
+        self.store.delivered(at, connection, took);
     }
 
     fn tcp(&mut self, at: Ktime, connection: Option<&Connection>, what: Tcp) {

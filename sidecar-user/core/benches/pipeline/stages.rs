@@ -135,18 +135,24 @@ impl Sink for Out {
         if self.has_spans
             && let Some(ids) = decision.ids()
         {
-            black_box(Span::new(connection, &exchange, ids));
+            black_box(Span::new(connection, &exchange, ids, None));
         }
         if let Some(store) = &mut self.store {
             let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
             store.exchange(connection, &exchange, exemplar);
         }
-        self.explain.keep(connection, exchange, decision);
+        self.explain.keep(connection, exchange, decision, None);
     }
 
-    fn delivered(&mut self, at: Ktime, _protocol: &'static Protocol, took: Duration) {
+    fn delivered(
+        &mut self,
+        at: Ktime,
+        connection: &Connection,
+        _protocol: &'static Protocol,
+        took: Duration,
+    ) {
         if let Some(store) = &mut self.store {
-            store.delivered(at, took);
+            store.delivered(at, connection, took);
         }
     }
 

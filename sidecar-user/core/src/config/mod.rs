@@ -222,7 +222,7 @@ pub struct Exclude {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tcp {
-    /// Peers that are told apart, by address, and by port where they are servers. Those beyond it are summed into one
+    /// Peers that are told apart, by address, by port where they are servers, and by container where several are observed. Those beyond it are summed into one
     /// series marked `otel.metric.overflow`. `0` tells none apart.
     #[schemars(range(min = 0, max = 10_000))]
     pub peers: u32,

@@ -470,7 +470,7 @@ impl Flow {
         let is_told = |answer: &mut Undelivered| answer.end == drained.seq;
         let Some(answer) = self.undelivered.take_if(is_told) else { return };
         if at.since(answer.began) < Drained::HORIZON {
-            context.sink.delivered(at, protocol, drained.at.since(answer.began));
+            context.sink.delivered(at, &self.connection, protocol, drained.at.since(answer.began));
         }
     }
 

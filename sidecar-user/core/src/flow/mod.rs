@@ -43,7 +43,7 @@ pub trait Sink {
     fn finished(&mut self, connection: &Connection, protocol: &'static Protocol, exchange: Exchange);
     /// The peer had acknowledged a response's last byte so long after its first byte passed. Of a server's connection, and
     /// only where one request was answered at a time.
-    fn delivered(&mut self, at: Ktime, protocol: &'static Protocol, took: Duration);
+    fn delivered(&mut self, at: Ktime, connection: &Connection, protocol: &'static Protocol, took: Duration);
     /// Something happened to a connection, whatever it speaks; `None`: one that is not followed.
     fn tcp(&mut self, at: Ktime, connection: Option<&Connection>, what: Tcp);
     /// The kernel should treat a connection so.

@@ -67,7 +67,7 @@ impl Sink for Told {
         self.exchanges.push(format!("{role} {what}"));
     }
 
-    fn delivered(&mut self, _: Ktime, _: &'static Protocol, took: Duration) {
+    fn delivered(&mut self, _: Ktime, _: &Connection, _: &'static Protocol, took: Duration) {
         self.delivered.push(took.as_nanos() as u64);
     }
 

@@ -108,8 +108,15 @@ pub const SIZE_BUCKETS: &[f64] = &[
 ];
 
 /// Attributes of every histogram of requests that the application answered.
-const OF_SERVER: &[&str] =
-    &[key::METHOD, key::URL_SCHEME, key::STATUS, key::ERROR_TYPE, key::ROUTE, key::PROTOCOL_VERSION];
+const OF_SERVER: &[&str] = &[
+    key::METHOD,
+    key::URL_SCHEME,
+    key::STATUS,
+    key::ERROR_TYPE,
+    key::ROUTE,
+    key::PROTOCOL_VERSION,
+    key::CONTAINER_NAME,
+];
 /// Attributes of every histogram of requests that the application sent.
 const OF_CLIENT: &[&str] = &[
     key::METHOD,
@@ -119,6 +126,7 @@ const OF_CLIENT: &[&str] = &[
     key::PROTOCOL_VERSION,
     key::SERVER_ADDRESS,
     key::SERVER_PORT,
+    key::CONTAINER_NAME,
 ];
 /// Buckets of what takes a network some time, in seconds.
 pub const LATENCY_BUCKETS: &[f64] =
@@ -183,7 +191,7 @@ pub static HTTP_SERVER_ACTIVE: MetricDef = def(
     Kind::UpDown,
     "{request}",
     "HTTP server requests that have begun and are not over.",
-    &[key::METHOD, key::URL_SCHEME],
+    &[key::METHOD, key::URL_SCHEME, key::CONTAINER_NAME],
 );
 /// Requests that the application sent. Fed by `Store::exchange`.
 pub static HTTP_CLIENT_DURATION: MetricDef = def(
@@ -231,7 +239,7 @@ pub static HTTP_CLIENT_OPEN: MetricDef = def(
     Kind::UpDown,
     "{connection}",
     "Outbound HTTP connections that are active (a request is outstanding) or idle.",
-    &[key::CONNECTION_STATE, key::SERVER_ADDRESS, key::SERVER_PORT, key::URL_SCHEME],
+    &[key::CONNECTION_STATE, key::SERVER_ADDRESS, key::SERVER_PORT, key::URL_SCHEME, key::CONTAINER_NAME],
 );
 /// Cgroups by whether they are observed. Fed by `application::record`, as those below.
 pub static CGROUPS: MetricDef = def(
@@ -337,7 +345,7 @@ pub static HTTP_SERVER_DELIVERY: MetricDef = def(
     "Time from the first byte of a response that the application sent to the acknowledgement of its last by the peer, \
      told when the peer's next packet with payload passes or the connection ends; only where one request was answered \
      at a time.",
-    &[],
+    &[key::CONTAINER_NAME],
 );
 /// Records that arrived.
 pub static CAPTURE_RECORDS: MetricDef = def(

@@ -56,7 +56,8 @@ pub const DECISION: &str = "sidecar.decision";
 pub const SIGNAL: &str = "sidecar.signal";
 /// Version of the program.
 pub const VERSION: &str = "sidecar.version";
-/// A container's id, else its cgroup's name; only where several are observed.
+/// A container's id, else its cgroup's name; only from when on several were observed at a time, and of connections only
+/// where the process that made the socket is known to be in one of them.
 pub const CONTAINER_NAME: &str = "container.name";
 /// Base name of the executable of a process.
 pub const EXECUTABLE_NAME: &str = "process.executable.name";

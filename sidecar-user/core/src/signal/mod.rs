@@ -3,6 +3,7 @@
 
 pub mod application;
 pub mod catalogue;
+mod containers;
 mod coverage;
 mod delta;
 mod exemplar;
@@ -30,6 +31,7 @@ mod tcp;
 mod tests;
 mod tracer;
 
+pub use containers::Containers;
 pub use coverage::{Bytes, coverage};
 pub use exemplar::{Exemplar, ExemplarIds};
 pub use exponential::{Exponential, MAX_BUCKETS, MAX_SCALE};

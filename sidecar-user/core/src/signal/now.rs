@@ -1,21 +1,29 @@
 //! What is going on at present: requests that are not over, connections that are open. Each is counted in and out, so
-//! a snapshot finds exact numbers.
+//! a snapshot finds exact numbers. By cgroup, which a connection keeps: its container may become known in between.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::series::overflow;
-use super::snapshot::{Point, PointValue};
-use super::{http, key};
+use super::snapshot::{Attributes, Point, PointValue};
+use super::{Containers, http, key};
 use crate::model::{Activity, Method};
+
+/// Cgroups whose requests are counted apart although none is going on.
+const CGROUPS: usize = 256;
+
+/// Server requests by method; `None` where there was never one.
+type ByMethod = [Option<u64>; http::METHODS.len()];
 
 #[derive(Debug)]
 pub(super) struct Now {
-    /// Server requests by method; `None` where there was never one.
-    requests: [Option<u64>; http::METHODS.len()],
-    /// Client connections by server, and by [`Activity`]. No more servers than connections that are followed.
-    connections: FxHashMap<(IpAddr, u16), [u64; 2]>,
+    /// By cgroup.
+    requests: FxHashMap<u64, ByMethod>,
+    /// Client connections by cgroup and server, and by [`Activity`]. No more than connections that are followed.
+    connections: FxHashMap<(u64, IpAddr, u16), [u64; 2]>,
     /// Servers that are shown by name.
     cap: usize,
 }
@@ -23,21 +31,32 @@ pub(super) struct Now {
 impl Now {
     pub(super) fn new(cap: usize) -> Self {
         // Each has two series.
-        Now { requests: [None; http::METHODS.len()], connections: FxHashMap::default(), cap: cap / 2 }
+        Now { requests: FxHashMap::default(), connections: FxHashMap::default(), cap: cap / 2 }
     }
 
-    pub(super) fn began(&mut self, method: Method) {
-        *self.requests[method as usize].get_or_insert(0) += 1;
+    pub(super) fn began(&mut self, cgroup: u64, method: Method) {
+        if self.requests.len() >= CGROUPS && !self.requests.contains_key(&cgroup) {
+            self.fold();
+        }
+        let by_method = self.requests.entry(cgroup).or_default();
+        *by_method[method as usize].get_or_insert(0) += 1;
     }
 
-    pub(super) fn ended(&mut self, method: Method) {
-        if let Some(n) = &mut self.requests[method as usize] {
+    pub(super) fn ended(&mut self, cgroup: u64, method: Method) {
+        let by_method = self.requests.get_mut(&cgroup);
+        if let Some(n) = by_method.and_then(|by_method| by_method[method as usize].as_mut()) {
             *n = n.saturating_sub(1);
         }
     }
 
-    pub(super) fn moved(&mut self, server: SocketAddr, from: Option<Activity>, to: Option<Activity>) {
-        let server = (server.ip().to_canonical(), server.port());
+    pub(super) fn moved(
+        &mut self,
+        cgroup: u64,
+        server: SocketAddr,
+        from: Option<Activity>,
+        to: Option<Activity>,
+    ) {
+        let server = (cgroup, server.ip().to_canonical(), server.port());
         let counts = self.connections.entry(server).or_default();
         if let Some(from) = from {
             counts[from as usize] = counts[from as usize].saturating_sub(1);
@@ -50,41 +69,70 @@ impl Now {
         }
     }
 
-    pub(super) fn requests(&self) -> Vec<Point> {
-        let counted = http::METHODS.iter().zip(self.requests).filter_map(|(method, n)| Some((*method, n?)));
-        let point = |(method, n): (Method, u64)| Point {
-            attributes: vec![
-                (key::METHOD, http::method(method).into()),
-                (key::URL_SCHEME, http::SCHEME.into()),
-            ],
-            started: None,
-            value: PointValue::U64(n),
+    pub(super) fn requests(&self, containers: &Containers) -> Vec<Point> {
+        let mut sums: BTreeMap<(Option<Arc<str>>, usize), u64> = BTreeMap::new();
+        for (cgroup, by_method) in &self.requests {
+            let container = containers.of(*cgroup);
+            for (method, n) in by_method.iter().enumerate().filter_map(|(method, n)| Some((method, (*n)?))) {
+                if n > 0 || !containers.is_gone(*cgroup) {
+                    *sums.entry((container.clone(), method)).or_default() += n;
+                }
+            }
+        }
+        let point = |((container, method), n): ((Option<Arc<str>>, usize), u64)| {
+            let method = http::method(http::METHODS[method]);
+            let mut attributes: Attributes =
+                vec![(key::METHOD, method.into()), (key::URL_SCHEME, http::SCHEME.into())];
+            attributes.extend(container.map(|name| (key::CONTAINER_NAME, name.to_string().into())));
+            Point { attributes, started: None, value: PointValue::U64(n) }
         };
-        counted.map(point).collect()
+        sums.into_iter().map(point).collect()
     }
 
-    pub(super) fn connections(&self) -> Vec<Point> {
-        let mut servers: Vec<_> = self.connections.iter().collect();
-        servers.sort_unstable();
-        let (shown, hidden) = servers.split_at(self.cap.min(servers.len()));
-        let point = |((address, port), counts): &(&(IpAddr, u16), &[u64; 2])| {
-            [(ACTIVE, Activity::Active), (IDLE, Activity::Idle)].map(|(state, activity)| Point {
-                attributes: vec![
+    pub(super) fn connections(&self, containers: &Containers) -> Vec<Point> {
+        let mut servers: BTreeMap<_, [u64; 2]> = BTreeMap::new();
+        for ((cgroup, address, port), counts) in &self.connections {
+            let sums = servers.entry((*address, *port, containers.of(*cgroup))).or_default();
+            sums.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
+        }
+        let mut points = Vec::new();
+        let mut hidden = None;
+        for (i, ((address, port, container), counts)) in servers.into_iter().enumerate() {
+            if i >= self.cap {
+                *hidden.get_or_insert(0) += counts[0] + counts[1];
+                continue;
+            }
+            for (state, activity) in [(ACTIVE, Activity::Active), (IDLE, Activity::Idle)] {
+                let mut attributes: Attributes = vec![
                     (key::CONNECTION_STATE, state.into()),
                     (key::SERVER_ADDRESS, address.to_string().into()),
-                    (key::SERVER_PORT, (*port).into()),
+                    (key::SERVER_PORT, port.into()),
                     (key::URL_SCHEME, http::SCHEME.into()),
-                ],
-                started: None,
-                value: PointValue::U64(counts[activity as usize]),
-            })
-        };
-        let mut points: Vec<Point> = shown.iter().flat_map(point).collect();
-        if !hidden.is_empty() {
-            let n = hidden.iter().map(|(_, counts)| counts[0] + counts[1]).sum();
-            points.push(Point { attributes: overflow(), started: None, value: PointValue::U64(n) });
+                ];
+                let container = container.as_ref();
+                attributes.extend(container.map(|name| (key::CONTAINER_NAME, name.to_string().into())));
+                let value = PointValue::U64(counts[activity as usize]);
+                points.push(Point { attributes, started: None, value });
+            }
         }
+        let overflown =
+            hidden.map(|n| Point { attributes: overflow(), started: None, value: PointValue::U64(n) });
+        points.extend(overflown);
         points
+    }
+
+    /// Makes room: what nothing is going on in is no longer counted by its cgroup.
+    fn fold(&mut self) {
+        let mut seen = ByMethod::default();
+        self.requests.retain(|_, by_method| {
+            let is_busy = by_method.iter().flatten().any(|n| *n > 0);
+            if !is_busy {
+                seen.iter_mut().zip(by_method).for_each(|(seen, n)| *seen = seen.or(*n));
+            }
+            is_busy
+        });
+        let rest = self.requests.entry(0).or_default();
+        rest.iter_mut().zip(seen).for_each(|(rest, seen)| *rest = rest.or(seen));
     }
 }
 

@@ -1,13 +1,14 @@
 //! Series of requests: the hot path, one lookup an exchange.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::http::{self, ErrorType, Host};
 use super::interned::Names;
 use super::now::Now;
 use super::series::Series;
 use super::snapshot::{Attributes, Moment, Point, PointValue};
-use super::{ExemplarIds, Histogram, Layout, Options, catalogue, key};
+use super::{Containers, ExemplarIds, Histogram, Layout, Options, catalogue, key};
 use crate::model::{
     Activity, Connection, Detail, Exchange, Http, HttpVersion, Ktime, Method, MetricDef, Outcome, Role,
     Route, Start,
@@ -72,25 +73,26 @@ impl Requests {
     /// A request began.
     pub(super) fn started(&mut self, connection: &Connection, start: &Start) {
         if !start.is_excluded && http::role(connection) == Role::Server {
-            self.now.began(start.method);
+            self.now.began(connection.cgroup, start.method);
         }
     }
 
     /// A connection changed what it is at.
     pub(super) fn activity(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>) {
         if http::role(connection) == Role::Client {
-            self.now.moved(connection.remote, from, to);
+            self.now.moved(connection.cgroup, connection.remote, from, to);
         }
     }
 
     /// Every outcome counts: the histogram's count is the number of requests. `at` is when it ended, `span` what it is
-    /// exported as.
+    /// exported as, `container` whose it is where that is told.
     pub(super) fn record(
         &mut self,
         connection: &Connection,
         exchange: &Exchange,
         at: Moment,
         span: Option<ExemplarIds>,
+        container: Option<Arc<str>>,
     ) {
         if exchange.is_excluded {
             self.excluded += 1;
@@ -99,10 +101,10 @@ impl Requests {
         let Detail::Http(http) = &exchange.detail;
         self.outcomes[exchange.outcome as usize] += 1;
         let role = http::role(connection);
-        let key = |server| HttpKey::new(role, exchange.outcome, http, server);
+        let key = |server| HttpKey::new(role, exchange.outcome, http, server, container);
         let measured = match role {
             Role::Server => {
-                self.now.ended(http.method);
+                self.now.ended(connection.cgroup, http.method);
                 self.server.entry(key(None), at, || empty(&self.layouts.server))
             }
             Role::Client => {
@@ -135,16 +137,16 @@ impl Requests {
     }
 
     /// The points of a metric that is fed from here; `None` for the others.
-    pub(super) fn points(&self, def: &'static MetricDef) -> Option<Vec<Point>> {
+    pub(super) fn points(&self, def: &'static MetricDef, containers: &Containers) -> Option<Vec<Point>> {
         let is = |other: &MetricDef| std::ptr::eq(def, other);
         if let Some(measure) = OF_SERVER.iter().position(|def| is(def)) {
             Some(self.histograms(&self.server, measure))
         } else if let Some(measure) = OF_CLIENT.iter().position(|def| is(def)) {
             Some(self.histograms(&self.client, measure))
         } else if is(&catalogue::HTTP_SERVER_ACTIVE) {
-            Some(self.now.requests())
+            Some(self.now.requests(containers))
         } else if is(&catalogue::HTTP_CLIENT_OPEN) {
-            Some(self.now.connections())
+            Some(self.now.connections(containers))
         } else if is(&catalogue::PARSER_OUTCOMES) {
             Some(self.outcomes())
         } else if is(&catalogue::EXCLUDED_EXCHANGES) {
@@ -215,6 +217,7 @@ pub(super) fn measurement(
     def: Option<&'static MetricDef>,
     connection: &Connection,
     exchange: &Exchange,
+    container: Option<Arc<str>>,
 ) -> Option<(&'static MetricDef, Attributes, f64)> {
     let Detail::Http(http) = &exchange.detail;
     let role = http::role(connection);
@@ -229,7 +232,7 @@ pub(super) fn measurement(
         Role::Server => None,
         Role::Client => Some(server(&mut hosts, connection, http, true)?),
     };
-    let series = HttpKey::new(role, exchange.outcome, http, server).attributes(&hosts);
+    let series = HttpKey::new(role, exchange.outcome, http, server, container).attributes(&hosts);
     Some((defs[measure], series, value))
 }
 
@@ -250,10 +253,17 @@ struct HttpKey {
     error: Option<ErrorType>,
     route: Option<Route>,
     server: Option<Server>,
+    container: Option<Arc<str>>,
 }
 
 impl HttpKey {
-    fn new(role: Role, outcome: Outcome, http: &Http, server: Option<Server>) -> HttpKey {
+    fn new(
+        role: Role,
+        outcome: Outcome,
+        http: &Http,
+        server: Option<Server>,
+        container: Option<Arc<str>>,
+    ) -> HttpKey {
         HttpKey {
             method: http.method,
             version: http.version,
@@ -261,6 +271,7 @@ impl HttpKey {
             error: ErrorType::of(role, outcome, http),
             route: http.route.clone().filter(|_| role == Role::Server),
             server,
+            container,
         }
     }
 
@@ -275,6 +286,7 @@ impl HttpKey {
             out.push((key::SERVER_ADDRESS, host.text(hosts).into()));
             out.push((key::SERVER_PORT, port.into()));
         }
+        out.extend(self.container.as_ref().map(|name| (key::CONTAINER_NAME, name.to_string().into())));
         out
     }
 }

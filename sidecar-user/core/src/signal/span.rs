@@ -45,12 +45,14 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span of an exchange that is sampled.
+    /// The span of an exchange that is sampled. `container` is whose it is, where that is told.
     #[must_use]
-    pub fn new(connection: &Connection, exchange: &Exchange, ids: SpanIds) -> Span {
+    pub fn new(connection: &Connection, exchange: &Exchange, ids: SpanIds, container: Option<&str>) -> Span {
         let Detail::Http(http) = &exchange.detail;
         let role = http::role(connection);
         let error = ErrorType::of(role, exchange.outcome, http);
+        let mut attributes = attributes(role, connection, http, error);
+        attributes.extend(container.map(|name| (key::CONTAINER_NAME, name.to_owned().into())));
         Span {
             name: name(http),
             role,
@@ -60,7 +62,7 @@ impl Span {
             flags: http.parent.map_or(0, |parent| parent.flags) | SAMPLED,
             started: exchange.started,
             ended: exchange.ended,
-            attributes: attributes(role, connection, http, error),
+            attributes,
             headers: headers(http),
             // That a response was not captured says nothing of the application.
             error: error.is_some() && exchange.outcome != Outcome::NotObserved,

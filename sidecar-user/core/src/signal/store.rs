@@ -9,7 +9,7 @@ use super::requests::Requests;
 use super::series::{Series, overflow};
 use super::snapshot::{Attributes, Family, Moment, Point, PointValue, Snapshot};
 use super::tcp::Connections;
-use super::{ExemplarIds, Layout};
+use super::{Containers, ExemplarIds, Layout};
 use crate::model::{Activity, Connection, Exchange, Kind, Ktime, MetricDef, Start, Tcp};
 
 /// What a store is told.
@@ -115,6 +115,7 @@ pub struct Store {
     expired: u64,
     requests: Requests,
     connections: Connections,
+    containers: Containers,
     numbers: Vec<(&'static MetricDef, Series<Labels, Number>)>,
     /// Metrics whose series are read as a whole.
     replaced: Vec<(&'static MetricDef, Vec<Point>)>,
@@ -130,10 +131,22 @@ impl Store {
             expired: 0,
             requests: Requests::new(&options),
             connections: Connections::new(&options),
+            containers: Containers::default(),
             numbers: Vec::new(),
             replaced: Vec::new(),
             options,
         }
+    }
+
+    /// The containers that connections are of.
+    #[must_use]
+    pub fn containers(&self) -> &Containers {
+        &self.containers
+    }
+
+    /// To be told of containers.
+    pub fn containers_mut(&mut self) -> &mut Containers {
+        &mut self.containers
     }
 
     /// A request began. Its exchange is to follow.
@@ -149,7 +162,8 @@ impl Store {
     /// Records a finished exchange under the role of the end that was observed. `span` names the span that it is
     /// exported as, where it is. Allocates only for a new series or a new exemplar.
     pub fn exchange(&mut self, connection: &Connection, exchange: &Exchange, span: Option<ExemplarIds>) {
-        self.requests.record(connection, exchange, self.now.of(exchange.ended), span);
+        let container = self.containers.of(connection.cgroup);
+        self.requests.record(connection, exchange, self.now.of(exchange.ended), span, container);
     }
 
     /// Forgets the application's series that nothing was added to for `Options::expiry`, but only what was last
@@ -165,12 +179,12 @@ impl Store {
 
     /// Records a turn in a connection's life; `None`: of one that is not followed.
     pub fn tcp(&mut self, at: Ktime, connection: Option<&Connection>, what: Tcp) {
-        self.connections.record(self.now.of(at), connection, what);
+        self.connections.record(self.now.of(at), connection, what, &self.containers);
     }
 
     /// Records how long an HTTP response was on its way, from its first byte to its last acknowledgement.
-    pub fn delivered(&mut self, at: Ktime, took: Duration) {
-        self.connections.delivered(self.now.of(at), took);
+    pub fn delivered(&mut self, at: Ktime, connection: &Connection, took: Duration) {
+        self.connections.delivered(self.now.of(at), took, self.containers.of(connection.cgroup));
     }
 
     /// Sets a counter, gauge or info to what its owner says. `attributes` are values in the order of the definition.
@@ -244,7 +258,7 @@ impl Store {
     }
 
     fn points(&self, def: &'static MetricDef) -> Vec<Point> {
-        let own = self.requests.points(def).or_else(|| self.connections.points(def));
+        let own = self.requests.points(def, &self.containers).or_else(|| self.connections.points(def));
         if let Some(points) = own {
             points
         } else if std::ptr::eq(def, &catalogue::SERIES) {

@@ -4,14 +4,15 @@
 //! role (`signal::kernel`) are the kernel's, and exact.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use super::kernel::{DIRECTIONS, FAILURES, RESETS};
 use super::series::{Series, overflow};
-use super::snapshot::{Attributes, Moment, Point, PointValue};
-use super::{Histogram, Layout, Options, catalogue, key};
+use super::snapshot::{Attributes, Moment, Point, PointValue, Value};
+use super::{Containers, Histogram, Layout, Options, catalogue, key};
 use crate::model::{Account, Connection, ConnectionId, End, Ktime, MetricDef, Role, Tcp};
 
 /// All of them.
@@ -22,8 +23,8 @@ pub(super) struct Connections {
     by_peer: bool,
     /// What connections that are open are counted under; none: under the overflow.
     open: FxHashMap<ConnectionId, Option<Key>>,
-    /// One series, whose only key is nothing.
-    delivery: Series<(), Histogram>,
+    /// By container.
+    delivery: Series<Option<Arc<str>>, Histogram>,
     layouts: Layouts,
 }
 
@@ -35,11 +36,12 @@ struct Layouts {
     delivery: Layout,
 }
 
-/// What tells peers apart: the port only where it is a server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What tells peers apart: the port only where it is a server's, the container where several are observed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     role: Option<Role>,
     peer: Option<(IpAddr, Option<u16>)>,
+    container: Option<Arc<str>>,
 }
 
 /// What was counted of one peer.
@@ -60,12 +62,12 @@ impl Connections {
     /// `Options::peers` are told apart at most; with 0 only roles are.
     pub(super) fn new(options: &Options) -> Self {
         let peers = options.peers;
-        let n_roles = Role::ALL.len() + 1;
         Connections {
-            peers: Series::new(if peers > 0 { peers } else { n_roles }),
+            // Without peers there is one for each role, or role and container.
+            peers: Series::new(if peers > 0 { peers } else { options.series_cap }),
             by_peer: peers > 0,
             open: FxHashMap::default(),
-            delivery: Series::new(1),
+            delivery: Series::new(options.series_cap),
             layouts: Layouts {
                 connect: options.layout(&catalogue::TCP_CONNECT),
                 rtt: options.layout(&catalogue::TCP_RTT),
@@ -74,15 +76,21 @@ impl Connections {
         }
     }
 
-    /// Records a turn in a connection's life; `None`: of one that is not followed.
-    pub(super) fn record(&mut self, at: Moment, connection: Option<&Connection>, what: Tcp) {
+    /// Records a turn in a connection's life; `None`: of one that is not followed. `containers` name whose it is.
+    pub(super) fn record(
+        &mut self,
+        at: Moment,
+        connection: Option<&Connection>,
+        what: Tcp,
+        containers: &Containers,
+    ) {
         let id = connection.filter(|one| !one.joined).map(|one| one.id);
         // It ends where it began, though room may have come up since.
         let key = match id.and_then(|id| self.open.get(&id)) {
-            Some(place) => *place,
-            None => connection.map(|one| Key::of(one, self.by_peer)),
+            Some(place) => place.clone(),
+            None => connection.map(|one| Key::of(one, self.by_peer, containers)),
         };
-        let peer = match key {
+        let peer = match key.clone() {
             Some(key) => self.peers.entry(key, at, Peer::default),
             None => self.peers.overflow(at, Peer::default),
         };
@@ -113,9 +121,9 @@ impl Connections {
         }
     }
 
-    /// Records how long a response was on its way.
-    pub(super) fn delivered(&mut self, at: Moment, took: Duration) {
-        let histogram = self.delivery.entry((), at, || Histogram::new(&self.layouts.delivery));
+    /// Records how long a response of a container was on its way.
+    pub(super) fn delivered(&mut self, at: Moment, took: Duration, container: Option<Arc<str>>) {
+        let histogram = self.delivery.entry(container, at, || Histogram::new(&self.layouts.delivery));
         histogram.record(took.as_secs_f64(), at.unix, None);
     }
 
@@ -129,7 +137,7 @@ impl Connections {
         let is = |other: &'static MetricDef| std::ptr::eq(def, other);
         if is(&catalogue::HTTP_SERVER_DELIVERY) {
             let value = |value: &Histogram| Some(PointValue::Histogram(value.clone()));
-            return Some(self.delivery.points(|()| Attributes::new(), value));
+            return Some(self.delivery.points(|container| named(container).collect(), value));
         }
         let shows: Shows = match def {
             _ if is(&catalogue::TCP_CONNECT) => |peer, each| each(&[], histogram(&peer.connect)),
@@ -214,10 +222,10 @@ impl Peer {
 }
 
 impl Key {
-    fn of(connection: &Connection, by_peer: bool) -> Key {
+    fn of(connection: &Connection, by_peer: bool, containers: &Containers) -> Key {
         let port = (connection.role == Some(Role::Client)).then_some(connection.remote.port());
         let peer = by_peer.then_some((connection.remote.ip(), port));
-        Key { role: connection.role, peer }
+        Key { role: connection.role, peer, container: containers.of(connection.cgroup) }
     }
 
     /// In the order of the metrics' definitions.
@@ -230,8 +238,14 @@ impl Key {
             out.push((key::PEER_ADDRESS, address.to_string().into()));
             out.extend(port.map(|port| (key::PEER_PORT, port.into())));
         }
+        out.extend(named(&self.container));
         out
     }
+}
+
+/// `container.name`, where there is one.
+fn named(container: &Option<Arc<str>>) -> impl Iterator<Item = (&'static str, Value)> {
+    container.iter().map(|name| (key::CONTAINER_NAME, name.to_string().into()))
 }
 
 /// `sidecar.tcp.role`.
@@ -293,15 +307,20 @@ mod tests {
         let mut all = connections(64);
         let client = connection(1, Role::Client, 9);
         let servers = [connection(2, Role::Server, 9), connection(3, Role::Server, 9)];
-        all.record(AT, Some(&client), Tcp::Opened(Some(Duration::from_millis(2))));
+        all.record(AT, Some(&client), Tcp::Opened(Some(Duration::from_millis(2))), &Containers::default());
         for server in &servers {
-            all.record(AT, Some(server), Tcp::Opened(None));
-            all.record(AT, Some(server), account(4));
+            all.record(AT, Some(server), Tcp::Opened(None), &Containers::default());
+            all.record(AT, Some(server), account(4), &Containers::default());
         }
-        all.record(AT, Some(&client), account(1));
-        all.record(AT, Some(&client), Tcp::Closed(Some(End::Received)));
-        all.record(AT, Some(&servers[0]), Tcp::Closed(Some(End::Orderly)));
-        all.record(AT, Some(&connection(4, Role::Client, 9)), Tcp::Failed(Failure::Timeout));
+        all.record(AT, Some(&client), account(1), &Containers::default());
+        all.record(AT, Some(&client), Tcp::Closed(Some(End::Received)), &Containers::default());
+        all.record(AT, Some(&servers[0]), Tcp::Closed(Some(End::Orderly)), &Containers::default());
+        all.record(
+            AT,
+            Some(&connection(4, Role::Client, 9)),
+            Tcp::Failed(Failure::Timeout),
+            &Containers::default(),
+        );
         let cases: [(_, &[&str]); 9] = [
             (&catalogue::PEER_OPENED, &["client 10.0.0.9 5001: 1", "server 10.0.0.9: 2"]),
             (&catalogue::PEER_CLOSED, &["client 10.0.0.9 5001: 1", "server 10.0.0.9: 1"]),
@@ -334,11 +353,11 @@ mod tests {
         let mut all = connections(1);
         let many: Vec<_> = (0..4).map(|i| connection(i.into(), Role::Server, i)).collect();
         for one in &many {
-            all.record(AT, Some(one), Tcp::Opened(None));
+            all.record(AT, Some(one), Tcp::Opened(None), &Containers::default());
         }
-        all.record(AT, Some(&many[3]), account(5));
-        all.record(AT, Some(&many[3]), Tcp::Closed(Some(End::Sent)));
-        all.record(AT, None, account(7));
+        all.record(AT, Some(&many[3]), account(5), &Containers::default());
+        all.record(AT, Some(&many[3]), Tcp::Closed(Some(End::Sent)), &Containers::default());
+        all.record(AT, None, account(7), &Containers::default());
         assert_eq!(told(&all, &catalogue::PEER_ACTIVE), ["server 10.0.0.0: 1", "true: 2"]);
         assert_eq!(told(&all, &catalogue::PEER_IO), ["true receive: 12", "true transmit: 120"]);
         assert_eq!(told(&all, &catalogue::PEER_RESET), ["true sent: 1"]);
@@ -350,8 +369,8 @@ mod tests {
         let mut all = connections(0);
         for id in 0..3 {
             let one = connection(id, Role::Client, id as u8);
-            all.record(AT, Some(&one), Tcp::Opened(Some(Duration::from_millis(1))));
-            all.record(AT, Some(&one), account(2));
+            all.record(AT, Some(&one), Tcp::Opened(Some(Duration::from_millis(1))), &Containers::default());
+            all.record(AT, Some(&one), account(2), &Containers::default());
         }
         assert_eq!(told(&all, &catalogue::TCP_RTT), ["client: 0.006 of 3"]);
         assert_eq!(told(&all, &catalogue::TCP_CONNECT), [": 0.003 of 3"]);
@@ -363,7 +382,7 @@ mod tests {
     fn one_met_in_the_middle_counts_what_passes_and_not_as_open() {
         let mut all = connections(4);
         let joined = Connection { joined: true, ..connection(1, Role::Server, 9) };
-        all.record(AT, Some(&joined), account(3));
+        all.record(AT, Some(&joined), account(3), &Containers::default());
         assert_eq!(told(&all, &catalogue::PEER_ACTIVE), ["server 10.0.0.9: 0"]);
         assert_eq!(
             told(&all, &catalogue::PEER_IO),
@@ -375,11 +394,11 @@ mod tests {
     fn a_peer_that_is_gone_gives_its_place_back() {
         let mut all = connections(1);
         let one = connection(1, Role::Server, 1);
-        all.record(AT, Some(&one), Tcp::Opened(None));
+        all.record(AT, Some(&one), Tcp::Opened(None), &Containers::default());
         assert_eq!(all.expire(Ktime(100)), 0, "it is connected");
-        all.record(AT, Some(&one), Tcp::Closed(Some(End::Orderly)));
+        all.record(AT, Some(&one), Tcp::Closed(Some(End::Orderly)), &Containers::default());
         assert_eq!(all.expire(Ktime(100)), 1);
-        all.record(AT, Some(&connection(2, Role::Server, 2)), Tcp::Opened(None));
+        all.record(AT, Some(&connection(2, Role::Server, 2)), Tcp::Opened(None), &Containers::default());
         assert_eq!(told(&all, &catalogue::PEER_OPENED), ["server 10.0.0.2: 1"]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::{
     Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Kind, Ktime, Method, MetricDef,
-    Outcome, Role, Start, TraceParent,
+    Outcome, Role, Start, Tcp, TraceParent,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -302,7 +302,7 @@ fn spans() {
     let Detail::Http(http) = &mut traced.detail;
     http.parent = Some(TraceParent { trace: [7; 16], span: [8; 8], flags: 2 });
 
-    let server = Span::new(&connection(Some(Role::Server)), &traced, ids);
+    let server = Span::new(&connection(Some(Role::Server)), &traced, ids, None);
     assert_eq!((&*server.name, server.role, server.error), ("GET", Role::Server, false));
     assert_eq!((server.trace, server.parent, server.id), ([1; 16], Some([8; 8]), [2; 8]));
     assert_eq!(server.flags, 3, "the sender's, and sampled");
@@ -313,7 +313,7 @@ fn spans() {
          network.peer.address=10.0.0.2 network.peer.port=8080"
     );
 
-    let client = Span::new(&connection(Some(Role::Client)), &traced, ids);
+    let client = Span::new(&connection(Some(Role::Client)), &traced, ids, None);
     assert_eq!((client.role, client.error), (Role::Client, true));
     assert_eq!(
         told(&client.attributes),
@@ -325,7 +325,7 @@ fn spans() {
     let mut own = exchange(Method::Other, None, Outcome::Reset);
     let Detail::Http(http) = &mut own.detail;
     http.method_original = Some("PURGE".into());
-    let root = Span::new(&connection(Some(Role::Server)), &own, ids);
+    let root = Span::new(&connection(Some(Role::Server)), &own, ids, None);
     assert_eq!((&*root.name, root.trace, root.parent), ("HTTP", [1; 16], None));
     assert!(root.flags == 1 && root.error);
     assert!(told(&root.attributes).contains("http.request.method=_OTHER"));
@@ -333,7 +333,7 @@ fn spans() {
     assert_eq!(root.ended.since(root.started).as_millis(), 30);
 
     let unseen = exchange(Method::Get, None, Outcome::NotObserved);
-    assert!(!Span::new(&connection(Some(Role::Server)), &unseen, ids).error);
+    assert!(!Span::new(&connection(Some(Role::Server)), &unseen, ids, None).error);
 }
 
 /// Each measure is there where its ends were seen, and only there.
@@ -436,7 +436,7 @@ fn routes_and_headers() {
         http.response_headers = vec![("etag".into(), vec!["z".into()])];
         routes.label(&connection, &mut exchange);
         store.exchange(&connection, &exchange, None);
-        let span = Span::new(&connection, &exchange, ids);
+        let span = Span::new(&connection, &exchange, ids, None);
         assert_eq!(span.name, name);
         let attributes = told(&span.attributes);
         assert_eq!(attributes.contains("http.route=/a"), is_shown, "{attributes}");
@@ -449,4 +449,74 @@ fn routes_and_headers() {
     assert!(of_server.contains("http.route=/a") && !of_server.contains("x-id"), "{of_server}");
     let of_client = &points(&mut store, &catalogue::HTTP_CLIENT_DURATION)[0].0;
     assert!(!of_client.contains("http.route"), "{of_client}");
+}
+
+/// Each signal names the container once there are several; what is counted in and out stays even though it becomes known in
+/// between.
+#[test]
+fn containers_are_told_apart() {
+    let mut store = Store::new(Options { peers: 4, ..Options::default() });
+    let of = |cgroup, role| Connection { cgroup, id: ConnectionId(cgroup), ..connection(Some(role)) };
+    let start = Start { at: Ktime(0), method: Method::Get, is_excluded: false };
+    let done = exchange(Method::Get, Some(200), Outcome::Complete);
+    store.started(&of(7, Role::Server), &start);
+    store.activity(&of(7, Role::Client), None, Some(Activity::Active));
+    let named = |cgroups: &[(u64, &str)]| -> Vec<(u64, std::sync::Arc<str>)> {
+        cgroups.iter().map(|(cgroup, name)| (*cgroup, (*name).into())).collect()
+    };
+    store.containers_mut().set(false, named(&[(7, "a")]));
+    let active = |store: &mut Store| points(store, &catalogue::HTTP_SERVER_ACTIVE);
+    let one = |attributes: &str, n| {
+        (format!("http.request.method=GET url.scheme=http{attributes}"), PointValue::U64(n))
+    };
+    assert_eq!(active(&mut store), [one("", 1)]);
+
+    // 9 is below the second container, of 5 nothing is known.
+    store.containers_mut().set(true, named(&[(7, "a"), (8, "b"), (9, "b")]));
+    for cgroup in [8, 9, 5] {
+        store.started(&of(cgroup, Role::Server), &start);
+        store.tcp(Ktime(0), Some(&of(cgroup, Role::Server)), Tcp::Opened(None));
+    }
+    assert_eq!(active(&mut store), [one("", 1), one(" container.name=a", 1), one(" container.name=b", 2)]);
+    for cgroup in [7, 8, 9, 5] {
+        store.exchange(&of(cgroup, Role::Server), &done, None);
+        store.exchange(&of(cgroup, Role::Client), &done, None);
+        store.delivered(Ktime(0), &of(cgroup, Role::Server), Duration::from_millis(1));
+    }
+    assert_eq!(active(&mut store), [one("", 0), one(" container.name=a", 0), one(" container.name=b", 0)]);
+    let counts = |store: &mut Store, def| -> Vec<(String, u64)> {
+        let count = |(attributes, value): (String, PointValue)| {
+            let n = match value {
+                PointValue::U64(n) => n,
+                PointValue::F64(_) => 0,
+                PointValue::Histogram(histogram) => histogram.count,
+            };
+            let name = attributes.rsplit_once("container.name=").map_or("", |(_, name)| name);
+            (name.to_owned(), n)
+        };
+        points(store, def).into_iter().map(count).collect()
+    };
+    let expected = |n: [u64; 3]| -> Vec<(String, u64)> {
+        ["", "a", "b"].map(str::to_owned).into_iter().zip(n).collect()
+    };
+    for def in
+        [&catalogue::HTTP_SERVER_DURATION, &catalogue::HTTP_CLIENT_DURATION, &catalogue::HTTP_SERVER_DELIVERY]
+    {
+        assert_eq!(counts(&mut store, def), expected([1, 1, 2]), "{}", def.name);
+    }
+    let peers = [("".to_owned(), 1), ("b".to_owned(), 2)];
+    assert_eq!(counts(&mut store, &catalogue::PEER_OPENED), peers);
+    store.activity(&of(7, Role::Client), Some(Activity::Active), Some(Activity::Idle));
+    assert_eq!(counts(&mut store, &catalogue::HTTP_CLIENT_OPEN), [("a".to_owned(), 0), ("a".to_owned(), 1)]);
+    store.activity(&of(7, Role::Client), Some(Activity::Idle), None);
+    assert!(counts(&mut store, &catalogue::HTTP_CLIENT_OPEN).is_empty());
+
+    // One ends: what is late of it has its name, and the other keeps its own.
+    store.containers_mut().set(true, named(&[(8, "b"), (9, "b")]));
+    store.exchange(&of(7, Role::Server), &done, None);
+    assert_eq!(counts(&mut store, &catalogue::HTTP_SERVER_DURATION), expected([1, 2, 2]));
+    assert_eq!(active(&mut store), [one("", 0), one(" container.name=b", 0)]);
+    let ids = SpanIds { trace: [1; 16], span: [2; 8] };
+    let span = Span::new(&of(8, Role::Server), &done, ids, Some("b"));
+    assert!(told(&span.attributes).ends_with(" container.name=b"));
 }

@@ -75,7 +75,7 @@ pub static TCP_CONNECT: MetricDef = def(
     Kind::Histogram(LATENCY_BUCKETS),
     "s",
     "Time from the first SYN of the application to the peer to the established connection, of attempts that came through.",
-    &[key::PEER_ADDRESS, key::PEER_PORT],
+    &[key::PEER_ADDRESS, key::PEER_PORT, key::CONTAINER_NAME],
 );
 /// Round-trip times. Fed by `Store::tcp`.
 pub static TCP_RTT: MetricDef = def(
@@ -84,7 +84,7 @@ pub static TCP_RTT: MetricDef = def(
     "s",
     "Smoothed round-trip time of TCP connections: one value at the end of each, and one of each on which a packet passes \
      10 seconds after the last.",
-    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT],
+    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::CONTAINER_NAME],
 );
 /// As `sidecar.tcp.connection.active`. Fed by `Store::tcp`, as all of `sidecar.tcp.peer.*`.
 pub static PEER_ACTIVE: MetricDef = def(
@@ -92,7 +92,7 @@ pub static PEER_ACTIVE: MetricDef = def(
     Kind::UpDown,
     "{connection}",
     "TCP connections of the application that are established and not yet closed, by peer, as far as records arrived.",
-    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT],
+    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::CONTAINER_NAME],
 );
 /// As `sidecar.tcp.connection.opened`.
 pub static PEER_OPENED: MetricDef = def(
@@ -100,7 +100,7 @@ pub static PEER_OPENED: MetricDef = def(
     Kind::Counter,
     "{connection}",
     "TCP connections of the application that were established, by peer, as far as records arrived.",
-    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT],
+    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::CONTAINER_NAME],
 );
 /// As `sidecar.tcp.connection.closed`.
 pub static PEER_CLOSED: MetricDef = def(
@@ -108,7 +108,7 @@ pub static PEER_CLOSED: MetricDef = def(
     Kind::Counter,
     "{connection}",
     "TCP connections of the application that were closed, by peer, as far as records arrived.",
-    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT],
+    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::CONTAINER_NAME],
 );
 /// As `sidecar.tcp.connection.failed`.
 pub static PEER_FAILED: MetricDef = def(
@@ -116,7 +116,7 @@ pub static PEER_FAILED: MetricDef = def(
     Kind::Counter,
     "{attempt}",
     "Attempts of the application to connect that failed, by peer, as far as records arrived.",
-    &[key::PEER_ADDRESS, key::PEER_PORT, key::ERROR_TYPE],
+    &[key::PEER_ADDRESS, key::PEER_PORT, key::ERROR_TYPE, key::CONTAINER_NAME],
 );
 /// As `sidecar.tcp.connection.reset`.
 pub static PEER_RESET: MetricDef = def(
@@ -124,7 +124,7 @@ pub static PEER_RESET: MetricDef = def(
     Kind::Counter,
     "{connection}",
     "TCP connections that were cut off, by peer, as far as records arrived.",
-    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::REASON],
+    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::REASON, key::CONTAINER_NAME],
 );
 /// As `sidecar.tcp.io`.
 pub static PEER_IO: MetricDef = def(
@@ -133,7 +133,7 @@ pub static PEER_IO: MetricDef = def(
     "By",
     "TCP payload that the application received and transmitted, by peer: told at the end of each connection, and every 10 \
      seconds of one on which packets pass.",
-    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::IO_DIRECTION],
+    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::IO_DIRECTION, key::CONTAINER_NAME],
 );
 /// As `sidecar.tcp.retransmits`.
 pub static PEER_RETRANSMITS: MetricDef = def(
@@ -141,5 +141,5 @@ pub static PEER_RETRANSMITS: MetricDef = def(
     Kind::Counter,
     "{segment}",
     "TCP segments that were sent again, by peer, told as sidecar.tcp.peer.io is.",
-    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT],
+    &[key::TCP_ROLE, key::PEER_ADDRESS, key::PEER_PORT, key::CONTAINER_NAME],
 );

@@ -2,7 +2,7 @@
 
 mod selector;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 pub use self::selector::{BadSelector, Selector};
 use super::http::{self, ErrorType};
@@ -34,6 +34,8 @@ pub struct Kept {
     pub exchange: Exchange,
     /// What became of it as a span.
     pub decision: Decision,
+    /// Whose it is, where that is told.
+    pub container: Option<Arc<str>>,
 }
 
 // Beside it come host (255 bytes), path (256) and the allocator's own: 1 KiB an exchange is enough.
@@ -78,8 +80,14 @@ impl Explain {
         Explain { newest: VecDeque::new(), errors: VecDeque::new(), cap, with_paths }
     }
 
-    /// Keeps an exchange.
-    pub fn keep(&mut self, connection: &Connection, mut exchange: Exchange, decision: Decision) {
+    /// Keeps an exchange; `container` is whose it is, where that is told.
+    pub fn keep(
+        &mut self,
+        connection: &Connection,
+        mut exchange: Exchange,
+        decision: Decision,
+        container: Option<Arc<str>>,
+    ) {
         if self.cap == 0 {
             return;
         }
@@ -95,7 +103,7 @@ impl Explain {
             }
             self.errors.push_back(oldest);
         }
-        self.newest.push_back(Kept { connection: *connection, exchange, decision });
+        self.newest.push_back(Kept { connection: *connection, exchange, decision, container });
     }
 
     /// The last `limit` exchanges that were measured in the series of `selector`. Without a metric, it selects by the
@@ -136,7 +144,8 @@ impl Kept {
 
     fn explained(&self, metric: Option<&'static MetricDef>) -> Option<Explained> {
         let role = http::role(&self.connection);
-        let (metric, series, value) = requests::measurement(metric, &self.connection, &self.exchange)?;
+        let (metric, series, value) =
+            requests::measurement(metric, &self.connection, &self.exchange, self.container.clone())?;
         let error = self.error().map(|error| (error.text().into_owned(), error.why(role)));
         let route = route(role, self.http());
         Some(Explained { kept: self.clone(), role, metric, series, value, error, route })
@@ -171,7 +180,7 @@ mod tests {
     fn keep(explain: &mut Explain, role: Role, status: u16, started: u64) {
         let mut made = exchange(Method::Get, Some(status), Outcome::Complete);
         (made.started, made.ended) = (Ktime(started), Ktime(started + 1_000_000));
-        explain.keep(&connection(Some(role)), made, Decision::Off);
+        explain.keep(&connection(Some(role)), made, Decision::Off, None);
     }
 
     fn starts(explain: &Explain, selector: &str, limit: usize) -> Vec<u64> {
@@ -220,7 +229,7 @@ mod tests {
             let Detail::Http(http) = &mut made.detail;
             http.path = Some(format!("/{}", "\u{e9}".repeat(500)).into());
             http.request_headers = vec![("authorization".into(), vec!["secret".into()])];
-            explain.keep(&connection(Some(Role::Server)), made, Decision::Off);
+            explain.keep(&connection(Some(Role::Server)), made, Decision::Off, None);
             let found = explain.find(&Selector::default(), 1).expect("an answer");
             let http = found.last[0].kept.http();
             assert_eq!(http.path.as_ref().map(|path| path.len()), expected);
