@@ -110,6 +110,12 @@ impl Ring {
             self.n_empty = EMPTY - 1;
             return Ok(());
         }
+        if !sleeps {
+            // While the ring was read a program may have taken the word, and then nobody wakes until it is the reader's
+            // again. That program's wake-up does not arrive where all is read by now: epoll asks the ring, which is empty.
+            self.set_wake(RUNNING);
+            self.is_armed = false;
+        }
         let timeout = if sleeps { IDLE } else { PACE };
         let timeout =
             Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
