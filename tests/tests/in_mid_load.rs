@@ -61,6 +61,11 @@ impl World {
     fn check(&mut self, mut sidecar: Sidecar, name: &str, ready: Instant, sent: &[Sent]) {
         let scrape = sidecar.scrape_at_rest();
         let counted: u64 = scrape.requests("server").values().sum();
+        // Before it is stopped: then it has only so long for what is left.
+        eventually("its spans to be accepted", || {
+            let n = sidecar.scrape().count("sidecar_export_sent_total", &[("sidecar_signal", "traces")]);
+            (n == counted).then_some(())
+        });
         assert!(sidecar.stop().success());
         // rotel prints after it has answered.
         let told = eventually("as many spans as requests were counted", || {

@@ -57,20 +57,6 @@ fn java() {
 
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
-fn node() {
-    let dir = tempfile::tempdir().expect("a folder");
-    check_server(&Server::node(dir.path()), dir.path());
-}
-
-#[test]
-#[ignore = "privileged: attaches BPF programs to a cgroup"]
-fn python_threads() {
-    let dir = tempfile::tempdir().expect("a folder");
-    check_server(&Server::python(dir.path()), dir.path());
-}
-
-#[test]
-#[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn python_asyncio() {
     let dir = tempfile::tempdir().expect("a folder");
     check_server(&Server::uvicorn(), dir.path());
