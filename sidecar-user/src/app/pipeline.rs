@@ -154,7 +154,8 @@ impl Parts {
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
         let Parts { ring, verdicts, counts, containers, is_pod, spans: queue } = self;
         let tracer = spans::tracer(&config.spans, queue.is_some());
-        let limits = Limits { keep: Arc::new(keep(config, queue.is_some())), ..Limits::default() };
+        let keep = Arc::new(keep(config, queue.is_some()));
+        let limits = Arc::new(Limits { keep, ..Limits::default() });
         let mut flows = Flows::new(flow::Options {
             connections: config.capture.connections as usize,
             turn_bytes: config.capture.turn_bytes,

@@ -34,7 +34,7 @@ struct Out {
 impl Core {
     pub(crate) fn new() -> Core {
         let (connections, held_bytes) = (CONNECTIONS, HELD);
-        let (limits, exclude) = (Limits::default(), Exclude::default());
+        let (limits, exclude) = (Limits::default().into(), Exclude::default());
         let options =
             Options { connections, turn_bytes: 1 << 20, head_bytes: 16_384, held_bytes, limits, exclude };
         let out = Out {

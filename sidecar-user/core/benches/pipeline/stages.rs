@@ -66,7 +66,7 @@ impl Stage {
             turn_bytes: 4096,
             head_bytes: 1024,
             held_bytes: 64 << 20,
-            limits: Limits { keep, ..Limits::default() },
+            limits: Limits { keep, ..Limits::default() }.into(),
             exclude: flow::Exclude::default(),
         };
         let routes = RouteOptions { patterns: Vec::new(), learn: true, cap: 256 };

@@ -1,5 +1,7 @@
 //! One connection: which protocol it speaks, its parser, and what the kernel was last told of it.
 
+use std::sync::Arc;
+
 use sidecar_ebpf::abi::verdict::{BUDGET_ALL, Verdict};
 
 use super::{
@@ -11,7 +13,7 @@ use super::{
 use crate::{
     event::{Drained, Segment},
     model::{Account, Activity, Connection, ConnectionId, Dir, End, Exchange, Ktime, Outcome, Role, Tcp},
-    protocol::{Birth, Close, Detection, Detector, Next, Parser, Protocol, Signal, Step, Then, Want},
+    protocol::{Birth, Close, Detection, Detector, Next, Parser, Protocol, Signal, Step, Then},
 };
 
 /// A skip that lies so far behind could be mistaken for one ahead: it is taken back.
@@ -42,8 +44,6 @@ pub(super) struct Flow {
     /// A response whose last byte was not seen to be acknowledged yet.
     undelivered: Option<Undelivered>,
     is_reset: bool,
-    /// What the parser last asked for, until it is looked at.
-    wanted: Option<[Want; 2]>,
     /// Bytes that it held when it was last weighed.
     weight: usize,
 }
@@ -74,11 +74,16 @@ struct Told {
 
 enum Stage {
     /// The first bytes, until they show what they are.
-    Detecting { detector: Detector, held: Held },
+    Detecting(Box<Detecting>),
     /// A parser reads it.
     Parsing { protocol: &'static Protocol, parser: Box<dyn Parser>, role: Role },
     /// Nobody does.
     Opaque(Opaque),
+}
+
+struct Detecting {
+    detector: Detector,
+    held: Held,
 }
 
 impl Flow {
@@ -97,9 +102,8 @@ impl Flow {
         Flow {
             connection,
             lanes,
-            stage: Stage::Detecting { detector, held: Held::default() },
+            stage: Stage::Detecting(Box::new(Detecting { detector, held: Held::default() })),
             told: Told::default(),
-            wanted: None,
             last: at,
             bytes: [0; 2],
             lost: 0,
@@ -142,7 +146,7 @@ impl Flow {
         // What nobody reads is not held either.
         let bytes = if self.opaque().is_some() { b"" } else { segment.bytes };
         lane.accept(&Segment { bytes, ..*segment }, &mut |at, run| self.run(dir, at, run, context));
-        context.tally.reorder_full += lane.n_overflows - overflows;
+        context.tally.reorder_full += u64::from(lane.n_overflows - overflows);
         self.lanes[dir.index()] = lane;
         self.answer(n_exchanges, self.lanes[Dir::Egress.index()].next());
         self.deliver(segment.drained, segment.at, context);
@@ -150,7 +154,7 @@ impl Flow {
         let activity = match self.stage {
             Stage::Parsing { .. } if self.n_outstanding > 0 => Some(Activity::Active),
             Stage::Parsing { .. } => Some(Activity::Idle),
-            Stage::Detecting { .. } | Stage::Opaque(_) => None,
+            Stage::Detecting(_) | Stage::Opaque(_) => None,
         };
         self.is_at(activity, context);
     }
@@ -188,10 +192,10 @@ impl Flow {
                 context.tally.oddities.add(parser.oddities());
             }
             // It ended with the message in whose middle it was met.
-            Stage::Detecting { held, .. } if self.connection.joined => {
-                context.tally.oddities.before_join += held.passed();
+            Stage::Detecting(detecting) if self.connection.joined => {
+                context.tally.oddities.before_join += detecting.held.passed();
             }
-            Stage::Detecting { .. } | Stage::Opaque(_) => {}
+            Stage::Detecting(_) | Stage::Opaque(_) => {}
         }
         self.flush(context);
         self.is_at(None, context);
@@ -210,7 +214,7 @@ impl Flow {
     pub(super) fn weigh(&mut self) -> isize {
         let lanes: usize = self.lanes.iter().map(Lane::held).sum();
         let stage = match &self.stage {
-            Stage::Detecting { detector, held } => detector.held() + held.bytes(),
+            Stage::Detecting(detecting) => detecting.detector.held() + detecting.held.bytes(),
             Stage::Parsing { parser, .. } => parser.held(),
             Stage::Opaque(_) => 0,
         };
@@ -277,7 +281,7 @@ impl Flow {
 
     pub(super) fn line(&self) -> Line {
         let protocol = match &self.stage {
-            Stage::Detecting { .. } => "detecting",
+            Stage::Detecting(_) => "detecting",
             Stage::Parsing { protocol, .. } => protocol.name,
             Stage::Opaque(Opaque::Encrypted) => "encrypted",
             Stage::Opaque(Opaque::Unclassified) => "unclassified",
@@ -325,7 +329,8 @@ impl Flow {
         match &mut self.stage {
             Stage::Opaque(_) => {}
             Stage::Parsing { .. } => self.parse(dir, at, run, context),
-            Stage::Detecting { detector, held } => {
+            Stage::Detecting(detecting) => {
+                let Detecting { detector, held } = detecting.as_mut();
                 let found = match run {
                     Run::Bytes(bytes) => detector.push(dir, bytes),
                     Run::Gap(_) => {
@@ -369,7 +374,7 @@ impl Flow {
             (Then::Parse(_), None) => self.leave(Opaque::Unclassified, context),
             (Then::Parse(open), Some(role)) => {
                 let birth = if self.connection.joined { Birth::Joined } else { Birth::Seen };
-                let parser = open(context.options.limits.clone(), birth);
+                let parser = open(Arc::clone(&context.options.limits), birth);
                 context.tally.classified[0] += 1;
                 self.stage = Stage::Parsing { protocol, parser, role };
                 // Where the kernel began with it: what was learned of the server, if it knew the role then.
@@ -415,14 +420,14 @@ impl Flow {
             self.leave(Opaque::Unclassified, context);
             return;
         }
-        self.wanted = Some(step.want);
+        context.wanted = Some(step.want);
     }
 
     /// Tells the kernel what the parser wants, if that is news. Only now, with all of the segment taken: a skip counts
     /// from the last byte that the parser has seen.
     fn settle<S: Sink>(&mut self, context: &mut Context<'_, S>) {
         let Stage::Parsing { role, .. } = self.stage else { return };
-        let Some(wants) = self.wanted.take() else { return };
+        let Some(wants) = context.wanted.take() else { return };
         let need = judge::need(wants);
         // That messages alternate is known once one has been answered. A connection for one request is not worth a verdict.
         let need = need.filter(|need| *need == Need::Stream || self.n_exchanges > 1);

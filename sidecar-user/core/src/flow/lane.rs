@@ -39,11 +39,19 @@ pub(super) struct Lane {
     is_ended: bool,
     /// Bytes before this need not be reported: a verdict said so.
     skip_mark: Option<u32>,
-    /// Segments after a hole, by sequence number.
-    pending: Vec<Pending>,
-    pending_bytes: usize,
+    /// What waits behind a hole. It is rare that something does.
+    waiting: Option<Box<Waiting>>,
     /// How often a hole was given up because too much waited behind it.
-    pub(super) n_overflows: u64,
+    pub(super) n_overflows: u32,
+}
+
+/// Segments after a hole.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// By sequence number; not empty for longer than a call.
+    segments: Vec<Pending>,
+    /// Bytes that they hold.
+    n_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -56,16 +64,7 @@ struct Pending {
 
 impl Lane {
     pub(super) fn new(dir: Dir) -> Self {
-        Lane {
-            dir,
-            next: None,
-            fin: None,
-            is_ended: false,
-            skip_mark: None,
-            pending: Vec::new(),
-            pending_bytes: 0,
-            n_overflows: 0,
-        }
+        Lane { dir, next: None, fin: None, is_ended: false, skip_mark: None, waiting: None, n_overflows: 0 }
     }
 
     /// Where the direction begins.
@@ -123,16 +122,16 @@ impl Lane {
 
     /// Forgets what waits, as if it had passed.
     pub(super) fn let_go(&mut self) {
-        if let Some(end) = self.pending.last().map(|last| last.seq.wrapping_add(last.len)) {
-            self.next = Some(end);
+        let waiting = self.waiting.take();
+        if let Some(last) = waiting.as_ref().and_then(|waiting| waiting.segments.last()) {
+            self.next = Some(last.seq.wrapping_add(last.len));
         }
-        self.pending = Vec::new();
-        self.pending_bytes = 0;
     }
 
     /// Bytes of memory that wait.
     pub(super) fn held(&self) -> usize {
-        self.pending_bytes + self.pending.capacity() * size_of::<Pending>()
+        let of = |waiting: &Waiting| waiting.n_bytes + waiting.segments.capacity() * size_of::<Pending>();
+        self.waiting.as_deref().map_or(0, of)
     }
 
     /// Without what TCP had before it: that passed, and was answered, when its record was lost. Now it would come too late.
@@ -148,7 +147,7 @@ impl Lane {
 
     /// No more segments will come: whatever waits is given out, its holes as gaps.
     pub(super) fn finish(&mut self, at: Ktime, each: &mut dyn FnMut(Ktime, Run<'_>)) {
-        while !self.pending.is_empty() {
+        while self.waiting.is_some() {
             self.give_up_hole(each);
             self.drain(each);
         }
@@ -182,7 +181,7 @@ impl Lane {
             }
             let until = earlier(settled, start);
             // Segments that wait may lie in the hole.
-            let until = self.pending.first().map_or(until, |first| earlier(until, first.seq));
+            let until = self.first().map_or(until, |first| earlier(until, first.seq));
             if distance(next, until) > 0 {
                 each(at, Run::Gap(u64::from(until.wrapping_sub(next))));
                 next = until;
@@ -220,42 +219,48 @@ impl Lane {
         if segment.len == 0 {
             return;
         }
-        while !self.pending.is_empty()
-            && (self.pending.len() >= PENDING_SEGMENTS
-                || self.pending_bytes + segment.bytes.len() > PENDING_BYTES)
-        {
+        let is_full = |waiting: &Waiting| {
+            waiting.segments.len() >= PENDING_SEGMENTS
+                || waiting.n_bytes + segment.bytes.len() > PENDING_BYTES
+        };
+        while self.waiting.as_deref().is_some_and(is_full) {
             self.n_overflows += 1;
             self.give_up_hole(each);
             self.drain(each);
         }
-        let at = self.pending.partition_point(|kept| distance(kept.seq, segment.seq) >= 0);
-        self.pending_bytes += segment.bytes.len();
+        let waiting = self.waiting.get_or_insert_default();
+        let at = waiting.segments.partition_point(|kept| distance(kept.seq, segment.seq) >= 0);
+        waiting.n_bytes += segment.bytes.len();
         let kept =
             Pending { seq: segment.seq, len: segment.len, at: segment.at, bytes: segment.bytes.into() };
-        self.pending.insert(at, kept);
+        waiting.segments.insert(at, kept);
     }
 
     fn give_up_hole(&mut self, each: &mut dyn FnMut(Ktime, Run<'_>)) {
-        let (Some(first), Some(next)) = (self.pending.first(), self.next) else { return };
+        let (Some(first), Some(next)) = (self.first(), self.next) else { return };
         if distance(next, first.seq) > 0 {
-            each(first.at, Run::Gap(u64::from(first.seq.wrapping_sub(next))));
-            self.next = Some(first.seq);
+            let (at, seq) = (first.at, first.seq);
+            each(at, Run::Gap(u64::from(seq.wrapping_sub(next))));
+            self.next = Some(seq);
         }
     }
 
     /// Gives out what waited and is now in order.
     fn drain(&mut self, each: &mut dyn FnMut(Ktime, Run<'_>)) {
-        while let (Some(first), Some(next)) = (self.pending.first(), self.next)
-            && distance(next, first.seq) <= 0
+        while let (Some(waiting), Some(next)) = (&mut self.waiting, self.next)
+            && waiting.segments.first().is_some_and(|first| distance(next, first.seq) <= 0)
         {
-            let first = self.pending.remove(0);
-            self.pending_bytes -= first.bytes.len();
-            self.deliver(first.seq, first.len, &first.bytes, first.at, each);
-            if self.pending.is_empty() {
-                // It is rare that something waits.
-                self.pending = Vec::new();
+            let first = waiting.segments.remove(0);
+            waiting.n_bytes -= first.bytes.len();
+            if waiting.segments.is_empty() {
+                self.waiting = None;
             }
+            self.deliver(first.seq, first.len, &first.bytes, first.at, each);
         }
+    }
+
+    fn first(&self) -> Option<&Pending> {
+        self.waiting.as_ref().and_then(|waiting| waiting.segments.first())
     }
 
     fn end_if_due(&mut self, at: Ktime, each: &mut dyn FnMut(Ktime, Run<'_>)) {
@@ -372,7 +377,9 @@ mod tests {
                     n += bytes.len() as u64;
                 }
             });
-            assert!(lane.pending_bytes <= PENDING_BYTES && lane.pending.len() <= PENDING_SEGMENTS);
+            let waits =
+                lane.waiting.as_ref().map_or((0, 0), |waiting| (waiting.n_bytes, waiting.segments.len()));
+            assert!(waits.0 <= PENDING_BYTES && waits.1 <= PENDING_SEGMENTS);
         }
         assert_eq!(lane.n_overflows, 1);
         assert!(n > 4_000_000);

@@ -15,6 +15,7 @@ pub use exclude::{EXCLUDED, Exclude};
 
 use std::{
     collections::{VecDeque, hash_map::Entry},
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,7 +30,7 @@ use self::{
 use crate::{
     event::{Ends, Event},
     model::{Activity, Connection, ConnectionId, Exchange, Ktime, Role, Start, Tcp},
-    protocol::{self, Close, Limits, Oddities, Protocol, Signal},
+    protocol::{self, Close, Limits, Oddities, Protocol, Signal, Want},
 };
 
 /// What comes of events.
@@ -67,7 +68,7 @@ pub struct Options {
     /// not over, segments that wait for others. At the bound, those that hold most are given up.
     pub held_bytes: usize,
     /// For parsers.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// What is not read.
     pub exclude: Exclude,
 }
@@ -403,7 +404,7 @@ fn connection(id: ConnectionId, role: Option<Role>, ends: &Ends, joined: bool) -
 impl Common {
     fn context<'a, S>(&'a mut self, sink: &'a mut S) -> Context<'a, S> {
         let Common { options, endpoints, tally, signals } = self;
-        Context { options, endpoints, tally, signals, sink }
+        Context { options, endpoints, tally, signals, wanted: None, sink }
     }
 }
 
@@ -413,5 +414,7 @@ struct Context<'a, S> {
     endpoints: &'a mut Endpoints,
     tally: &'a mut Tally,
     signals: &'a mut Vec<Signal>,
+    /// What the connection's parser last asked for, until it is looked at.
+    wanted: Option<[Want; 2]>,
     sink: &'a mut S,
 }

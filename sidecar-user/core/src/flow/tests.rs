@@ -14,7 +14,7 @@ use crate::{
         Account, Activity, Connection, ConnectionId, Detail, Dir, End, Exchange, Failure, Ktime, Outcome,
         Role, Start, Tcp,
     },
-    protocol::{Limits, Protocol},
+    protocol::Protocol,
 };
 
 const TURN: u32 = 1 << 20;
@@ -110,7 +110,7 @@ impl Play {
             turn_bytes: TURN,
             head_bytes: HEAD,
             held_bytes: HELD,
-            limits: Limits::default(),
+            limits: std::sync::Arc::default(),
             exclude,
         };
         Play {

@@ -136,8 +136,8 @@ proptest! {
         let limits = if is_small { small } else { Limits::default() };
         for protocol in ALL {
             if let Then::Parse(open) = protocol.then {
-                check(open(limits.clone(), birth), &limits, &calls, how, protocol.name);
-                check(open(limits.clone(), birth), &limits, &cut(&calls, at), how, protocol.name);
+                check(open(limits.clone().into(), birth), &limits, &calls, how, protocol.name);
+                check(open(limits.clone().into(), birth), &limits, &cut(&calls, at), how, protocol.name);
             }
         }
     }

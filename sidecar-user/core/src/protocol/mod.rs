@@ -33,7 +33,7 @@ pub struct Protocol {
 #[derive(Clone, Copy, Debug)]
 pub enum Then {
     /// A parser reads it.
-    Parse(fn(Limits, Birth) -> Box<dyn Parser>),
+    Parse(fn(Arc<Limits>, Birth) -> Box<dyn Parser>),
     /// It is encrypted: only TCP's own account is kept.
     Encrypted,
 }

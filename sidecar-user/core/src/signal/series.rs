@@ -58,9 +58,9 @@ impl<K: Eq + Hash, V> Series<K, V> {
         }
     }
 
-    /// The key has a value of its own.
-    pub(super) fn contains(&self, key: &K) -> bool {
-        self.values.contains_key(key)
+    /// The same key as it is kept, where it has a value of its own.
+    pub(super) fn key(&self, key: &K) -> Option<&K> {
+        self.values.get_key_value(key).map(|(kept, _)| kept)
     }
 
     /// The value that takes what has no room.

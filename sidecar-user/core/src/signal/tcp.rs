@@ -18,11 +18,11 @@ use crate::model::{Account, Connection, ConnectionId, End, Ktime, MetricDef, Rol
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Connections {
-    peers: Series<Key, Peer>,
+    peers: Series<Arc<Key>, Peer>,
     /// Peers are told apart at all.
     by_peer: bool,
     /// What connections that are open are counted under; none: under the overflow.
-    open: FxHashMap<ConnectionId, Option<Key>>,
+    open: FxHashMap<ConnectionId, Option<Arc<Key>>>,
     /// By container.
     delivery: Series<Option<Arc<str>>, Histogram>,
     layouts: Layouts,
@@ -88,7 +88,7 @@ impl Connections {
         // It ends where it began, though room may have come up since.
         let key = match id.and_then(|id| self.open.get(&id)) {
             Some(place) => place.clone(),
-            None => connection.map(|one| Key::of(one, self.by_peer, containers)),
+            None => connection.map(|one| Arc::new(Key::of(one, self.by_peer, containers))),
         };
         let peer = match key.clone() {
             Some(key) => self.peers.entry(key, at, Peer::default),
@@ -102,7 +102,8 @@ impl Connections {
                     measure(&mut peer.connect, &self.layouts.connect, at, took);
                 }
                 if let Some(id) = id {
-                    let place = key.filter(|key| self.peers.contains(key));
+                    // The series' own: one for all its connections.
+                    let place = key.and_then(|key| self.peers.key(&key).cloned());
                     self.open.insert(id, place);
                 }
             }

@@ -42,7 +42,7 @@ impl Http1 {
     /// A request whose head was cut off counts if its first line came.
     fn cut_request(&mut self, at: Ktime, out: &mut Vec<Signal>) {
         let Some(held) = self.cut_head(Side::Client) else { return };
-        if let Some(request) = self.heads.request_line(&held) {
+        if let Some(request) = self.heads().request_line(&held) {
             self.begin_request(request, at, out);
         }
     }
@@ -50,7 +50,7 @@ impl Http1 {
     /// A response whose head was cut off began if its status line came.
     fn cut_response(&mut self) {
         let Some(held) = self.cut_head(Side::Server) else { return };
-        if let Some(response) = self.heads.status_line(&held).filter(|response| !is_interim(*response)) {
+        if let Some(response) = self.heads().status_line(&held).filter(|response| !is_interim(*response)) {
             self.begin_response(response, Headers::new());
         }
     }
@@ -63,7 +63,8 @@ impl Http1 {
         }
         let held = std::mem::take(&mut reader.held);
         let len = held.len() as u64;
-        reader.place = Place::LongHead(LongHead { blank: BlankLine::default(), len, response: None });
+        reader.place =
+            Place::LongHead(Box::new(LongHead { blank: BlankLine::default(), len, response: None }));
         Some(held)
     }
 

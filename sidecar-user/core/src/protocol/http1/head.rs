@@ -4,7 +4,6 @@
 //! Lenient where servers and clients are: the observer's part is to follow what both ends understood, not to refuse.
 
 use std::mem::MaybeUninit;
-use std::sync::Arc;
 
 use httparse::{Error, Header, ParserConfig, Status};
 
@@ -68,13 +67,13 @@ pub(super) enum Framing {
 
 /// Reads heads.
 #[derive(Debug)]
-pub(super) struct Heads {
+pub(super) struct Heads<'a> {
     config: ParserConfig,
-    keep: Arc<Keep>,
+    keep: &'a Keep,
 }
 
-impl Heads {
-    pub(super) fn new(keep: &Arc<Keep>) -> Self {
+impl<'a> Heads<'a> {
+    pub(super) fn new(keep: &'a Keep) -> Self {
         let mut config = ParserConfig::default();
         config
             .ignore_invalid_headers_in_requests(true)
@@ -83,7 +82,7 @@ impl Heads {
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_multiple_spaces_in_response_status_delimiters(true);
-        Heads { config, keep: Arc::clone(keep) }
+        Heads { config, keep }
     }
 
     /// The request that `bytes` begin with.
@@ -354,6 +353,8 @@ pub(super) fn method(name: &str) -> Method {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -384,13 +385,14 @@ mod tests {
             let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
             let response = Response { status: 200, version: HttpVersion::Http11, framing };
             let expected = Parsed::Whole(head.len(), (response, Headers::new()));
-            assert_eq!(Heads::new(&Arc::default()).response(head.as_bytes()), expected, "{lines:?}");
+            assert_eq!(Heads::new(&Keep::default()).response(head.as_bytes()), expected, "{lines:?}");
         }
     }
 
     #[test]
     fn header_lines_are_bounded() {
-        let heads = Heads::new(&Arc::default());
+        let keep = Keep::default();
+        let heads = Heads::new(&keep);
         let head = |n: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(n));
         assert!(matches!(heads.request(head(HEADERS_MAX).as_bytes()), Parsed::Whole(..)));
         assert_eq!(heads.request(head(HEADERS_MAX + 1).as_bytes()), Parsed::TooMany);
@@ -408,7 +410,7 @@ mod tests {
             (&long, Some(&long[..METHOD_MAX])),
         ] {
             let head = format!("{method} / HTTP/1.1\r\n\r\n");
-            let Parsed::Whole(_, request) = Heads::new(&Arc::default()).request(head.as_bytes()) else {
+            let Parsed::Whole(_, request) = Heads::new(&Keep::default()).request(head.as_bytes()) else {
                 panic!("a request");
             };
             assert_eq!(request.http.method_original.as_deref(), expected);

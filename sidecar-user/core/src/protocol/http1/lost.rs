@@ -33,7 +33,7 @@ impl Http1 {
         if start_line::begins(side, bytes) != Detect::No {
             let reader = self.reader(side);
             let place = std::mem::replace(&mut reader.place, Place::Trial);
-            reader.interrupted = if let Place::Body(body) = place { Some(body) } else { None };
+            reader.interrupted = if let Place::Body(Body::Length(left)) = place { Some(left) } else { None };
         }
     }
 
@@ -121,8 +121,8 @@ impl Http1 {
     /// What was on trial is no head.
     fn refute(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
         let reader = self.reader(side);
-        let Some(body) = reader.interrupted.take() else { return self.lose(side) };
-        reader.place = Place::Body(body);
+        let Some(left) = reader.interrupted.take() else { return self.lose(side) };
+        reader.place = Place::Body(Body::Length(left));
         let held = std::mem::take(&mut reader.held);
         self.go_through(side, at, &held, out);
     }

@@ -112,9 +112,9 @@ impl Http1 {
 
     fn parse(&self, side: Side, bytes: &[u8]) -> Parsed<Message> {
         match side {
-            Side::Client => self.heads.request(bytes).map(Message::Request),
+            Side::Client => self.heads().request(bytes).map(Message::Request),
             Side::Server => {
-                self.heads.response(bytes).map(|(response, headers)| Message::Response(response, headers))
+                self.heads().response(bytes).map(|(response, headers)| Message::Response(response, headers))
             }
         }
     }
@@ -257,11 +257,11 @@ impl Http1 {
         out: &mut Vec<Signal>,
     ) {
         let response = match side {
-            Side::Client => self.heads.request_line(prefix).map(|request| {
+            Side::Client => self.heads().request_line(prefix).map(|request| {
                 self.begin_request(request, at, out);
                 None
             }),
-            Side::Server => self.heads.status_line(prefix).map(|response| {
+            Side::Server => self.heads().status_line(prefix).map(|response| {
                 self.begin_response(response, Headers::new());
                 Some(response)
             }),
@@ -270,7 +270,7 @@ impl Http1 {
             self.unread(side, len);
             return self.lose(side);
         };
-        self.reader(side).place = Place::LongHead(LongHead { blank, len, response });
+        self.reader(side).place = Place::LongHead(Box::new(LongHead { blank, len, response }));
     }
 
     /// The rest of a head, of which something is held, will not be seen: it was not copied, or lost. What its start line

@@ -24,6 +24,8 @@ mod tests;
 mod traceparent;
 mod want;
 
+use std::sync::Arc;
+
 use super::{Birth, Detect, Limits, Parser, Protocol, Then};
 
 /// The row of the table.
@@ -39,6 +41,6 @@ fn detect(client: &[u8], server: &[u8]) -> Detect {
     }
 }
 
-fn open(limits: Limits, birth: Birth) -> Box<dyn Parser> {
+fn open(limits: Arc<Limits>, birth: Birth) -> Box<dyn Parser> {
     Box::new(parser::Http1::new(limits, birth))
 }

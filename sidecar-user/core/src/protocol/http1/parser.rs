@@ -1,5 +1,7 @@
 //! The parser: goes through each side's bytes from place to place.
 
+use std::sync::Arc;
+
 use super::body::{State, Taken};
 use super::head::Heads;
 use super::queue::Queue;
@@ -10,8 +12,7 @@ use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step
 /// One connection that speaks HTTP/1.
 #[derive(Debug)]
 pub(super) struct Http1 {
-    pub(super) limits: Limits,
-    pub(super) heads: Heads,
+    pub(super) limits: Arc<Limits>,
     pub(super) readers: [Reader; 2],
     pub(super) queue: Queue,
     pub(super) odd: Oddities,
@@ -36,10 +37,9 @@ pub(super) struct Http1 {
 }
 
 impl Http1 {
-    pub(super) fn new(limits: Limits, birth: Birth) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, birth: Birth) -> Self {
         let is_joined = birth == Birth::Joined;
         Http1 {
-            heads: Heads::new(&limits.keep),
             limits,
             readers: [Reader::new(is_joined), Reader::new(is_joined)],
             queue: Queue::default(),
@@ -54,6 +54,11 @@ impl Http1 {
             is_orphan: false,
             is_hidden: false,
         }
+    }
+
+    /// What reads heads.
+    pub(super) fn heads(&self) -> Heads<'_> {
+        Heads::new(&self.limits.keep)
     }
 
     pub(super) fn reader(&mut self, side: Side) -> &mut Reader {

@@ -122,12 +122,13 @@ fn minor(version: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::http1::head::{Heads, Parsed};
+    use crate::protocol::{
+        Keep,
+        http1::head::{Heads, Parsed},
+    };
 
     const REQUEST_LINES: [&str; 8] = [
         "GET /a?b HTTP/1.1",
@@ -231,7 +232,8 @@ mod tests {
                     let at = at.index(head.len());
                     head[at] = *byte;
                 }
-                let heads = Heads::new(&Arc::default());
+                let keep = Keep::default();
+        let heads = Heads::new(&keep);
                 if let found @ Parsed::Whole(..) = heads.plain_request(&head) {
                     prop_assert_eq!(found, heads.any_request(&head));
                 }

@@ -8,9 +8,6 @@ use super::head::{Request, Response};
 use crate::model::{Detail, Exchange, Headers, Http, Ktime, Outcome, Start};
 use crate::protocol::Signal;
 
-/// Requests that there is room for after many were outstanding.
-const KEPT_CAPACITY: usize = 4;
-
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     requests: VecDeque<Pending>,
@@ -107,7 +104,8 @@ impl Queue {
         let Some(pending) = self.requests.pop_front() else { return };
         self.texts -= pending.texts();
         if self.requests.is_empty() {
-            self.requests.shrink_to(KEPT_CAPACITY);
+            // A connection that idles holds nothing.
+            self.requests = VecDeque::new();
         }
         let Pending { started, requested, answered, is_excluded, lost, http } = pending;
         self.is_sending &= !self.requests.is_empty();

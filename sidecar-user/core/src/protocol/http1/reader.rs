@@ -12,8 +12,8 @@ const KEPT_CAPACITY: usize = 2 * 1024;
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) place: Place,
-    /// The body that goes on if what is on trial is no head.
-    pub(super) interrupted: Option<Body>,
+    /// How much is to come of the body that goes on if what is on trial is no head.
+    pub(super) interrupted: Option<u64>,
     /// A head's bytes so far, where they did not come at once.
     pub(super) held: Vec<u8>,
     /// How the end of what is held looks.
@@ -39,7 +39,7 @@ pub(super) enum Place {
     /// or the body goes on.
     Trial,
     /// In a head that is too long to hold.
-    LongHead(LongHead),
+    LongHead(Box<LongHead>),
     /// In a body.
     Body(Body),
     /// Not known.

@@ -378,7 +378,7 @@ fn a_loss_marks_the_requests_that_are_outstanding() {
     use crate::model::{Exchange, Ktime, Side};
     use crate::protocol::{Birth, Signal};
     let text = |text: &str| text.replace('|', "\r\n");
-    let mut parser = open(Limits::default(), Birth::Seen);
+    let mut parser = open(Limits::default().into(), Birth::Seen);
     let mut out = Vec::new();
     let _ = parser.push(Side::Client, Ktime(1), text(GET).as_bytes(), &mut out);
     let _ = parser.push(Side::Server, Ktime(2), text(LONG).as_bytes(), &mut out);

@@ -122,7 +122,7 @@ pub(super) struct Run {
 }
 
 pub(super) fn run(script: &[Do], limits: Limits, birth: Birth, mut piece: impl FnMut(&[u8]) -> usize) -> Run {
-    let mut parser = open(limits, birth);
+    let mut parser = open(limits.into(), birth);
     let mut out = Vec::new();
     let (mut given, mut explained, mut next) = (0, 0, Next::Continue);
     for (at, step) in (1..).map(Ktime).zip(script) {

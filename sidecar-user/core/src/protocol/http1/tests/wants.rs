@@ -16,7 +16,7 @@ fn check(name: &str, birth: Birth, script: &[Do], want: [Want; 2]) {
 
 /// The same, with so many nanoseconds between two steps.
 fn check_paced(name: &str, pace: u64, birth: Birth, script: &[Do], want: [Want; 2]) {
-    let mut parser = open(Limits::default(), birth);
+    let mut parser = open(Limits::default().into(), birth);
     let mut wanted = [Want::Stream; 2];
     let mut out = Vec::new();
     for (step, at) in script.iter().zip((0..).map(|n| Ktime(1 + n * pace))) {
@@ -75,7 +75,7 @@ fn wants() {
 #[test]
 fn what_is_held_is_bounded() {
     let limits = Limits::default();
-    let mut parser = open(limits.clone(), Birth::Seen);
+    let mut parser = open(limits.clone().into(), Birth::Seen);
     let mut out = Vec::new();
     let _ = parser.push(CLIENT, Ktime(1), b"GET / HTTP/1.1\r\nCookie: ", &mut out);
     let _ = parser.push(SERVER, Ktime(1), b"HTTP/1.1 200 OK\r\nSet-Cookie: ", &mut out);
