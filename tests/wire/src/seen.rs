@@ -53,7 +53,12 @@ impl Core {
         if let Ok(event) = event::decode(record) {
             self.flows.apply(&event, &mut self.out);
         }
-        assert!(self.flows.held() <= HELD && self.flows.len() <= CONNECTIONS, "holds too much");
+        assert!(
+            self.flows.held() <= HELD && self.flows.len() <= CONNECTIONS,
+            "holds too much: {} bytes, {} connections",
+            self.flows.held(),
+            self.flows.len()
+        );
     }
 
     /// Looks for what idles.

@@ -15,7 +15,15 @@ fn conversation() -> impl Strategy<Value = Vec<u8>> {
         b"GET / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length : 5\r\n folded\r\n\r\n",
         b"GET / HTTP/1.1\r\nBad\x00: 5\r\n\r\n",
+        b"GET  /a  HTTP/1.1\r\n\r\n",
+        b"GET /a\r\n",
+        b"POST /p HTTP/1.1\nTransfer-Encoding: chunked\n\n",
+        b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 15\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n",
+        b"HTTP/1.1 999 None\r\n\r\n",
+        b"HTTP/0.9",
+        b"ffffffffffffffff\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n",
@@ -72,4 +80,16 @@ fn a_lost_tail_leaves_a_gap() {
 #[test]
 fn an_interrupted_body_goes_on_in_any_pieces() {
     wire::split(include_bytes!("found/split-interrupted.bin"));
+}
+
+/// Found by the fuzzer: line ends in such a body look like those before a head.
+#[test]
+fn an_interrupted_body_has_its_line_ends() {
+    wire::split(include_bytes!("found/split-empty-lines.bin"));
+}
+
+/// Found by the fuzzer: what waited at a listener for its connection counts when that opens.
+#[test]
+fn what_is_held_stays_below_the_bound() {
+    wire::records(include_bytes!("found/records-held.bin"));
 }

@@ -234,6 +234,7 @@ impl Flows {
                     flow.segment(&segment.as_segment(ends), &mut context);
                 }
                 self.held = self.held.saturating_add_signed(flow.weigh());
+                self.relieve(sink);
             }
             Event::Data { id, segment } => {
                 self.common.tally.copied += segment.bytes.len() as u64;
