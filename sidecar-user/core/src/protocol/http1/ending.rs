@@ -22,6 +22,7 @@ impl Http1 {
                 self.cut_response();
                 self.finish_all(at, Cause::ServerEnd, out);
                 let reader = self.reader(side);
+                reader.interrupted = None;
                 if reader.place != Place::Lost {
                     reader.place = Place::Head;
                 }

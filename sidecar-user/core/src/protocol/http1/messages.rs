@@ -24,8 +24,7 @@ impl Http1 {
         // Empty lines before a head are read over (RFC 9112 section 2.2); some clients send one after a body.
         let empty = start_line::n_line_ends(bytes);
         if empty > 0 {
-            self.explained += empty as u64;
-            return empty;
+            return self.take_empty_lines(side, at, &bytes[..empty], out);
         }
         self.reader(side).since = at;
         if side == Side::Client && self.reader(side).place == Place::Head {
@@ -61,6 +60,19 @@ impl Http1 {
                 0
             }
         }
+    }
+
+    /// Line ends before a head; how many of them were taken. Where a body was interrupted, they may be its own.
+    fn take_empty_lines(&mut self, side: Side, at: Ktime, lines: &[u8], out: &mut Vec<Signal>) -> usize {
+        let reader = self.reader(side);
+        let Some(left) = reader.interrupted else {
+            self.explained += lines.len() as u64;
+            return lines.len();
+        };
+        let taken = Body::Length(left).take(lines);
+        reader.interrupted = Some(left - taken.used).filter(|left| *left > 0);
+        self.took(side, at, taken, out);
+        taken.used as usize
     }
 
     /// A malformed head that `bytes` begin may go on.

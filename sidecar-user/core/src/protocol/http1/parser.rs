@@ -103,7 +103,7 @@ impl Http1 {
     }
 
     /// Bytes of a body passed.
-    fn took(&mut self, side: Side, at: Ktime, taken: Taken, out: &mut Vec<Signal>) {
+    pub(super) fn took(&mut self, side: Side, at: Ktime, taken: Taken, out: &mut Vec<Signal>) {
         self.explained += taken.used;
         match side {
             Side::Client => self.queue.sent(taken.content),

@@ -236,6 +236,18 @@ fn joined() -> Vec<Case> {
         )
         .odd(Oddities { orphan_responses: 1, ..Oddities::default() }),
         case(
+            "met before a response whose rest begins with line ends",
+            &[s("HTTP/1.1 200 OK|Content-Length: 8||ab"), c(GET), s("||cd"), s(OK)],
+            &["GET a/ -> 200 complete 0/2 @2 2 4 4"],
+        )
+        .odd(Oddities { orphan_responses: 1, ..Oddities::default() }),
+        case(
+            "met before a response whose rest is line ends",
+            &[s("HTTP/1.1 200 OK|Content-Length: 6||ab"), c(GET), s("||"), s(OK)],
+            &["GET a/ -> 200 complete 0/2 @2 2 4 4"],
+        )
+        .odd(Oddities { orphan_responses: 1, ..Oddities::default() }),
+        case(
             "met before a response whose rest runs on into the next",
             &[
                 s("HTTP/1.1 200 OK|Content-Length: 8||ab"),
