@@ -6,7 +6,7 @@ use std::{
     fs::File,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -33,6 +33,9 @@ const PACE_NS: u64 = 100_000_000;
 #[derive(Default)]
 pub(super) struct Containers {
     state: Mutex<State>,
+    /// There were several at a time. From then on they are told apart, though some may end: a series does not lose its
+    /// label because a neighbour starts again.
+    is_told_apart: AtomicBool,
     /// Counts the changes.
     generation: AtomicU64,
 }
@@ -40,9 +43,6 @@ pub(super) struct Containers {
 #[derive(Default)]
 struct State {
     all: Vec<Arc<Container>>,
-    /// There were several at a time. From then on they are told apart, though some may end: a series does not lose its
-    /// label because a neighbour starts again.
-    is_told_apart: bool,
     /// Folder of a pod that is observed as a whole, and the daemon's own cgroup in it.
     pod: Option<(Arc<File>, u64)>,
 }
@@ -66,7 +66,7 @@ impl Containers {
         let container = Container { id: found.id, name: found.name.as_str().into(), folder };
         let state = &mut *self.lock();
         state.all.push(Arc::new(container));
-        state.is_told_apart |= state.all.len() > 1;
+        self.is_told_apart.fetch_or(state.all.len() > 1, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -83,12 +83,12 @@ impl Containers {
 
     /// Their cgroups, and those below them, with their names. Not for often: a folder each is read.
     fn cgroups(&self) -> (bool, Vec<(u64, Arc<str>)>) {
-        let (is_told_apart, all, pod) = {
+        let (all, pod) = {
             let state = self.lock();
-            (state.is_told_apart, state.all.clone(), state.pod.clone())
+            (state.all.clone(), state.pod.clone())
         };
         let mut found = Vec::new();
-        if !is_told_apart {
+        if !self.is_told_apart.load(Ordering::Relaxed) {
             return (false, found);
         }
         for one in &all {
@@ -103,7 +103,7 @@ impl Containers {
                 found.extend(ids.into_iter().map(|id| (id, Arc::clone(&name))));
             }
         }
-        (is_told_apart, found)
+        (true, found)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -143,7 +143,10 @@ impl Lookup {
     /// accepted socket is of its listener's cgroup; where several cgroups listen on one port, only the socket itself
     /// tells, while there is one.
     pub(super) fn find(&mut self, id: ConnectionId, role: Option<Role>, ends: &mut Ends) {
-        let Some(sockets) = self.sockets.as_ref().filter(|_| ends.cgroup == 0) else { return };
+        // Outside a pod each connection costs a question, so it is asked only where it matters.
+        let is_wanted =
+            ends.cgroup == 0 && (self.is_pod || self.containers.is_told_apart.load(Ordering::Relaxed));
+        let Some(sockets) = self.sockets.as_ref().filter(|_| is_wanted) else { return };
         let generation = self.containers.generation.load(Ordering::Acquire);
         if generation != self.ports_seen || self.ports.len() >= PORTS {
             self.ports_seen = generation;

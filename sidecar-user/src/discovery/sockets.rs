@@ -70,10 +70,11 @@ impl Sockets {
     fn ask(&self, request: &[u8]) -> io::Result<Vec<u64>> {
         send(&self.0, request, SendFlags::empty())?;
         let mut cgroups = Vec::new();
-        let mut buffer = vec![0; 32 << 10];
+        // The kernel's datagrams are no longer (`NLMSG_GOODSIZE`).
+        let mut buffer = [0; 8 << 10];
         // Answers are there when the question is sent, or made as they are read.
         for _ in 0..ANSWERS {
-            match recv(&self.0, &mut *buffer, RecvFlags::empty()) {
+            match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
                 Ok((n, _)) if take(&buffer[..n], &mut cgroups) => {}
                 Ok(_) | Err(rustix::io::Errno::AGAIN) => break,
                 Err(errno) => return Err(errno.into()),
