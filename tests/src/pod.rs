@@ -33,6 +33,19 @@ pub struct Pod {
     first: Pid,
 }
 
+/// What a container may do.
+#[derive(Clone, Debug, Default)]
+pub struct Confined {
+    /// At most these, by the names that `setpriv` knows.
+    pub capabilities: String,
+    /// Its user and group; `None`: root.
+    pub user: Option<(u32, u32)>,
+    /// Nothing that it starts gets more than it has.
+    pub no_new_privs: bool,
+    /// It does not see the pod's other processes.
+    pub own_processes: bool,
+}
+
 impl Pod {
     /// With its first process, and no container.
     #[must_use]
@@ -74,24 +87,40 @@ impl Pod {
     /// Words that run what follows them as a container's first process; `script` is done before its own mounts.
     #[must_use]
     pub fn container(&self, digit: char, script: &str, capabilities: &str) -> Vec<String> {
+        let confined = Confined { capabilities: capabilities.to_owned(), ..Confined::default() };
+        self.confined(digit, script, &confined)
+    }
+
+    /// The same, as a security context says.
+    #[must_use]
+    pub fn confined(&self, digit: char, script: &str, confined: &Confined) -> Vec<String> {
         let scope = self.scope(digit);
         fs::create_dir_all(&scope).expect("the container's cgroup");
+        let mut bounding = String::from("--bounding-set=-all");
+        for one in confined.capabilities.split(',').filter(|one| !one.is_empty()) {
+            bounding.push_str(&format!(",+{one}"));
+        }
+        let user = confined
+            .user
+            .map_or_else(String::new, |(uid, gid)| format!(" --reuid={uid} --regid={gid} --clear-groups"));
+        let no_new = if confined.no_new_privs { " --no-new-privs" } else { "" };
         let inside = format!(
             "{script}\numount -R -l /sys/fs/cgroup; mount -t proc proc /proc && \
              mount -t cgroup2 -o ro cgroup2 /sys/fs/cgroup && exec setpriv \
-             --bounding-set=-all{} --inh-caps=-all -- \"$@\"",
-            capabilities
-                .split(',')
-                .filter(|one| !one.is_empty())
-                .map(|one| format!(",+{one}"))
-                .collect::<String>()
+             {bounding} --inh-caps=-all{user}{no_new} -- \"$@\""
         );
+        let own_processes = if confined.own_processes { "--pid --fork --kill-child " } else { "" };
         let outside = format!(
-            "echo 0 >{}/cgroup.procs && exec unshare --mount --cgroup sh -c '{inside}' sh \"$@\"",
+            "echo 0 >{}/cgroup.procs && exec unshare {own_processes}--mount --cgroup sh -c '{inside}' sh \"$@\"",
             scope.display()
         );
+        let words = ["sh", "-c", &outside, "sh"].map(str::to_owned).to_vec();
+        if confined.own_processes {
+            return words;
+        }
         let first = self.first.as_raw_nonzero().to_string();
-        ["nsenter", "-t", &first, "--pid", "--", "sh", "-c", &outside, "sh"].map(str::to_owned).to_vec()
+        let shared = ["nsenter", "-t", &first, "--pid", "--"].map(str::to_owned);
+        [shared.to_vec(), words].concat()
     }
 
     /// A web server as a container; returns when it answers.

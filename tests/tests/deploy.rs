@@ -169,6 +169,49 @@ fn mentioned(expression: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     (names, labels)
 }
 
+/// What the dashboard does without; a new metric goes on it, or here.
+const NOT_SHOWN: [&str; 13] = [
+    "http_client_request_body_size_bytes",
+    "http_client_response_body_size_bytes",
+    "process_cpu_time_seconds_total",
+    "process_thread_count",
+    "process_unix_file_descriptor_count",
+    "sidecar_app_otlp",
+    "sidecar_app_processes",
+    "sidecar_app_source_info",
+    "sidecar_capture_copied_bytes_total",
+    "sidecar_series_expired_total",
+    "sidecar_tcp_connection_closed_total",
+    "sidecar_tcp_peer_connection_closed_total",
+    "sidecar_tcp_peer_connection_opened_total",
+];
+
+#[test]
+#[ignore = "needs what `cargo xtask setup` brings"]
+fn dashboard_shows_what_there_is() {
+    let dashboard = fs::read_to_string(root().join("deploy/grafana/sidecar.json")).expect("the dashboard");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
+    // A histogram is shown by any of its parts.
+    let family = |name: &str| {
+        let mut parts = ["_bucket", "_count", "_sum"].iter().filter_map(|part| name.strip_suffix(part));
+        parts.next().unwrap_or(name).to_owned()
+    };
+    let shown: BTreeSet<String> = expressions(&dashboard)
+        .iter()
+        .flat_map(|expression| mentioned(expression).0)
+        .map(|name| family(&name))
+        .chain([String::from("sidecar_build_info")])
+        .collect();
+    let page = fs::read_to_string(root().join("docs/metrics.md")).expect("the metrics");
+    let all = page.lines().filter_map(|line| line.strip_prefix("- Prometheus: `")?.strip_suffix('`'));
+    let not_shown: Vec<&str> = {
+        let mut names: Vec<_> = all.filter(|name| !shown.contains(&family(name))).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(not_shown, NOT_SHOWN);
+}
+
 #[test]
 #[ignore = "needs what `cargo xtask setup` brings"]
 fn dashboard() {

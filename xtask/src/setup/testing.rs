@@ -26,6 +26,10 @@ const PACKAGES: &[Package] = &[
     Package { name: "buildah", why: "to put the daemon into a container image" },
     Package { name: "systemd", why: "systemd-analyze, which checks the unit" },
     Package { name: "bpftool", why: "to see what is loaded and attached, by a program that is not ours" },
+    Package {
+        name: "libcap2-bin",
+        why: "to give a copy of the daemon the capabilities that the image's has",
+    },
 ];
 const NODE: Package = Package { name: "nodejs", why: "a server to observe, in another language" };
 const PYTHON: Package = Package { name: "python3", why: "a server to observe, and the receivers' language" };
