@@ -315,7 +315,7 @@ async fn observe(
     let watchdog = start_watchdog(&notifier, &facts);
 
     let asked = Notify::new();
-    let reloader = Reloader::new(settings.0, settings.1, Arc::clone(&facts));
+    let reloader = Reloader::new(settings.0, settings.1, Arc::clone(&facts), Arc::clone(&notifier));
     let ended = tokio::select! {
         ended = wait(&mut notices, child, &asked) => ended?,
         () = reloader.run(&asked) => None,

@@ -5,10 +5,15 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 use rustix::process::Signal;
 use sidecar_tests::{cgroup::Cgroup, eventually, scrape, sidecar::Sidecar};
 
-fn level(sidecar: &Sidecar) -> String {
+/// The settings that hold.
+fn config(sidecar: &Sidecar) -> serde_json::Value {
     let config = scrape::get(sidecar.admin_port, "/config", "");
-    let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
-    config["config"]["log"]["level"].as_str().expect("a level").to_owned()
+    let mut config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    config["config"].take()
+}
+
+fn level(sidecar: &Sidecar) -> String {
+    config(sidecar)["log"]["level"].as_str().expect("a level").to_owned()
 }
 
 fn reloads(sidecar: &Sidecar, state: &str) -> u64 {
@@ -46,7 +51,7 @@ fn settings_are_taken_whole_or_not_at_all() {
     assert_eq!((reloads(&sidecar, "applied"), reloads(&sidecar, "refused")), (1, 0));
 
     // One key is wrong, and the other is not taken either.
-    publish(dir.path(), "..3", "log: {level: warn}\nmetrics: {series: many}\n");
+    publish(dir.path(), "..3", "log: {level: warn}\ntcp: {peers: many}\n");
     eventually("the refusal", || (reloads(&sidecar, "refused") == 1).then_some(()));
     assert_eq!(level(&sidecar), "debug");
     for text in [sidecar.log(), ready(&sidecar)] {
@@ -54,11 +59,10 @@ fn settings_are_taken_whole_or_not_at_all() {
     }
 
     // What needs a restart is named and not in force; what does not is.
-    publish(dir.path(), "..4", "log: {level: info}\nmetrics: {series: 77}\n");
+    publish(dir.path(), "..4", "log: {level: info}\ntcp: {peers: 77}\n");
     eventually("the change to be seen", || (level(&sidecar) == "info").then_some(()));
-    assert!(ready(&sidecar).contains("a restart is needed for metrics.series"), "{}", ready(&sidecar));
-    let config = scrape::get(sidecar.admin_port, "/config", "");
-    assert!(!config.contains("77"), "{config}");
+    assert!(ready(&sidecar).contains("a restart is needed for tcp.peers"), "{}", ready(&sidecar));
+    assert_eq!(config(&sidecar)["tcp"]["peers"], 64);
 
     // The same by a signal, which does not wait for a look.
     sidecar.signal(Signal::HUP);

@@ -1,7 +1,8 @@
 //! Under a service manager: what it is told, and when (sd_notify(3)).
 
-use std::{os::unix::net::UnixDatagram, path::Path};
+use std::{fs, os::unix::net::UnixDatagram, path::Path};
 
+use rustix::process::Signal;
 use sidecar_tests::{cgroup::Cgroup, eventually, sidecar::Sidecar};
 
 /// What was told so far, message by message.
@@ -38,10 +39,24 @@ fn ready_alive_and_stopping() {
     assert_eq!(all[0], "READY=1\nSTATUS=9 of 9 programs");
     assert!(sidecar.log().contains("\"attached\""));
     let _ = sidecar.scrape();
+    // As `Type=notify-reload` of systemd.service(5) wants it: since when, by CLOCK_MONOTONIC, and that it is over.
+    let n_before = all.len();
+    sidecar.signal(Signal::HUP);
+    eventually("the reload", || {
+        told(&manager, &mut all);
+        all[n_before..].iter().any(|one| one.starts_with("READY=1")).then_some(())
+    });
+    let news: Vec<_> = all[n_before..].iter().filter(|one| *one != "WATCHDOG=1").collect();
+    let since = news[0].strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("since when");
+    let uptime = fs::read_to_string("/proc/uptime").expect("the machine's age");
+    let uptime: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).expect("seconds");
+    assert!(since.parse::<f64>().is_ok_and(|us| us > 0.0 && us < uptime * 1e6), "{since}: {uptime}");
+    assert_eq!(news[1..], ["READY=1\nSTATUS=9 of 9 programs"]);
+
     assert_eq!(sidecar.stop().code(), Some(0));
     told(&manager, &mut all);
     assert_eq!(all.iter().filter(|one| *one == "STOPPING=1").count(), 1, "{all:?}");
-    assert_eq!(all.iter().filter(|one| one.starts_with("READY")).count(), 1, "{all:?}");
+    assert_eq!(all.iter().filter(|one| one.starts_with("READY")).count(), 2, "{all:?}");
 }
 
 /// The unit's state is the command's to tell, which finds the same variables.

@@ -64,13 +64,17 @@ impl Facts {
         lock(&self.resolved).clone()
     }
 
-    /// Lets new settings take effect: the one place that tells each owner.
-    pub(super) fn apply(&self, change: Reload) {
+    /// Lets new settings take effect: the one place that tells each owner. They have, where it returns.
+    pub(super) async fn apply(&self, change: Reload) {
         let level = change.now.config.log.level;
         if change.applied.iter().any(|key| key == "log.level")
             && let Err(error) = admin::Facts::set_log_level(self, level)
         {
             warn!(error, "the level of the log stays");
+        }
+        if !change.applied.is_empty() && !self.handle.settings(change.now.config.clone()).await {
+            warn!("the capture thread is gone: the settings stay");
+            return;
         }
         *lock(&self.resolved) = change.now;
         let reloads = &mut *lock(&self.reloads);
@@ -79,6 +83,11 @@ impl Facts {
             [] => String::new(),
             keys => format!("a restart is needed for {}", keys.join(", ")),
         };
+    }
+
+    /// In one line, what is observed.
+    pub(super) fn summary(&self) -> String {
+        self.observed.summary()
     }
 
     /// New settings were not valid.

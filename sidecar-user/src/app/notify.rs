@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use sidecar_core::model::Ktime;
 use tracing::{debug, warn};
 
 use crate::config::supervisor::Supervisor;
@@ -42,6 +43,11 @@ impl Notifier {
         // One line: a path may hold anything.
         let status = status.replace(char::is_control, "?");
         self.send(&format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// New settings are being read, since `now` by the monotonic clock; [`Notifier::ready`] ends it.
+    pub(super) fn reloading(&self, now: Ktime) {
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.0 / 1000));
     }
 
     /// The end has begun.
@@ -105,6 +111,8 @@ mod tests {
             assert_eq!(notifier.period, Some(Duration::from_secs(5)));
             notifier.ready("observing /a\nREADY=0");
             assert_eq!(told(&manager), "READY=1\nSTATUS=observing /a?READY=0");
+            notifier.reloading(Ktime(7_000_999));
+            assert_eq!(told(&manager), "RELOADING=1\nMONOTONIC_USEC=7000");
             notifier.alive();
             assert_eq!(told(&manager), "WATCHDOG=1");
             notifier.stopping();

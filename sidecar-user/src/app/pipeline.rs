@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread,
     time::Duration,
@@ -44,6 +44,8 @@ use crate::{
 const BATCH: usize = 4096;
 /// Without a round for so long the thread counts as stuck, ns. It sleeps for one second at most.
 const ALIVE_NS: u64 = 5_000_000_000;
+/// Between two tries to tell the thread what must not be lost.
+const BUSY: Duration = Duration::from_millis(20);
 /// Commands that wait.
 const COMMANDS: usize = 64;
 
@@ -90,6 +92,8 @@ pub(crate) enum Command {
     Snapshot(Readings, oneshot::Sender<Snapshot>),
     /// The connections, at most so many.
     Connections(usize, oneshot::Sender<Vec<Line>>),
+    /// New settings: those of them that take effect while running.
+    Settings(Box<Config>, oneshot::Sender<()>),
     /// The last so many exchanges behind a series.
     Explain(Selector, usize, oneshot::Sender<Result<Answer, BadSelector>>),
     /// Take what is left, finish what is open, answer with the last state.
@@ -122,6 +126,22 @@ impl Handle {
         limit: usize,
     ) -> Option<Result<Answer, BadSelector>> {
         self.ask(|reply| Command::Explain(selector, limit, reply)).await
+    }
+
+    /// Lets new settings take effect; `false` if the thread is gone. Waits where it is too busy to be asked.
+    pub(crate) async fn settings(&self, config: Config) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let mut command = Command::Settings(Box::new(config), reply);
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => break,
+                Err(TrySendError::Full(again)) => command = again,
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+            tokio::time::sleep(BUSY).await;
+        }
+        self.waker.wake();
+        answer.await.is_ok()
     }
 
     /// The thread went round within the last seconds.
@@ -162,23 +182,16 @@ impl Parts {
             head_bytes: config.capture.head_bytes,
             held_bytes: config.capture.held_bytes as usize,
             limits,
-            exclude: flow::Exclude {
-                ports: config.exclude.ports.clone(),
-                peers: config.exclude.peers.iter().map(|peers| peers.0).collect(),
-            },
+            exclude: exclude(config),
         });
-        let routes = Routes::new(RouteOptions {
-            patterns: config.http.routes.iter().map(|pattern| pattern.0.clone()).collect(),
-            learn: config.http.learn_routes,
-            cap: config.http.route_cap as usize,
-        });
+        let routes = Routes::new(routes(config));
         let buckets = &config.metrics.buckets;
         let buckets = buckets.iter().map(|(name, buckets)| (name.clone(), buckets.bounds().to_vec()));
         let pushes_exponential = config.otlp.histograms == Histograms::Exponential;
         let store = Store::new(signal::Options {
             series_cap: config.metrics.series as usize,
             peers: config.tcp.peers as usize,
-            expiry: Some(config.metrics.expiry.get()).filter(|expiry| !expiry.is_zero()),
+            expiry: expiry(config),
             buckets: buckets.collect(),
             exponential: config.metrics.native_histograms || pushes_exponential,
             started: clock::moment(),
@@ -218,6 +231,11 @@ impl Pipeline {
                     let _ = reply.send(self.flows.lines(limit));
                     continue;
                 }
+                Ok(Command::Settings(config, reply)) => {
+                    self.set(&config);
+                    let _ = reply.send(());
+                    continue;
+                }
                 Ok(Command::Explain(selector, limit, reply)) => {
                     self.drain_all();
                     let _ = reply.send(self.out.explain.find(&selector, limit));
@@ -242,6 +260,19 @@ impl Pipeline {
                 thread::sleep(std::time::Duration::from_millis(100));
             }
         }
+    }
+
+    /// What has passed already is understood as it was until now.
+    fn set(&mut self, config: &Config) {
+        self.drain_all();
+        let Pipeline { flows, out, .. } = self;
+        flows.set(keep(config, out.spans.is_some()), exclude(config), out);
+        out.routes.set(routes(config));
+        out.tracer.set(spans::sampler(&config.spans), spans::if_instrumented(&config.spans));
+        out.shows_path = config.spans.url_path;
+        out.explain.set(config.explain.exchanges as usize, out.shows_path);
+        out.store.set_bounds(config.metrics.series as usize, expiry(config));
+        out.verdicts.publish();
     }
 
     /// A bound, in case records come as fast as they are read.
@@ -288,6 +319,25 @@ impl Pipeline {
         application::record(&mut self.out.store, readings);
         self.out.store.snapshot(clock::moment())
     }
+}
+
+fn exclude(config: &Config) -> flow::Exclude {
+    flow::Exclude {
+        ports: config.exclude.ports.clone(),
+        peers: config.exclude.peers.iter().map(|peers| peers.0).collect(),
+    }
+}
+
+fn routes(config: &Config) -> RouteOptions {
+    RouteOptions {
+        patterns: config.http.routes.iter().map(|pattern| pattern.0.clone()).collect(),
+        learn: config.http.learn_routes,
+        cap: config.http.route_cap as usize,
+    }
+}
+
+fn expiry(config: &Config) -> Option<Duration> {
+    Some(config.metrics.expiry.get()).filter(|expiry| !expiry.is_zero())
 }
 
 /// What leaves the parsers: paths and headers only where something is made of them.

@@ -11,13 +11,17 @@ use crate::{discovery::kin, kernel::clock};
 /// The tracer; `is_on` where spans have somewhere to go.
 pub(super) fn tracer(settings: &config::Spans, is_on: bool) -> Tracer {
     let scope = if kin::can_be_looked_up() { Scope::Process } else { Scope::Cgroup };
-    let if_instrumented = match settings.instrumented {
+    let ids = IdSource::new(clock::seed());
+    Tracer::new(is_on, sampler(settings), ids, Instrumented::new(scope), if_instrumented(settings))
+}
+
+/// What is done about an application that traces itself.
+pub(super) fn if_instrumented(settings: &config::Spans) -> IfInstrumented {
+    match settings.instrumented {
         config::Instrumented::Detect => IfInstrumented::Skip,
         config::Instrumented::Assume => IfInstrumented::Assume,
         config::Instrumented::Ignore => IfInstrumented::Ignore,
-    };
-    let ids = IdSource::new(clock::seed());
-    Tracer::new(is_on, sampler(settings), ids, Instrumented::new(scope), if_instrumented)
+    }
 }
 
 /// Says that an application was seen to trace itself. A server's sockets may be its parent's, as where workers share
@@ -35,7 +39,8 @@ pub(super) fn tell(app: App, tracer: &mut Tracer) {
     info!(pid, cgroup_id, "the application exports traces of its own: see spans.instrumented");
 }
 
-fn sampler(settings: &config::Spans) -> Sampler {
+/// Who decides which requests become spans.
+pub(super) fn sampler(settings: &config::Spans) -> Sampler {
     use config::Sampler as Word;
     let by_ratio = Root::Ratio(settings.ratio.get());
     let (is_parent_based, root) = match settings.sampler {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Key, Kind, keys,
+    Key, Kind, is_live, keys,
     otel::{Rule, VARIABLES},
 };
 
@@ -23,6 +23,9 @@ An empty text is unset. A key or a `SIDECAR_` variable that does not exist is an
 parse; a value of an `OTEL_` variable that does not parse is ignored with a warning, as OpenTelemetry's specification
 wants it. `sidecar check FILE` tries a file, `sidecar run --print-config` shows what holds and who said so. Values
 marked secret are shown as `***`.
+
+The file is read again when it changes, and at SIGHUP. Keys of which it is said take effect while running; others wait
+for the next start.
 
 Lengths of time are whole numbers with a unit: `500ms`, `10s`, `2m`, `1h`.
 ";
@@ -74,9 +77,10 @@ fn describe(key: &Key, out: &mut String) {
     let kind = told(&key.kind);
     let secret = if key.is_secret { ", secret" } else { "" };
     let default = key.default.as_ref().map_or("unset".to_owned(), |default| format!("`{default}`"));
+    let when = if is_live(&key.path) { "\n- A change takes effect while running" } else { "" };
     let (path, variable, about) = (&key.path, key.variable(), &key.description);
     let _ = write!(out, "\n### `{path}`\n\n{about}\n\n");
-    let _ = write!(out, "- Value: {kind}{secret}\n- Default: {default}\n- Variable: `{variable}`\n");
+    let _ = write!(out, "- Value: {kind}{secret}\n- Default: {default}\n- Variable: `{variable}`{when}\n");
 }
 
 fn told(kind: &Kind) -> String {

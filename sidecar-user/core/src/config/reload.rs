@@ -21,7 +21,24 @@ pub struct Reload {
 type Carry = fn(&mut Config, &Config);
 
 /// Keys that take effect while running, each with what carries it over.
-const LIVE: &[(&str, Carry)] = &[("log.level", |now, new| now.log.level = new.log.level)];
+const LIVE: &[(&str, Carry)] = &[
+    ("exclude.paths", |now, new| now.exclude.paths.clone_from(&new.exclude.paths)),
+    ("exclude.peers", |now, new| now.exclude.peers.clone_from(&new.exclude.peers)),
+    ("exclude.ports", |now, new| now.exclude.ports.clone_from(&new.exclude.ports)),
+    ("explain.exchanges", |now, new| now.explain.exchanges = new.explain.exchanges),
+    ("http.learn_routes", |now, new| now.http.learn_routes = new.http.learn_routes),
+    ("http.request_headers", |now, new| now.http.request_headers.clone_from(&new.http.request_headers)),
+    ("http.response_headers", |now, new| now.http.response_headers.clone_from(&new.http.response_headers)),
+    ("http.route_cap", |now, new| now.http.route_cap = new.http.route_cap),
+    ("http.routes", |now, new| now.http.routes.clone_from(&new.http.routes)),
+    ("log.level", |now, new| now.log.level = new.log.level),
+    ("metrics.expiry", |now, new| now.metrics.expiry = new.metrics.expiry),
+    ("metrics.series", |now, new| now.metrics.series = new.metrics.series),
+    ("spans.instrumented", |now, new| now.spans.instrumented = new.spans.instrumented),
+    ("spans.ratio", |now, new| now.spans.ratio = new.spans.ratio),
+    ("spans.sampler", |now, new| now.spans.sampler = new.spans.sampler),
+    ("spans.url_path", |now, new| now.spans.url_path = new.spans.url_path),
+];
 
 /// Whether this key takes effect while running.
 #[must_use]
@@ -76,18 +93,18 @@ mod tests {
 
     #[test]
     fn live_keys_take_effect_and_others_wait() {
-        let running = resolved(&[("log.level", "info"), ("metrics.series", "500"), ("otlp.headers", "a=b")]);
+        let running = resolved(&[("log.level", "info"), ("tcp.peers", "500"), ("otlp.headers", "a=b")]);
         for (new, applied, waiting) in [
-            (vec![("log.level", "info"), ("metrics.series", "500"), ("otlp.headers", "a=b")], vec![], vec![]),
+            (vec![("log.level", "info"), ("tcp.peers", "500"), ("otlp.headers", "a=b")], vec![], vec![]),
             (
-                vec![("log.level", "debug"), ("metrics.series", "501"), ("otlp.headers", "a=c")],
+                vec![("log.level", "debug"), ("tcp.peers", "501"), ("otlp.headers", "a=c")],
                 vec!["log.level"],
-                vec!["metrics.series", "otlp.headers"],
+                vec!["otlp.headers", "tcp.peers"],
             ),
             (
                 vec![("shutdown.deadline", "9s")],
                 vec![],
-                vec!["metrics.series", "otlp.headers", "shutdown.deadline"],
+                vec!["otlp.headers", "shutdown.deadline", "tcp.peers"],
             ),
         ] {
             let change = reload(&running, &resolved(&new));
@@ -99,7 +116,7 @@ mod tests {
                 )
             );
             // What waits is not half in force.
-            assert_eq!(change.now.config.metrics, running.config.metrics);
+            assert_eq!(change.now.config.tcp, running.config.tcp);
             assert_eq!(change.now.config.otlp, running.config.otlp);
         }
         let change = reload(&running, &resolved(&[("log.level", "debug")]));
@@ -107,10 +124,34 @@ mod tests {
         assert_eq!(change.now.origin("log.level"), &Origin::File { line: 1, column: 1 });
     }
 
+    /// Each row carries its own key's value, and no other's.
     #[test]
-    fn live_keys_are_keys() {
-        for (key, _) in LIVE {
-            assert!(keys().iter().any(|known| known.path == *key), "{key}");
+    fn each_live_key_is_carried_alone() {
+        let values = [
+            ("exclude.paths", "/a"),
+            ("exclude.peers", "10.0.0.0/8"),
+            ("exclude.ports", "81"),
+            ("explain.exchanges", "7"),
+            ("http.learn_routes", "false"),
+            ("http.request_headers", "x-a"),
+            ("http.response_headers", "x-b"),
+            ("http.route_cap", "9"),
+            ("http.routes", "/b"),
+            ("log.level", "debug"),
+            ("metrics.expiry", "9s"),
+            ("metrics.series", "77"),
+            ("spans.instrumented", "ignore"),
+            ("spans.ratio", "0.5"),
+            ("spans.sampler", "always_off"),
+            ("spans.url_path", "false"),
+        ];
+        assert_eq!(values.map(|(key, _)| key).to_vec(), LIVE.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        let running = resolved(&[]);
+        for pair in values {
+            let new = resolved(&[pair]);
+            let change = reload(&running, &new);
+            assert_eq!((change.applied, change.waiting), (vec![pair.0.to_owned()], vec![]));
+            assert_eq!(change.now.config, new.config, "{}", pair.0);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     event::{Drained, Segment},
     model::{Account, Activity, Connection, ConnectionId, Dir, End, Exchange, Ktime, Outcome, Role, Tcp},
-    protocol::{Birth, Close, Detection, Detector, Next, Parser, Protocol, Signal, Step, Then},
+    protocol::{Birth, Close, Detection, Detector, Limits, Next, Parser, Protocol, Signal, Step, Then},
 };
 
 /// A skip that lies so far behind could be mistaken for one ahead: it is taken back.
@@ -132,6 +132,13 @@ impl Flow {
     /// Leaves it unread, as a path of MPTCP.
     pub(super) fn leave_mptcp<S: Sink>(&mut self, context: &mut Context<'_, S>) {
         self.leave(Opaque::Mptcp, context);
+    }
+
+    /// What holds for its parser from the next message on.
+    pub(super) fn limit(&mut self, limits: &Arc<Limits>) {
+        if let Stage::Parsing { parser, .. } = &mut self.stage {
+            parser.limit(limits);
+        }
     }
 
     /// Takes one segment.

@@ -29,8 +29,8 @@ impl Exclude {
         if by_port { Some(0) } else { by_peer().then_some(1) }
     }
 
-    /// The kernel leaves it out by itself, from its first byte: it looks its own port up.
-    pub(super) fn is_known_to_kernel(&self, connection: &Connection) -> bool {
-        connection.role != Some(Role::Client) && self.ports.contains(&connection.local.port())
+    /// The kernel leaves it out by itself, from its first byte: it looks its own port up among those that it was `told`.
+    pub(super) fn is_known_to_kernel(connection: &Connection, told: &[u16]) -> bool {
+        connection.role != Some(Role::Client) && told.contains(&connection.local.port())
     }
 }

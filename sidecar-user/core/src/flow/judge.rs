@@ -4,8 +4,8 @@ use rustc_hash::FxHashSet;
 use sidecar_ebpf::abi::{
     record::{ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN},
     verdict::{
-        BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_MPTCP, CLASS_PARSED, CLASS_UNCLASSIFIED, Endpoint,
-        SKIP_EGRESS, SKIP_INGRESS, Verdict,
+        BUDGET_ALL, CLASS_ENCRYPTED, CLASS_EXCLUDED, CLASS_MPTCP, CLASS_OPEN, CLASS_PARSED,
+        CLASS_UNCLASSIFIED, Endpoint, SKIP_EGRESS, SKIP_INGRESS, Verdict,
     },
 };
 
@@ -61,6 +61,14 @@ impl Endpoints {
     /// Connections to this server start copied whole.
     pub(super) fn is_pipelined(&self, connection: &Connection) -> bool {
         !self.pipelined.is_empty() && endpoint(connection).is_some_and(|key| self.pipelined.contains(&key))
+    }
+
+    /// Where connections to a port of ours begin that are read again.
+    pub(super) fn included(&self, port: u16, turn_bytes: u32) -> (Endpoint, Verdict) {
+        let (key, _) = excluded(port);
+        let is_pipelined = self.pipelined.contains(&key);
+        let open = Verdict { class: CLASS_OPEN, ..parsed(None, [turn_bytes; 2]) };
+        (key, if is_pipelined { parsed(None, [BUDGET_ALL; 2]) } else { open })
     }
 
     /// Learns that they pipeline; says what is to be published, if it is news.

@@ -30,7 +30,7 @@ use self::{
 use crate::{
     event::{Ends, Event},
     model::{Activity, Connection, ConnectionId, Exchange, Ktime, Role, Start, Tcp},
-    protocol::{self, Close, Limits, Oddities, Protocol, Signal, Want},
+    protocol::{self, Close, Keep, Limits, Oddities, Protocol, Signal, Want},
 };
 
 /// What comes of events.
@@ -129,6 +129,8 @@ pub struct Flows {
     gapped: VecDeque<Line>,
     /// Connections that were taken to be over because the report of some end was lost.
     n_written_off: u64,
+    /// Ports that the kernel leaves out, as it was told before the first connection.
+    told: Vec<u16>,
 }
 
 /// What all connections share.
@@ -185,6 +187,7 @@ impl Flows {
             held: 0,
             gapped: VecDeque::new(),
             n_written_off: 0,
+            told: Vec::new(),
         }
     }
 
@@ -194,6 +197,26 @@ impl Flows {
             let (endpoint, verdict) = judge::excluded(*port);
             sink.judge_endpoint(endpoint, verdict);
         }
+        self.told.clone_from(&self.common.options.exclude.ports);
+    }
+
+    /// From now on this leaves the parsers, and this is left out: exchanges that begin, and connections that are opened.
+    pub fn set(&mut self, keep: Keep, exclude: Exclude, sink: &mut impl Sink) {
+        let limits = &mut self.common.options.limits;
+        *limits = Arc::new(Limits { keep: Arc::new(keep), ..**limits });
+        self.flows.values_mut().for_each(|flow| flow.limit(limits));
+        let before = std::mem::replace(&mut self.common.options.exclude, exclude);
+        let after = &self.common.options.exclude;
+        for port in before.ports.iter().filter(|port| !after.ports.contains(port)) {
+            let (endpoint, verdict) = self.common.endpoints.included(*port, self.common.options.turn_bytes);
+            sink.judge_endpoint(endpoint, verdict);
+        }
+        for port in after.ports.iter().filter(|port| !before.ports.contains(port)) {
+            let (endpoint, verdict) = judge::excluded(*port);
+            sink.judge_endpoint(endpoint, verdict);
+        }
+        // Of a connection to one of the new ports nobody knows whether it began before the kernel was told.
+        self.told.retain(|port| after.ports.contains(port));
     }
 
     /// Takes one event.
@@ -222,7 +245,8 @@ impl Flows {
                     }
                 };
                 let exclude = &self.common.options.exclude;
-                let (excluded, is_told) = (exclude.of(&connection), exclude.is_known_to_kernel(&connection));
+                let is_told = Exclude::is_known_to_kernel(&connection, &self.told);
+                let excluded = exclude.of(&connection);
                 let mut context = self.common.context(sink);
                 if let Some(reason) = excluded.filter(|_| is_new) {
                     context.tally.excluded[reason] += 1;

@@ -3,20 +3,24 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// A route that the observed application has. Two are the same where their `id` is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A route that the observed application has. Two are the same where their `pattern` is, whoever says so.
+#[derive(Clone, Debug, Eq)]
 pub struct Route {
-    /// Its number among the routes that are known, which never changes.
-    pub id: u16,
     /// Who says that it is one.
     pub source: RouteSource,
     /// As metrics and spans show it: `/users/{id}`.
     pub pattern: Arc<str>,
 }
 
+impl PartialEq for Route {
+    fn eq(&self, other: &Route) -> bool {
+        self.pattern == other.pattern
+    }
+}
+
 impl Hash for Route {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
+        self.pattern.hash(state);
     }
 }
 

@@ -149,6 +149,8 @@ pub trait Parser: Send {
     fn gap(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step;
     /// `side` sent its last byte (FIN).
     fn end(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) -> Step;
+    /// What it may hold, and what leaves it, from the next message on.
+    fn limit(&mut self, limits: &Arc<Limits>);
     /// The connection is gone. Whatever was started is finished here.
     fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>);
     /// Counts of what was odd, by a reason from a fixed set, since the last call.

@@ -34,6 +34,10 @@ impl Now {
         Now { requests: FxHashMap::default(), connections: FxHashMap::default(), cap: cap / 2 }
     }
 
+    pub(super) fn set_cap(&mut self, cap: usize) {
+        self.cap = cap / 2;
+    }
+
     pub(super) fn began(&mut self, cgroup: u64, method: Method) {
         if self.requests.len() >= CGROUPS && !self.requests.contains_key(&cgroup) {
             self.fold();

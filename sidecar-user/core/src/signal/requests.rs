@@ -70,6 +70,13 @@ impl Requests {
         }
     }
 
+    /// As many series from now on.
+    pub(super) fn set_cap(&mut self, cap: usize) {
+        self.server.set_cap(cap);
+        self.client.set_cap(cap);
+        self.now.set_cap(cap);
+    }
+
     /// A request began.
     pub(super) fn started(&mut self, connection: &Connection, start: &Start) {
         if !start.is_excluded && http::role(connection) == Role::Server {

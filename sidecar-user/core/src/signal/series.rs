@@ -45,6 +45,11 @@ impl<K: Eq + Hash, V> Series<K, V> {
         Series { values: FxHashMap::default(), overflow: None, overflowed: 0, cap }
     }
 
+    /// Takes new keys up to `cap` from now on; those that are there stay.
+    pub(super) fn set_cap(&mut self, cap: usize) {
+        self.cap = cap;
+    }
+
     /// The value of `key` for a measurement at `at`, made where there is room.
     pub(super) fn entry(&mut self, key: K, at: Moment, make: impl FnOnce() -> V) -> &mut V {
         let full = self.is_full();
@@ -169,6 +174,21 @@ mod tests {
             .collect();
         points.sort_by_key(|(key, ..)| *key);
         points
+    }
+
+    #[test]
+    fn a_new_cap_is_for_new_keys() {
+        let mut series = Series::new(2);
+        let count = |series: &mut Series<u32, u64>, keys: &[u32]| {
+            keys.iter().for_each(|key| *series.entry(*key, at(1), || 0) += 1);
+            all(series).into_iter().map(|(key, _, value)| (key, value)).collect::<Vec<_>>()
+        };
+        count(&mut series, &[1, 2, 3]);
+        series.set_cap(1);
+        let n = PointValue::U64;
+        assert_eq!(count(&mut series, &[1, 2, 3]), [(0, n(2)), (1, n(2)), (2, n(2))]);
+        series.set_cap(3);
+        assert_eq!(count(&mut series, &[3, 4]), [(0, n(3)), (1, n(2)), (2, n(2)), (3, n(1))]);
     }
 
     #[test]

@@ -138,6 +138,16 @@ impl Store {
         }
     }
 
+    /// Bounds series so from now on: a lower cap lets those live that there are, another expiry counts from their last
+    /// measurement.
+    pub fn set_bounds(&mut self, series_cap: usize, expiry: Option<Duration>) {
+        (self.options.series_cap, self.options.expiry) = (series_cap, expiry);
+        self.expires = Ktime(0);
+        self.requests.set_cap(series_cap);
+        self.connections.set_cap(series_cap);
+        self.numbers.iter_mut().for_each(|(_, series)| series.set_cap(series_cap));
+    }
+
     /// The containers that connections are of.
     #[must_use]
     pub fn containers(&self) -> &Containers {

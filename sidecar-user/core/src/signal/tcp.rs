@@ -76,6 +76,14 @@ impl Connections {
         }
     }
 
+    /// As many series from now on of what `Options::peers` does not bound.
+    pub(super) fn set_cap(&mut self, cap: usize) {
+        self.delivery.set_cap(cap);
+        if !self.by_peer {
+            self.peers.set_cap(cap);
+        }
+    }
+
     /// Records a turn in a connection's life; `None`: of one that is not followed. `containers` name whose it is.
     pub(super) fn record(
         &mut self,

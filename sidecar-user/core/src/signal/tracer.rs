@@ -86,6 +86,11 @@ impl Tracer {
         Tracer { is_on, sampler, instrumented, if_instrumented, ids, news: None, counts }
     }
 
+    /// Decides so from now on. What is known of applications stays.
+    pub fn set(&mut self, sampler: Sampler, if_instrumented: IfInstrumented) {
+        (self.sampler, self.if_instrumented) = (sampler, if_instrumented);
+    }
+
     /// What becomes of an exchange. The parent is the one that the request names, never a guess.
     pub fn decide(&mut self, connection: &Connection, exchange: &Exchange) -> Decision {
         self.news = self.instrumented.note(connection, exchange).or(self.news);

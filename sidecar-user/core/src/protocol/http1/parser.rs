@@ -181,6 +181,10 @@ impl Parser for Http1 {
         self.step()
     }
 
+    fn limit(&mut self, limits: &Arc<Limits>) {
+        self.limits = Arc::clone(limits);
+    }
+
     fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>) {
         self.closed(at, how, out);
     }

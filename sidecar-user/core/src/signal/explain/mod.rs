@@ -80,6 +80,19 @@ impl Explain {
         Explain { newest: VecDeque::new(), errors: VecDeque::new(), cap, with_paths }
     }
 
+    /// Keeps so many from now on, the newest of what there is; where paths may no longer be shown, none is kept.
+    pub fn set(&mut self, cap: usize, with_paths: bool) {
+        (self.cap, self.with_paths) = (cap, with_paths);
+        for (kept, cap) in [(&mut self.newest, cap), (&mut self.errors, cap.div_ceil(ERRORS))] {
+            kept.drain(..kept.len().saturating_sub(cap));
+            kept.shrink_to_fit();
+            for one in kept.iter_mut().filter(|_| !with_paths) {
+                let Detail::Http(http) = &mut one.exchange.detail;
+                http.path = None;
+            }
+        }
+    }
+
     /// Keeps an exchange; `container` is whose it is, where that is told.
     pub fn keep(
         &mut self,
@@ -219,6 +232,25 @@ mod tests {
         let mut off = Explain::new(0, true);
         keep(&mut off, Role::Server, 200, 1);
         assert!(starts(&off, "", 20).is_empty());
+    }
+
+    #[test]
+    fn new_bounds_hold_for_what_is_kept_already() {
+        let mut explain = Explain::new(8, true);
+        for at in 0..20 {
+            keep(&mut explain, Role::Server, if at < 12 { 500 } else { 200 }, at);
+        }
+        explain.set(4, false);
+        assert_eq!(starts(&explain, "", 20), [19, 18, 17, 16, 11]);
+        let all = explain.find(&Selector::default(), 20).expect("an answer");
+        assert!(all.last.iter().all(|one| one.kept.http().path.is_none()));
+        explain.set(6, true);
+        for at in 20..30 {
+            keep(&mut explain, Role::Server, 200, at);
+        }
+        assert_eq!(starts(&explain, "", 20), [29, 28, 27, 26, 25, 24, 11]);
+        explain.set(0, true);
+        assert!(starts(&explain, "", 20).is_empty());
     }
 
     #[test]

@@ -16,7 +16,6 @@ const SEGMENTS_MAX: usize = 8;
 pub(super) struct Learner {
     /// The first is the root.
     nodes: Vec<Node>,
-    first_id: u16,
     n_routes: usize,
     cap: usize,
 }
@@ -51,9 +50,14 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Learner {
-    /// At most `cap` routes, numbered from `first_id`.
-    pub(super) fn new(first_id: u16, cap: usize) -> Self {
-        Learner { nodes: vec![Node::default()], first_id, n_routes: 0, cap }
+    /// At most `cap` routes.
+    pub(super) fn new(cap: usize) -> Self {
+        Learner { nodes: vec![Node::default()], n_routes: 0, cap }
+    }
+
+    /// Learns no more than `cap` from now on; what is learned stays.
+    pub(super) fn set_cap(&mut self, cap: usize) {
+        self.cap = cap;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -106,9 +110,8 @@ impl Learner {
             }
             at = next;
         }
-        let id = self.first_id + self.n_routes as u16;
         self.n_routes += 1;
-        let route = Route { id, source: RouteSource::Learned, pattern: pattern.into() };
+        let route = Route { source: RouteSource::Learned, pattern: pattern.into() };
         let node = &mut self.nodes[at];
         Some(if is_longer { node.longer.insert(route) } else { node.route.insert(route) })
     }
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
 
     fn learned(paths: &[&str], cap: usize) -> Vec<String> {
-        let mut learner = Learner::new(0, cap);
+        let mut learner = Learner::new(cap);
         let mut shown = |path: &&str| match learner.find(path) {
             Some(route) => route.pattern.to_string(),
             None => learner.learn(path).map_or("-".to_owned(), |route| route.pattern.to_string()),

@@ -35,15 +35,24 @@ impl Routes {
     /// The configured ones; none is learned yet.
     #[must_use]
     pub fn new(options: RouteOptions) -> Self {
+        let mut routes = Routes { configured: Vec::new(), learner: None, overflowed: 0 };
+        routes.set(options);
+        routes
+    }
+
+    /// From now on these are configured. Routes that were learned stay, unless learning is off: then they are forgotten.
+    pub fn set(&mut self, options: RouteOptions) {
         let RouteOptions { patterns, learn, cap } = options;
-        let route = |(id, pattern): (u16, PathPattern)| {
-            let route = Route { id, source: RouteSource::Configured, pattern: Arc::from(pattern.as_str()) };
+        let route = |pattern: PathPattern| {
+            let route = Route { source: RouteSource::Configured, pattern: Arc::from(pattern.as_str()) };
             (pattern, route)
         };
-        let configured: Vec<_> = (0..u16::MAX / 2).zip(patterns).map(route).collect();
-        let learner =
-            learn.then(|| Learner::new(configured.len() as u16, cap.min(usize::from(u16::MAX / 2))));
-        Routes { configured, learner, overflowed: 0 }
+        self.configured = patterns.into_iter().map(route).collect();
+        self.learner = self.learner.take().filter(|_| learn);
+        match &mut self.learner {
+            Some(learner) => learner.set_cap(cap),
+            None => self.learner = learn.then(|| Learner::new(cap)),
+        }
     }
 
     /// Adds its route to a request that the application answered, if it has one.
@@ -177,6 +186,28 @@ mod tests {
         ] {
             assert_eq!(proves_path(&http(method, status)), is_proof, "{method:?} {status:?}");
         }
+    }
+
+    #[test]
+    fn new_patterns_hold_and_what_was_learned_stays() {
+        let patterns = |all: &[&str]| all.iter().map(|one| one.parse().expect("a pattern")).collect();
+        let mut routes = routes(&["/a", "/b"], 2);
+        for path in ["/a", "/b", "/c/1", "/d"] {
+            routes.of(path, true);
+        }
+        let (before, learned) = (routes.of("/b", false), routes.of("/c/1", false));
+        routes.set(RouteOptions { patterns: patterns(&["/b", "/d", "/e/{x}"]), learn: true, cap: 1 });
+        for (path, route) in
+            [("/a", "-"), ("/e/1", "configured /e/{x}"), ("/c/2", "learned /c/{id}"), ("/f", "-")]
+        {
+            assert_eq!(shown(routes.of(path, true)), route, "{path}");
+        }
+        // The series of a pattern that stays goes on.
+        assert_eq!((routes.of("/b", true), routes.of("/c/1", true)), (before, learned));
+        routes.set(RouteOptions { patterns: patterns(&[]), learn: false, cap: 1 });
+        assert_eq!(shown(routes.of("/c/2", true)), "-");
+        routes.set(RouteOptions { patterns: patterns(&[]), learn: true, cap: 2 });
+        assert_eq!(shown(routes.of("/c/me", true)), "learned /c/me");
     }
 
     /// A hundred thousand of each kind; a scanner's errors among them.
