@@ -132,7 +132,9 @@ fn both_ends_in_one_cgroup() {
     let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
     let cgroup = Cgroup::new();
     let path = cgroup.path().display().to_string();
-    let sidecar = Sidecar::run(dir.path(), &["--cgroup", &path], &[]);
+    // Four times the default: each byte goes up twice, and nothing promises the ring's reader a processor meanwhile.
+    let ring = "capture.ring_bytes=16777216";
+    let sidecar = Sidecar::run(dir.path(), &["--cgroup", &path, "--set", ring], &[]);
     let command = [cgroup.wrapper(), nginx.command()].concat();
     let _nginx = Process::start(Command::new(&command[0]).args(&command[1..]), &dir.path().join("nginx.out"));
     nginx.await_listening();
