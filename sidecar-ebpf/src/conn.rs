@@ -78,6 +78,8 @@ pub(crate) struct Conn {
     /// As in a record's head.
     pub(crate) drained: u32,
     pub(crate) drained_at: u32,
+    /// As in a record's head. Written by a reader without the lock.
+    pub(crate) read_at: u64,
     /// When the SYN was sent; once established, when the last account was written.
     pub(crate) since_ns: u64,
     pub(crate) lanes: [Lane; 2],
@@ -314,6 +316,9 @@ impl Conn {
         }
         if self.class > u32::from(CLASS_PARSED) {
             return;
+        }
+        if DIR == INGRESS as usize && len != 0 {
+            self.read_at = 0;
         }
         if len != 0 && self.is_turn::<DIR>() {
             // User space hears of the other side's last bytes before this side's first.

@@ -203,7 +203,7 @@ pub(crate) fn early<const DIR: usize>(packet: Packet, sk: *mut bpf_sock, now: u6
         (head.kind, head.dir, head.flags) = (KIND_LISTEN, DIR as u8, packet.record_flags());
         head.role = if DIR == INGRESS as usize { ROLE_SERVER } else { ROLE_CLIENT };
         (head.seq, head.len, head.edge, head.skipped) = (packet.seq(), packet.len(), packet.seq(), 0);
-        (head.copied, head.drained, head.drained_at) = (packet.copy(), 0, 0);
+        (head.copied, head.drained, head.drained_at, head.read_at) = (packet.copy(), 0, 0, 0);
         // SAFETY: as above.
         unsafe { peers.write_bytes(0, 1) };
         // The connection's socket will have this same `WHO`, or none. (6.12 has no helper for a packet's netns.)
@@ -327,7 +327,7 @@ fn set_head(head: &mut Head, conn: *const Conn, now: u64, kind: u8, flags: u8) {
     head.cookie = conn.cookie;
     (head.kind, head.dir, head.role, head.flags) = (kind, 0, conn.role as u8, flags);
     (head.seq, head.len, head.edge, head.copied, head.skipped) = (0, 0, 0, 0, 0);
-    (head.drained, head.drained_at) = (conn.drained, conn.drained_at);
+    (head.drained, head.drained_at, head.read_at) = (conn.drained, conn.drained_at, conn.read_at);
 }
 
 #[inline(always)]

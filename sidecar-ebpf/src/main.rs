@@ -10,6 +10,7 @@
 //! | `sk_connect4/6`| `cgroup/connect4/6`     | `WHO`, client role                               |
 //! | `tcp_ops`      | `sock_ops`              | open, close, failed connect, listener's role     |
 //! | `tcp_log`      | `sock_ops`              | lines for the log, where they are asked for      |
+//! | `tcp_read`     | `tp_btf`                | when a socket was read, where that is asked for  |
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]

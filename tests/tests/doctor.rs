@@ -47,6 +47,10 @@ fn all_is_well_for_root() {
             text.lines().find(|line| line.contains(program)).unwrap_or_else(|| panic!("{program}: {text}"));
         assert!(line.starts_with("ok ") && line.ends_with("loads, attaches"), "{line}");
     }
+    let reads = text.lines().find(|line| line.contains("tcp_read on tp_btf/tcp_rcv_space_adjust"));
+    let reads = reads.unwrap_or_else(|| panic!("{text}"));
+    assert!(reads.starts_with("ok ") && reads.contains("loads, attaches"), "{reads}");
+    assert!(reads.contains("the whole node"), "{reads}");
     let (status, json) = doctor(&parent.wrapper(), &["-o", "json"]);
     let findings: Vec<Value> = serde_json::from_str(&json).expect("JSON");
     assert_eq!(status, Some(0));

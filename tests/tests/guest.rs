@@ -68,6 +68,28 @@ fn attaches() {
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
+/// When requests were read is seen with one more capability, where the kernel has what it takes.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup and a tracepoint"]
+fn reads() {
+    let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
+    let path = cgroup.path().display().to_string();
+    let wrapper = ["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", "--"];
+    let args = ["--cgroup", &path, "--set", "capture.socket_wait=true"];
+    let mut daemon = Sidecar::spawn(dir.path(), &wrapper, &args, &[]);
+    daemon.await_attached();
+    assert!(daemon.log().contains("10 of 10 programs"), "{}", daemon.log());
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let words = [cgroup.wrapper(), nginx.command()].concat();
+    let _server = start(&words, &dir.path().join("nginx.out"));
+    nginx.await_listening();
+    let mut load = Load::new(dir.path(), &[]);
+    load.ab(("GET", 200), 50, "-k -c 2", &nginx.url("1000.bin"));
+    let scrape = daemon.scrape_at_rest();
+    assert_eq!(scrape.requests("server"), nginx.answered());
+    assert_eq!(scrape.count("sidecar_http_server_socket_wait_duration_seconds_count", &[]), load.total());
+}
+
 /// 2,000 requests of every shape.
 fn requests(load: &mut Load, nginx: &Nginx) {
     load.h2load(("GET", 200), 600, "-c 8", 0, &nginx.url("1000.bin"));

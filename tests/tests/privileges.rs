@@ -36,18 +36,16 @@ fn root_with(capabilities: &str) -> Vec<String> {
 
 /// Another user, with just the two.
 fn nobody() -> Vec<String> {
+    nobody_with("+bpf,+net_admin")
+}
+
+/// Another user, with no more than these.
+fn nobody_with(capabilities: &str) -> Vec<String> {
     let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
-    let words = [
-        "setpriv",
-        "--bounding-set=-all,+bpf,+net_admin",
-        "--inh-caps=-all,+bpf,+net_admin",
-        "--ambient-caps=-all,+bpf,+net_admin",
-        &uid,
-        &gid,
-        "--clear-groups",
-        "--no-new-privs",
-        "--",
-    ];
+    let [bounding, inherited, ambient] =
+        ["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}=-all,{capabilities}"));
+    let words =
+        ["setpriv", &bounding, &inherited, &ambient, &uid, &gid, "--clear-groups", "--no-new-privs", "--"];
     words.map(str::to_owned).to_vec()
 }
 
@@ -121,6 +119,37 @@ fn two_capabilities_suffice_beside_an_application() {
         sidecar.await_attached();
         check_threads(&mut sidecar, BPF | NET_ADMIN);
         check_requests(&sidecar, nginx.port);
+        assert_eq!(sidecar.stop().code(), Some(0), "{user}");
+    }
+}
+
+/// A third one for reads, which goes with the others' effect and cannot come back.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup and a tracepoint"]
+fn one_more_suffices_for_the_wait_in_the_socket() {
+    const THREE: &str = "+bpf,+net_admin,+perfmon";
+    for user in ["root", "nobody"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let cgroup = Cgroup::new();
+        let wrapper = match user {
+            "root" => root_with(THREE),
+            _ => [nobody_with(THREE), copied(dir.path())].concat(),
+        };
+        let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+        let words = [cgroup.wrapper(), nginx.command()].concat();
+        let output = dir.path().join("nginx.out");
+        let _server = Process::start(Command::new(&words[0]).args(&words[1..]), &output);
+        nginx.await_listening();
+        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+        let path = cgroup.path().display().to_string();
+        let args = ["--cgroup", &path, "--set", "capture.socket_wait=true"];
+        let mut sidecar = Sidecar::spawn(dir.path(), &wrapper, &args, &[]);
+        sidecar.await_attached();
+        check_threads(&mut sidecar, BPF | NET_ADMIN);
+        check_requests(&sidecar, nginx.port);
+        let n = nginx.answered().values().sum::<u64>();
+        let counted = sidecar.scrape().count("sidecar_http_server_socket_wait_duration_seconds_count", &[]);
+        assert_eq!(counted, n, "{user}: {}", sidecar.log());
         assert_eq!(sidecar.stop().code(), Some(0), "{user}");
     }
 }

@@ -15,9 +15,13 @@ struct Program {
 
 impl Program {
     /// The kernel lets the traffic pass on 1 (`cgroup_skb`, `cgroup_sock`, `cgroup_sock_addr`; docs/bpf/libbpf), and
-    /// ignores what `sock_ops` returns here, where only 0 and 1 are allowed.
+    /// ignores what `sock_ops` returns here, where only 0 and 1 are allowed, and what a tracepoint's returns.
     fn wanted(&self) -> &'static [i64] {
-        if self.section == "sockops" { &[0, 1] } else { &[1] }
+        match self.section.as_str() {
+            "sockops" => &[0, 1],
+            section if section.starts_with("tp_btf/") => &[0],
+            _ => &[1],
+        }
     }
 }
 
@@ -30,7 +34,8 @@ fn object() -> Vec<u8> {
 fn programs() -> Vec<Program> {
     let bytes = object();
     let elf = ElfFile64::<object::Endianness>::parse(&*bytes).expect("an ELF object");
-    let is_program = |name: &str| name.starts_with("cgroup") || name == "sockops";
+    let is_program =
+        |name: &str| name.starts_with("cgroup") || name == "sockops" || name.starts_with("tp_btf/");
     let mut programs = Vec::new();
     for section in elf.sections() {
         let name = section.name().expect("a name");
@@ -73,6 +78,7 @@ fn every_program_passes_on_every_path() {
         "skb_out",
         "tcp_log",
         "tcp_ops",
+        "tcp_read",
     ];
     assert_eq!(names, expected);
     for program in &programs {

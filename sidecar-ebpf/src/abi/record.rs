@@ -110,6 +110,9 @@ pub struct Head {
     pub drained: u32,
     /// When it did, in units of 1024 ns: the low 32 bits.
     pub drained_at: u32,
+    /// When the application first read from the socket after the last payload that came in (`CLOCK_MONOTONIC`, ns). 0: it
+    /// has not, or nobody looks for it.
+    pub read_at: u64,
 }
 
 /// Who talks to whom. Addresses are IPv6, IPv4 ones mapped (RFC 4291, 2.5.5.2); ports are in host order.
@@ -154,6 +157,6 @@ pub struct Account {
     pub end: u32,
 }
 
-const _: () = assert!(size_of::<Head>() == 48);
+const _: () = assert!(size_of::<Head>() == 56);
 const _: () = assert!(size_of::<Peers>() == 64);
 const _: () = assert!(size_of::<Account>() == 32);

@@ -1,9 +1,10 @@
-//! One file a hook. `cgroup/…` programs return 1, which lets the traffic pass; `sock_ops` programs' result is ignored.
+//! One file a hook. `cgroup/…` programs return 1, which lets the traffic pass; the result of others is ignored.
 
 mod cgroup_skb;
 mod sock;
 mod sock_addr;
 mod sock_ops;
+mod tracepoint;
 
 /// The verdict of every `cgroup/…` program here.
 const PASS: i32 = 1;

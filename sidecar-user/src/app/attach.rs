@@ -172,6 +172,7 @@ pub(super) fn options(config: &Config) -> kernel::Options {
         ring_bytes: config.capture.ring_bytes.get(),
         turn_bytes: config.capture.turn_bytes,
         connections: config.capture.connections,
+        socket_wait: config.capture.socket_wait,
         log_level,
     }
 }

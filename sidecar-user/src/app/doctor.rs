@@ -75,7 +75,10 @@ fn value(finding: &Finding) -> Value {
 fn examine() -> Vec<Finding> {
     let mut findings = vec![
         good("kernel", host::kernel_release()),
-        good("kernel BTF", if host::has_btf() { "present" } else { "absent (not needed)" }),
+        good(
+            "kernel BTF",
+            if host::has_btf() { "present" } else { "absent (needed for capture.socket_wait only)" },
+        ),
     ];
     findings.push(match cgroup::mount_points() {
         Ok(points) => {
@@ -159,9 +162,11 @@ fn settings() -> Finding {
 /// Loads and attaches every program, for as long as it takes to say so.
 fn programs(cgroup: &Cgroup) -> Vec<Finding> {
     let tried = File::open(&cgroup.path).map_err(|error| error.to_string()).and_then(|folder| {
-        let kernel = Kernel::load(attach::options(&Config::default())).map_err(|error| chain(&error))?;
+        let options = kernel::Options { socket_wait: true, ..attach::options(&Config::default()) };
+        let kernel = Kernel::load(options).map_err(|error| chain(&error))?;
         kernel.try_out(folder.as_fd()).map_err(|error| chain(&error))
     });
+    let is_asked = load::load(None, Vec::new()).is_ok_and(|found| found.config.capture.socket_wait);
     let refused = match tried {
         Ok(refused) => refused,
         Err(error) => {
@@ -179,7 +184,22 @@ fn programs(cgroup: &Cgroup) -> Vec<Finding> {
             Some(refusal) => refusal_line(name, refusal),
         }
     };
-    PROGRAMS.iter().map(row).collect()
+    let reads = refused.iter().find(|refusal| refusal.program == kernel::READS.name);
+    PROGRAMS.iter().map(row).chain([node(reads, is_asked)]).collect()
+}
+
+/// What runs for the whole node, and only if `capture.socket_wait` asks for it: where nobody does nothing is lost.
+fn node(refused: Option<&Refusal>, is_asked: bool) -> Finding {
+    let name = label(&kernel::READS);
+    match refused {
+        None => good(name, "loads, attaches: capture.socket_wait may be set; it runs for the whole node"),
+        Some(refusal) if is_asked => refusal_line(name, refusal),
+        Some(Refusal { step, reason, errno, .. }) => {
+            let detail =
+                format!("not asked for; capture.socket_wait would not work: {step} refused: {reason}");
+            Finding { errno: *errno, ..good(name, detail) }
+        }
+    }
 }
 
 fn label(program: &kernel::Program) -> String {

@@ -92,6 +92,7 @@ fn exchange(explained: &Explained, time: impl Fn(Ktime) -> String) -> Value {
         "times": {
             "started": time(exchange.started),
             "requested": exchange.requested.map(&time),
+            "read": exchange.read.map(&time),
             "answered": exchange.answered.map(&time),
             "ended": time(exchange.ended),
         },
@@ -99,6 +100,8 @@ fn exchange(explained: &Explained, time: impl Fn(Ktime) -> String) -> Value {
             "request": seconds(started, exchange.requested),
             "first_byte": seconds(started, exchange.answered),
             "wait": seconds(exchange.requested, exchange.answered),
+            "socket_wait": seconds(exchange.requested, exchange.read),
+            "work": seconds(exchange.read, exchange.answered),
             "response": seconds(exchange.answered, ended),
             "total": seconds(started, ended),
         },
@@ -155,7 +158,8 @@ fn one(out: &mut String, explained: &Explained, time: impl Fn(Ktime) -> String) 
     };
     let (requested, answered) = (ms(exchange.requested), ms(exchange.answered));
     let ended = ms(Some(exchange.ended));
-    writeln!(out, "  times       request ended {requested}, first byte {answered}, ended {ended}")?;
+    let read = exchange.read.map(|_| format!(", read {}", ms(exchange.read))).unwrap_or_default();
+    writeln!(out, "  times       request ended {requested}{read}, first byte {answered}, ended {ended}")?;
     let (sent, got) = (http.request_body, http.response_body);
     writeln!(out, "  bytes       request body {sent}, response body {got}, lost {}", exchange.lost)?;
     let (local, remote, cookie) = (connection.local, connection.remote, connection.id.0);

@@ -11,10 +11,12 @@ pub(crate) enum Capability {
     Bpf,
     /// Attaching to cgroups.
     NetAdmin,
+    /// Tracepoints.
+    Perfmon,
 }
 
 impl Capability {
-    /// What observing needs: these two and no other.
+    /// What observing needs: these two and no other. What is asked for beside it may need one more.
     pub(crate) const NEEDED: [Capability; 2] = [Capability::Bpf, Capability::NetAdmin];
 
     /// As capabilities(7) spells it.
@@ -22,6 +24,7 @@ impl Capability {
         match self {
             Capability::Bpf => "CAP_BPF",
             Capability::NetAdmin => "CAP_NET_ADMIN",
+            Capability::Perfmon => "CAP_PERFMON",
         }
     }
 
@@ -29,6 +32,7 @@ impl Capability {
         match self {
             Capability::Bpf => CapabilitySet::BPF,
             Capability::NetAdmin => CapabilitySet::NET_ADMIN,
+            Capability::Perfmon => CapabilitySet::PERFMON,
         }
     }
 }
@@ -114,6 +118,12 @@ pub(crate) fn raised<T>(later: Later, action: impl FnOnce() -> T) -> T {
 /// Runs `action` with those of [`Capability::NEEDED`] in effect.
 pub(super) fn with_needed<T>(action: impl FnOnce() -> T) -> T {
     with(Capability::NEEDED.into_iter().map(Capability::set).collect(), action)
+}
+
+/// Runs `action` with CAP_PERFMON in effect, where it is permitted; for a program that others must not be loaded like: with
+/// it the verifier does not guard against speculation.
+pub(super) fn with_perfmon<T>(action: impl FnOnce() -> T) -> T {
+    with(Capability::Perfmon.set(), action)
 }
 
 fn with<T>(set: CapabilitySet, action: impl FnOnce() -> T) -> T {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    BtfError, Ebpf, EbpfLoader,
     maps::{Array, MapError, SkStorage},
     programs::ProgramError,
 };
@@ -40,8 +40,17 @@ pub(crate) struct Options {
     pub(crate) turn_bytes: u32,
     /// How many connections can have a verdict.
     pub(crate) connections: u32,
+    /// Whether reads are looked at, on all of the node.
+    pub(crate) socket_wait: bool,
     /// Highest level of the programs' own log lines that is compiled in: 0 none, 4 debug.
     pub(crate) log_level: u8,
+}
+
+impl Options {
+    /// All that there is to load.
+    fn programs(&self) -> impl Iterator<Item = &'static Program> + Clone {
+        programs::wanted(self.log_level > 0).chain(self.socket_wait.then_some(&programs::READS))
+    }
 }
 
 /// Why there is no object in the kernel.
@@ -103,11 +112,12 @@ pub(crate) struct Attached {
     ebpf: Ebpf,
     /// By cgroup.
     links: HashMap<u64, Vec<Link>>,
+    /// On the node.
+    _node: Option<Link>,
     /// Those that are not at work.
     pub(crate) refused: Vec<Refusal>,
     logger: Option<Logger>,
-    /// The programs' own lines were asked for.
-    has_log: bool,
+    options: Options,
 }
 
 /// Reads the programs' own lines; aya gives them to the `log` crate, which hands them to `tracing`.
@@ -120,7 +130,7 @@ impl Attached {
     /// If a program that is needed was refused; nothing stays attached then. Others that are refused are only logged.
     pub(crate) fn attach(&mut self, id: u64, cgroup: BorrowedFd<'_>) -> Result<(), Error> {
         let mut links = Vec::new();
-        for row in programs::wanted(self.has_log) {
+        for row in programs::wanted(self.options.log_level > 0) {
             if self.refused.iter().any(|refusal| refusal.program == row.name) {
                 continue;
             }
@@ -147,7 +157,7 @@ impl Attached {
 
     /// What holds, in one line: `Err` where something is lost.
     pub(crate) fn summary(&self) -> Result<String, String> {
-        let n_all = programs::wanted(self.has_log).count();
+        let n_all = self.options.programs().count();
         let all = format!("{} of {n_all} programs", n_all - self.refused.len());
         if self.refused.is_empty() {
             return Ok(all);
@@ -184,7 +194,7 @@ impl Kernel {
         }
         let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
         let mut refused = Vec::new();
-        for row in programs::wanted(options.log_level > 0) {
+        for row in options.programs() {
             let result = match ebpf.program_mut(row.name) {
                 Some(program) => row.load(program),
                 None => Err(ProgramError::NotLoaded),
@@ -220,13 +230,14 @@ impl Kernel {
         if let Some(refusal) = take_needed(&mut self.refused) {
             return Err(Error::Needed { source: Box::new(refusal) });
         }
+        let node = self.attach_to_node();
         let logger =
             (self.options.log_level > 0).then(|| aya_log::EbpfLogger::init(&mut self.ebpf).ok()).flatten();
         let ring = Ring::open(&mut self.ebpf, self.options.ring_bytes as usize)?;
         let verdicts = Verdicts::open(&mut self.ebpf, control)?;
         let counts = Counts::open(&mut self.ebpf)?;
-        let has_log = self.options.log_level > 0;
-        let attached = Attached { ebpf: self.ebpf, links, refused: self.refused, logger, has_log };
+        let Kernel { ebpf, options, refused } = self;
+        let attached = Attached { ebpf, links, _node: node, refused, logger, options };
         Ok((attached, ring, verdicts, counts))
     }
 
@@ -241,7 +252,22 @@ impl Kernel {
             pad: 0,
         };
         let _links = self.attach_all(cgroup, &mut control)?;
+        let _node = self.attach_to_node();
         Ok(self.refused)
+    }
+
+    /// What goes to the node, if it was asked for and could be loaded.
+    fn attach_to_node(&mut self) -> Option<Link> {
+        let row = &programs::READS;
+        let is_out = self.refused.iter().any(|refusal| refusal.program == row.name);
+        let program = self.ebpf.program_mut(row.name).filter(|_| self.options.socket_wait && !is_out)?;
+        match row.attach_to_node(program) {
+            Ok(link) => Some(link),
+            Err(error) => {
+                self.refused.push(refusal(row, "attach", &error));
+                None
+            }
+        }
     }
 
     fn attach_all(&mut self, cgroup: BorrowedFd<'_>, control: &mut Control) -> Result<Vec<Link>, Error> {
@@ -302,7 +328,7 @@ fn without_opening_files<T>(make: impl FnOnce() -> T) -> T {
 }
 
 fn refusal(row: &'static Program, step: &'static str, error: &ProgramError) -> Refusal {
-    let (errno, reason) = explain(error);
+    let (errno, reason) = explain(row, error);
     Refusal { step, program: row.name, hook: row.hook, loses: row.loses, reason, errno, needed: row.needed }
 }
 
@@ -312,16 +338,24 @@ fn take_needed(refused: &mut Vec<Refusal>) -> Option<Refusal> {
 }
 
 /// The kernel's error number and what it means here.
-fn explain(error: &ProgramError) -> (i32, String) {
+fn explain(row: &Program, error: &ProgramError) -> (i32, String) {
     let (io, log) = match error {
+        ProgramError::Btf(BtfError::FileError { path, error }) => {
+            let reason = format!("the kernel's BTF ({}) cannot be read: {error}", path.display());
+            return (error.raw_os_error().unwrap_or(0), reason);
+        }
+        ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }) => {
+            return (0, format!("this kernel has no {}: {error}", row.hook));
+        }
         ProgramError::LoadError { io_error, verifier_log } => (Some(io_error), verifier_log.to_string()),
         ProgramError::SyscallError(call) => (Some(&call.io_error), String::new()),
         _ => (None, String::new()),
     };
     let Some(io) = io else { return (0, error.to_string()) };
     let errno = io.raw_os_error().unwrap_or(0);
+    let needed = row.capabilities().iter().map(|one| one.name()).collect::<Vec<_>>().join(" and ");
     let meaning = match errno {
-        1 => "not permitted: CAP_BPF and CAP_NET_ADMIN are needed, in the initial user namespace",
+        1 => &format!("not permitted: {needed} are needed, in the initial user namespace"),
         13 => "the verifier refused the program",
         22 => "this kernel does not know the hook or a helper",
         9 | 95 => "not a cgroup v2 directory",

@@ -11,5 +11,5 @@ pub(crate) mod slice;
 pub(crate) use caps::{Later, drop_effective, keep_bpf, missing, raised, take_effect};
 pub(crate) use load::{Attached, Error, Kernel, Options, Refusal};
 pub(crate) use maps::{Counts, Verdicts};
-pub(crate) use programs::{ALL as PROGRAMS, Program};
+pub(crate) use programs::{ALL as PROGRAMS, Program, READS};
 pub(crate) use ring::{Ring, Waker};

@@ -1,12 +1,17 @@
 //! What there is to attach: one row a program.
 
-use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, ProgramError, SockOps,
-    cgroup_skb::CgroupSkbLink, cgroup_sock::CgroupSockLink, cgroup_sock_addr::CgroupSockAddrLink,
-    sock_ops::SockOpsLink,
+use aya::{
+    Btf,
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
+        ProgramError, SockOps, cgroup_skb::CgroupSkbLink, cgroup_sock::CgroupSockLink,
+        cgroup_sock_addr::CgroupSockAddrLink, sock_ops::SockOpsLink, tp_btf::BtfTracePointLink,
+    },
 };
 
 use std::os::fd::BorrowedFd;
+
+use super::caps::{Capability, with_perfmon};
 
 /// A program of the BPF object and the hook it goes to.
 #[derive(Debug)]
@@ -30,15 +35,18 @@ pub(super) enum Kind {
     Sock,
     SockAddr,
     SockOps,
+    /// By the kernel's name of it.
+    Tracepoint(&'static str),
 }
 
-/// A program at work on a cgroup. Dropped, it is detached.
+/// A program at work, on a cgroup or on the whole node. Dropped, it is detached.
 #[expect(dead_code, reason = "a link is held, not read")]
 pub(super) enum Link {
     Skb(CgroupSkbLink),
     Sock(CgroupSockLink),
     SockAddr(CgroupSockAddrLink),
     SockOps(SockOpsLink),
+    Tracepoint(BtfTracePointLink),
 }
 
 /// In the order of attaching: who makes a socket is known before its first packet is seen, and `sk_create` comes
@@ -119,7 +127,16 @@ const LOG: Program = Program {
     kind: Kind::SockOps,
 };
 
-/// What there is to attach, with or without the programs' own lines.
+/// Only where it is asked for. It goes to the node, not to a cgroup.
+pub(crate) const READS: Program = Program {
+    name: "tcp_read",
+    hook: "tp_btf/tcp_rcv_space_adjust",
+    needed: false,
+    loses: "telling the wait in the socket from work (capture.socket_wait)",
+    kind: Kind::Tracepoint("tcp_rcv_space_adjust"),
+};
+
+/// What there is to attach to a cgroup, with or without the programs' own lines.
 pub(super) fn wanted(with_log: bool) -> impl Iterator<Item = &'static Program> + Clone {
     ALL.iter().chain(with_log.then_some(&LOG))
 }
@@ -132,6 +149,19 @@ impl Program {
             Kind::Sock => <&mut CgroupSock>::try_from(program)?.load(),
             Kind::SockAddr => <&mut CgroupSockAddr>::try_from(program)?.load(),
             Kind::SockOps => <&mut SockOps>::try_from(program)?.load(),
+            Kind::Tracepoint(name) => {
+                let kernels = Btf::from_sys_fs()?;
+                let program = <&mut BtfTracePoint>::try_from(program)?;
+                with_perfmon(|| program.load(name, &kernels))
+            }
+        }
+    }
+
+    /// What must be in effect for it.
+    pub(super) fn capabilities(&self) -> &'static [Capability] {
+        match self.kind {
+            Kind::Tracepoint(_) => &[Capability::Bpf, Capability::Perfmon],
+            _ => &Capability::NEEDED,
         }
     }
 
@@ -164,6 +194,14 @@ impl Program {
                 let id = program.attach(cgroup, mode)?;
                 Link::SockOps(program.take_link(id)?)
             }
+            Kind::Tracepoint(_) => self.attach_to_node(program)?,
         })
+    }
+
+    /// The same for what knows no cgroup.
+    pub(super) fn attach_to_node(&self, program: &mut aya::programs::Program) -> Result<Link, ProgramError> {
+        let program = <&mut BtfTracePoint>::try_from(program)?;
+        let id = with_perfmon(|| program.attach())?;
+        Ok(Link::Tracepoint(program.take_link(id)?))
     }
 }

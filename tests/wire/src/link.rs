@@ -167,6 +167,7 @@ impl Link {
             skipped: 0,
             drained: 0,
             drained_at: 0,
+            read_at: 0,
         }
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn records(choices: &mut Choices<'_>, mut core: Core) {
             skipped,
             drained,
             drained_at,
+            read_at: clock.saturating_sub(choices.byte().into()),
         };
         let mut record = head.as_bytes().to_vec();
         match kind {

@@ -92,6 +92,7 @@ impl Records {
             skipped: 0,
             drained: 0,
             drained_at: (self.clock >> 10) as u32,
+            read_at: 0,
         }
     }
 }

@@ -157,6 +157,12 @@ pub struct Capture {
     /// not over, packets that came out of order. At the bound those that hold most are read no further, and counted.
     #[schemars(range(min = 1_048_576, max = 1_073_741_824))]
     pub held_bytes: u32,
+    /// Whether the time that a request lies in its socket before the application reads it is told apart from the
+    /// application's work (`sidecar.http.server.socket_wait.duration`, `sidecar.http.server.work.duration`). It takes a
+    /// program on the kernel's tracepoint `tcp_rcv_space_adjust`, which runs at every read of every TCP socket of the
+    /// node, whoever's it is: at those that are not observed only for one look. It needs CAP_PERFMON and the kernel's BTF;
+    /// without them the log says so, and neither metric is there.
+    pub socket_wait: bool,
 }
 
 impl Default for Capture {
@@ -167,6 +173,7 @@ impl Default for Capture {
             turn_bytes: 4_194_304,
             head_bytes: 16_384,
             held_bytes: 33_554_432,
+            socket_wait: false,
         }
     }
 }

@@ -124,6 +124,9 @@ pub struct Segment<'a> {
     pub rst: bool,
     /// What the peer had acknowledged.
     pub drained: Drained,
+    /// When the application first read from the socket after the last payload that had come in; `None`: it had not, or
+    /// nobody looks for it.
+    pub read: Option<Ktime>,
 }
 
 /// The last time at which the peer had acknowledged everything that the application had sent.
@@ -220,6 +223,7 @@ fn segment<'a>(head: &Head, rest: &'a [u8]) -> Option<Segment<'a>> {
         fin: head.flags & record::FLAG_FIN != 0,
         rst: head.flags & record::FLAG_RST != 0,
         drained: Drained::of(head),
+        read: (head.read_at != 0).then_some(Ktime(head.read_at)),
     })
 }
 

@@ -9,6 +9,7 @@ use super::{
     held::Held,
     judge::{self, Need, Opaque},
     lane::{Lane, Run, distance},
+    reading::Reading,
 };
 use crate::{
     event::{Drained, Segment},
@@ -43,6 +44,7 @@ pub(super) struct Flow {
     answered: Option<Ktime>,
     /// A response whose last byte was not seen to be acknowledged yet.
     undelivered: Option<Undelivered>,
+    reading: Reading,
     is_reset: bool,
     /// Bytes that it held when it was last weighed.
     weight: usize,
@@ -114,6 +116,7 @@ impl Flow {
             counted: Account::default(),
             answered: None,
             undelivered: None,
+            reading: Reading::default(),
             is_reset: false,
             weight: 0,
         }
@@ -147,6 +150,7 @@ impl Flow {
         self.is_reset |= segment.rst;
         let dir = segment.dir;
         self.deliver(segment.drained, segment.at, context);
+        self.reading.note(segment);
         let n_exchanges = self.n_exchanges;
         let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
         let overflows = lane.n_overflows;
@@ -499,17 +503,20 @@ impl Flow {
     }
 
     fn flush<S: Sink>(&mut self, context: &mut Context<'_, S>) {
-        let Stage::Parsing { protocol, .. } = &self.stage else { return };
+        let Stage::Parsing { protocol, role, .. } = &self.stage else { return };
         let Context { signals, sink, .. } = context;
         for signal in signals.drain(..) {
             match signal {
                 Signal::Started(start) => {
                     self.n_outstanding += 1;
+                    self.reading.began(self.n_outstanding);
                     sink.started(&self.connection, &start);
                 }
-                Signal::Finished(exchange) => {
+                Signal::Finished(mut exchange) => {
                     self.n_exchanges += 1;
                     self.n_outstanding = self.n_outstanding.saturating_sub(1);
+                    let read = self.reading.ended(self.n_outstanding, &exchange);
+                    exchange.read = read.filter(|_| *role == Role::Server);
                     self.answered = answered(&exchange);
                     sink.finished(&self.connection, protocol, exchange);
                 }

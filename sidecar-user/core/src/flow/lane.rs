@@ -311,6 +311,7 @@ mod tests {
                 fin,
                 rst: false,
                 drained: Drained::default(),
+                read: None,
             };
             lane.accept(&segment, &mut each);
         }
@@ -371,6 +372,7 @@ mod tests {
                 fin: false,
                 rst: false,
                 drained: Drained::default(),
+                read: None,
             };
             lane.accept(&segment, &mut |_, run| {
                 if let Run::Bytes(bytes) = run {
@@ -401,6 +403,7 @@ mod tests {
             fin: false,
             rst: false,
             drained: Drained::default(),
+            read: None,
         };
         let mut got = Vec::new();
         lane.accept(&segment, &mut |_, run| got.push(format!("{run:?}")));

@@ -60,6 +60,7 @@ impl Kept {
             fin: self.fin,
             rst: false,
             drained: Drained::default(),
+            read: None,
         }
     }
 }

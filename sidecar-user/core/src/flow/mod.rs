@@ -8,6 +8,7 @@ mod held;
 mod judge;
 mod lane;
 mod listening;
+mod reading;
 #[cfg(test)]
 mod tests;
 

@@ -20,12 +20,12 @@ use crate::{
 const TURN: u32 = 1 << 20;
 const HEAD: u32 = 4096;
 const HELD: usize = 30_000;
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(super) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// What a sink was told.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     /// `server 200` and the like.
     exchanges: Vec<String>,
     verdicts: Vec<(ConnectionId, Verdict)>,
@@ -35,6 +35,8 @@ struct Told {
     /// What the connections are at, by `Activity`.
     activity: [i64; 2],
     delivered: Vec<u64>,
+    /// When each exchange was read.
+    pub(super) reads: Vec<Option<u64>>,
     tcp: Vec<(Option<ConnectionId>, Tcp)>,
 }
 
@@ -54,6 +56,7 @@ impl Sink for Told {
     }
 
     fn finished(&mut self, connection: &Connection, _: &'static Protocol, exchange: Exchange) {
+        self.reads.push(exchange.read.map(|read| read.0));
         let Detail::Http(http) = exchange.detail;
         let role = match connection.role {
             Some(Role::Client) => "client",
@@ -89,18 +92,18 @@ impl Sink for Told {
 }
 
 /// A table, and one connection's sequence numbers.
-struct Play {
-    flows: Flows,
-    told: Told,
-    next: [u32; 2],
+pub(super) struct Play {
+    pub(super) flows: Flows,
+    pub(super) told: Told,
+    pub(super) next: [u32; 2],
     begun: [u32; 2],
     clock: u64,
 }
 
-const ID: ConnectionId = ConnectionId(7);
+pub(super) const ID: ConnectionId = ConnectionId(7);
 
 impl Play {
-    fn new() -> Play {
+    pub(super) fn new() -> Play {
         Play::excluding(Exclude::default())
     }
 
@@ -133,7 +136,7 @@ impl Play {
         }
     }
 
-    fn open(&mut self, role: Option<Role>, joined: bool) -> &mut Self {
+    pub(super) fn open(&mut self, role: Option<Role>, joined: bool) -> &mut Self {
         self.begun = self.next;
         let event = Event::Open {
             id: ID,
@@ -162,7 +165,7 @@ impl Play {
         self.part(dir, bytes, bytes.len())
     }
 
-    fn close(&mut self) -> &mut Self {
+    pub(super) fn close(&mut self) -> &mut Self {
         let bytes = [u64::from(self.next[0] - self.begun[0]), u64::from(self.next[1] - self.begun[1])];
         let event = Event::Closed {
             id: ID,
@@ -177,7 +180,7 @@ impl Play {
     }
 }
 
-fn segment(dir: Dir, at: u64, seq: u32, len: u32, bytes: &[u8]) -> Segment<'_> {
+pub(super) fn segment(dir: Dir, at: u64, seq: u32, len: u32, bytes: &[u8]) -> Segment<'_> {
     Segment {
         dir,
         at: Ktime(at),
@@ -189,6 +192,7 @@ fn segment(dir: Dir, at: u64, seq: u32, len: u32, bytes: &[u8]) -> Segment<'_> {
         fin: false,
         rst: false,
         drained: Drained::default(),
+        read: None,
     }
 }
 

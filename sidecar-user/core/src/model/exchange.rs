@@ -22,6 +22,9 @@ pub struct Exchange {
     pub started: Ktime,
     /// When the request's last byte passed, if it did.
     pub requested: Option<Ktime>,
+    /// When the application next read from its socket, where that was seen and no other request was outstanding: not
+    /// before `requested`, not after `answered`.
+    pub read: Option<Ktime>,
     /// When the (final) response's first byte passed, if it did.
     pub answered: Option<Ktime>,
     /// When the exchange was over: the response's last byte, or what ended it instead.

@@ -16,6 +16,8 @@ pub const ALL: &[&MetricDef] = &[
     &HTTP_SERVER_DURATION,
     &HTTP_SERVER_FIRST_BYTE,
     &HTTP_SERVER_WAIT,
+    &HTTP_SERVER_SOCKET_WAIT,
+    &HTTP_SERVER_WORK,
     &HTTP_SERVER_DELIVERY,
     &HTTP_SERVER_REQUEST_SIZE,
     &HTTP_SERVER_RESPONSE_SIZE,
@@ -166,6 +168,25 @@ pub static HTTP_SERVER_WAIT: MetricDef = def(
     Kind::Histogram(DURATION_BUCKETS),
     "s",
     "Time from the last byte of an HTTP server request to the first byte of its final response.",
+    OF_SERVER,
+);
+/// What of that the request lay in its socket, unread. Fed by `Store::exchange`; absent unless `capture.socket_wait` is on
+/// and the kernel lets it, and for a request that another overlapped.
+pub static HTTP_SERVER_SOCKET_WAIT: MetricDef = def(
+    "sidecar.http.server.socket_wait.duration",
+    Kind::Histogram(DURATION_BUCKETS),
+    "s",
+    "Time from the arrival of the last byte of an HTTP server request to the application's next read from the socket; \
+     only with `capture.socket_wait`, and only where one request was answered at a time.",
+    OF_SERVER,
+);
+/// The rest of it. Fed and absent as the wait in the socket.
+pub static HTTP_SERVER_WORK: MetricDef = def(
+    "sidecar.http.server.work.duration",
+    Kind::Histogram(DURATION_BUCKETS),
+    "s",
+    "Time from the application's first read after the last byte of an HTTP server request arrived to the first byte of \
+     its final response; measured where the wait in the socket is.",
     OF_SERVER,
 );
 /// Bodies that the application received, as far as they had come when the exchange was over: what follows an answer that

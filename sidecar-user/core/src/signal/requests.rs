@@ -32,14 +32,19 @@ const OF_CLIENT: [&MetricDef; MEASURES] = [
     &catalogue::HTTP_CLIENT_RESPONSE_SIZE,
 ];
 
+/// What is measured of a server's request whose read was seen: how long it was waited for, and what came after.
+const OF_READS: [&MetricDef; 2] = [&catalogue::HTTP_SERVER_SOCKET_WAIT, &catalogue::HTTP_SERVER_WORK];
+
 /// The series that have the same attributes: one histogram a measure, all found by one lookup.
-type Measured = [Histogram; MEASURES];
+type Measured<const N: usize = MEASURES> = [Histogram; N];
 
 /// Histograms by role, what is going on now, and how the requests ended.
 #[derive(Debug)]
 pub(super) struct Requests {
     server: Series<HttpKey, Measured>,
     client: Series<HttpKey, Measured>,
+    /// Of servers; apart, as nobody has them who did not ask.
+    reads: Series<HttpKey, Measured<2>>,
     layouts: Layouts,
     hosts: Names,
     now: Now,
@@ -52,6 +57,7 @@ pub(super) struct Requests {
 struct Layouts {
     server: [Layout; MEASURES],
     client: [Layout; MEASURES],
+    reads: [Layout; 2],
 }
 
 impl Requests {
@@ -59,9 +65,11 @@ impl Requests {
         Requests {
             server: Series::new(options.series_cap),
             client: Series::new(options.series_cap),
+            reads: Series::new(options.series_cap),
             layouts: Layouts {
                 server: OF_SERVER.map(|def| options.layout(def)),
                 client: OF_CLIENT.map(|def| options.layout(def)),
+                reads: OF_READS.map(|def| options.layout(def)),
             },
             hosts: Names::default(),
             now: Now::new(options.series_cap),
@@ -112,7 +120,14 @@ impl Requests {
         let measured = match role {
             Role::Server => {
                 self.now.ended(connection.cgroup, http.method);
-                self.server.entry(key(None), at, || empty(&self.layouts.server))
+                let key = key(None);
+                if let Some(values) = of_read(exchange) {
+                    let histograms = self.reads.entry(key.clone(), at, || empty(&self.layouts.reads));
+                    for (histogram, value) in histograms.iter_mut().zip(values) {
+                        histogram.record(value, at.unix, span);
+                    }
+                }
+                self.server.entry(key, at, || empty(&self.layouts.server))
             }
             Role::Client => {
                 let make = || empty(&self.layouts.client);
@@ -133,6 +148,7 @@ impl Requests {
     pub(super) fn expire(&mut self, since: Ktime) -> u64 {
         let before = self.n_series();
         self.server.expire(since);
+        self.reads.expire(since);
         if self.client.expire(since) > 0 {
             let used = self.client.keys().filter_map(|key| match key.server {
                 Some((HostId::Name(id), _)) => Some(id),
@@ -148,6 +164,8 @@ impl Requests {
         let is = |other: &MetricDef| std::ptr::eq(def, other);
         if let Some(measure) = OF_SERVER.iter().position(|def| is(def)) {
             Some(self.histograms(&self.server, measure))
+        } else if let Some(measure) = OF_READS.iter().position(|def| is(def)) {
+            Some(self.histograms(&self.reads, measure))
         } else if let Some(measure) = OF_CLIENT.iter().position(|def| is(def)) {
             Some(self.histograms(&self.client, measure))
         } else if is(&catalogue::HTTP_SERVER_ACTIVE) {
@@ -168,21 +186,23 @@ impl Requests {
     }
 
     pub(super) fn n_series(&self) -> u64 {
-        let of = |series: &Series<HttpKey, Measured>| -> u64 {
-            series
-                .iter()
-                .map(|(_, measured)| measured.iter().filter(|one| one.count > 0).count() as u64)
-                .sum()
-        };
-        of(&self.server) + of(&self.client)
+        fn of<const N: usize>(series: &Series<HttpKey, Measured<N>>) -> u64 {
+            let n = |measured: &Measured<N>| measured.iter().filter(|one| one.count > 0).count() as u64;
+            series.iter().map(|(_, measured)| n(measured)).sum()
+        }
+        of(&self.server) + of(&self.client) + of(&self.reads)
     }
 
     pub(super) fn overflowed(&self) -> u64 {
-        self.server.overflowed() + self.client.overflowed()
+        self.server.overflowed() + self.client.overflowed() + self.reads.overflowed()
     }
 
-    fn histograms(&self, series: &Series<HttpKey, Measured>, measure: usize) -> Vec<Point> {
-        let value = |measured: &Measured| {
+    fn histograms<const N: usize>(
+        &self,
+        series: &Series<HttpKey, Measured<N>>,
+        measure: usize,
+    ) -> Vec<Point> {
+        let value = |measured: &Measured<N>| {
             let histogram = &measured[measure];
             (histogram.count > 0).then(|| PointValue::Histogram(histogram.clone()))
         };
@@ -213,9 +233,16 @@ fn measures(exchange: &Exchange, http: &Http) -> [Option<f64>; MEASURES] {
     ]
 }
 
-/// The metrics that each exchange is measured by.
-pub(super) fn measured() -> [&'static MetricDef; 2 * MEASURES] {
-    std::array::from_fn(|i| if i < MEASURES { OF_SERVER[i] } else { OF_CLIENT[i - MEASURES] })
+/// How long the request lay in its socket, and what the application did then, in the order of [`OF_READS`].
+fn of_read(exchange: &Exchange) -> Option<[f64; 2]> {
+    let Exchange { requested, read, answered, .. } = *exchange;
+    let (requested, read, answered) = (requested?, read?, answered?);
+    Some([read.since(requested).as_secs_f64(), answered.since(read).as_secs_f64()])
+}
+
+/// The metrics that exchanges are measured by.
+pub(super) fn measured() -> Vec<&'static MetricDef> {
+    [&OF_SERVER[..], &OF_READS, &OF_CLIENT].concat()
 }
 
 /// How an exchange was measured by `def`, or by its duration: the metric, the series and the value. `None` where the
@@ -232,18 +259,22 @@ pub(super) fn measurement(
         Role::Server => OF_SERVER,
         Role::Client => OF_CLIENT,
     };
-    let measure = def.map_or(Some(0), |def| defs.iter().position(|one| std::ptr::eq(*one, def)))?;
-    let value = measures(exchange, http)[measure]?;
+    let def = def.unwrap_or(defs[0]);
+    let at = |defs: &[&'static MetricDef]| defs.iter().position(|one| std::ptr::eq(*one, def));
+    let value = match at(&defs) {
+        Some(measure) => measures(exchange, http)[measure]?,
+        None => of_read(exchange)?[at(&OF_READS)?],
+    };
     let mut hosts = Names::default();
     let server = match role {
         Role::Server => None,
         Role::Client => Some(server(&mut hosts, connection, http, true)?),
     };
     let series = HttpKey::new(role, exchange.outcome, http, server, container).attributes(&hosts);
-    Some((defs[measure], series, value))
+    Some((def, series, value))
 }
 
-fn empty(layouts: &[Layout; MEASURES]) -> Measured {
+fn empty<const N: usize>(layouts: &[Layout; N]) -> Measured<N> {
     layouts.each_ref().map(Histogram::new)
 }
 

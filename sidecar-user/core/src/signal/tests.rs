@@ -42,6 +42,7 @@ pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) ->
     Exchange {
         started: Ktime(1_000_000_000),
         requested: None,
+        read: None,
         answered: None,
         ended: Ktime(1_030_000_000),
         outcome,
@@ -126,6 +127,28 @@ fn attributes_of_durations() {
         assert_eq!(histogram.count, 1);
         assert_eq!(histogram.counts[3], 1, "0.03 s is in (0.025, 0.05]");
         assert!((histogram.sum - 0.03).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn a_wait_is_split_only_where_the_read_was_seen() {
+    let mut store = Store::new(Options::default());
+    let mut made = exchange(Method::Get, Some(200), Outcome::Complete);
+    (made.requested, made.answered) = (Some(Ktime(1_001_000_000)), Some(Ktime(1_030_000_000)));
+    let split = [&catalogue::HTTP_SERVER_SOCKET_WAIT, &catalogue::HTTP_SERVER_WORK];
+    store.exchange(&connection(Some(Role::Server)), &made, None);
+    for def in split {
+        assert_eq!(points(&mut store, def), []);
+    }
+    made.read = Some(Ktime(1_006_000_000));
+    store.exchange(&connection(Some(Role::Server)), &made, None);
+    let whole = points(&mut store, &catalogue::HTTP_SERVER_WAIT);
+    for (def, expected) in split.into_iter().zip([0.005, 0.024]) {
+        let made = points(&mut store, def);
+        assert_eq!((made.len(), &made[0].0), (1, &whole[0].0));
+        let PointValue::Histogram(histogram) = &made[0].1 else { panic!("not a histogram") };
+        assert_eq!(histogram.count, 1);
+        assert!((histogram.sum - expected).abs() < 1e-12, "{}", histogram.sum);
     }
 }
 

@@ -110,7 +110,10 @@ impl Queue {
         let Pending { started, requested, answered, is_excluded, lost, http } = pending;
         self.is_sending &= !self.requests.is_empty();
         let detail = Detail::Http(http);
-        let exchange = Exchange { started, requested, answered, ended, outcome, is_excluded, lost, detail };
+        // What passes does not show when it was read: that is added behind the parsers.
+        let read = None;
+        let exchange =
+            Exchange { started, requested, read, answered, ended, outcome, is_excluded, lost, detail };
         out.push(Signal::Finished(exchange));
     }
 
