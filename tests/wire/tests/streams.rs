@@ -88,6 +88,12 @@ fn an_interrupted_body_has_its_line_ends() {
     wire::split(include_bytes!("found/split-empty-lines.bin"));
 }
 
+/// Found by the fuzzer: a head of too many lines, whose end never comes, is judged at its end however it comes.
+#[test]
+fn a_head_of_many_lines_may_be_interrupted() {
+    wire::split(include_bytes!("found/split-many-lines.bin"));
+}
+
 /// Found by the fuzzer: what waited at a listener for its connection counts when that opens.
 #[test]
 fn what_is_held_stays_below_the_bound() {

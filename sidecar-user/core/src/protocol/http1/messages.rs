@@ -36,24 +36,12 @@ impl Http1 {
                 self.message(side, at, message, len as u64, out);
                 len
             }
-            Parsed::Partial if bytes.len() < head_bytes => {
-                let reader = self.reader(side);
-                reader.held.extend_from_slice(bytes);
-                reader.blank = BlankLine::default();
-                reader.blank.find(bytes);
-                bytes.len()
-            }
+            Parsed::Partial if bytes.len() < head_bytes => self.hold(side, bytes),
+            // Judged when its end has come, as it is where it comes in pieces.
+            Parsed::TooMany | Parsed::Malformed if self.is_open(side, bytes) => self.hold(side, bytes),
             Parsed::Whole(..) | Parsed::Partial | Parsed::TooMany => {
                 self.oversized(side, &bytes[..bytes.len().min(head_bytes)], BlankLine::default(), 0, at, out);
                 0
-            }
-            // Judged when its end has come, as it is where it comes in pieces.
-            Parsed::Malformed if self.is_open(side, bytes) => {
-                let reader = self.reader(side);
-                reader.held.extend_from_slice(bytes);
-                reader.blank = BlankLine::default();
-                reader.blank.find(bytes);
-                bytes.len()
             }
             Parsed::Malformed => {
                 self.malformed(side, at, out);
@@ -75,7 +63,16 @@ impl Http1 {
         taken.used as usize
     }
 
-    /// A malformed head that `bytes` begin may go on.
+    /// Keeps the beginning of a head; how many bytes that are.
+    fn hold(&mut self, side: Side, bytes: &[u8]) -> usize {
+        let reader = self.reader(side);
+        reader.held.extend_from_slice(bytes);
+        reader.blank = BlankLine::default();
+        reader.blank.find(bytes);
+        bytes.len()
+    }
+
+    /// A head that `bytes` begin, and that is none or too many lines so far, may go on.
     fn is_open(&self, side: Side, bytes: &[u8]) -> bool {
         let is_no_trial =
             self.readers[side.index()].place == Place::Trial && start_line::begins(side, bytes) == Detect::No;
