@@ -46,7 +46,12 @@ struct Measured {
     rounds: Vec<Round>,
     programs: Vec<programs::Program>,
     idle: f64,
+    /// Runs that were made again, as Envoy had not answered all.
+    repeated: usize,
 }
+
+/// How often a run with Envoy in the path is tried.
+const ATTEMPTS: usize = 5;
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     match arguments.split_first() {
@@ -90,7 +95,7 @@ fn observe(shape: &'static Shape, connections: u32, options: &Options) -> Result
     report::opening(shape, connections, options.n_rounds, n);
     // The first run of all pays for cold caches, and is thrown away.
     world.run((n / 4).max(u64::from(connections)), Kind::Nothing)?;
-    let mut rounds = Vec::with_capacity(options.n_rounds);
+    let (mut rounds, mut repeated) = (Vec::with_capacity(options.n_rounds), 0);
     for index in 0..options.n_rounds {
         // A B C, C B A, A B C: what drifts slowly hits all alike.
         let mut order: Vec<usize> = (0..kinds.len()).collect();
@@ -99,14 +104,29 @@ fn observe(shape: &'static Shape, connections: u32, options: &Options) -> Result
         }
         let mut round: Vec<(usize, Run)> = Vec::with_capacity(order.len());
         for place in order {
-            round.push((place, world.run(n, kinds[place])?));
+            round.push((place, run_again(&world, n, kinds[place], &mut repeated)?));
         }
         round.sort_by_key(|(place, _)| *place);
         rounds.push(round.into_iter().map(|(_, run)| run).collect());
     }
     let programs = world.programs(n)?;
     let idle = world.idle()?;
-    Ok(Measured { shape, connections, n, kinds, rounds, programs, idle })
+    Ok(Measured { shape, connections, n, kinds, rounds, programs, idle, repeated })
+}
+
+/// One run. Envoy at times refuses some of very many connections: then it is made again, and counted. That anything else
+/// does not answer all is an error.
+fn run_again(world: &World, n: u64, kind: Kind, repeated: &mut usize) -> Result<Run> {
+    for _ in 1..ATTEMPTS {
+        match world.run(n, kind) {
+            Err(error) if kind == Kind::Envoy => {
+                println!("again: {error:#}");
+                *repeated += 1;
+            }
+            done => return done,
+        }
+    }
+    world.run(n, kind)
 }
 
 impl Measured {

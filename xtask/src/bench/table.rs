@@ -19,6 +19,7 @@ pub(super) struct Table {
     rows: String,
     goals: String,
     verdicts: String,
+    repeated: usize,
 }
 
 impl Table {
@@ -41,6 +42,7 @@ impl Table {
                 of(&|run| run.per_second),
             );
         }
+        self.repeated += measured.repeated;
         self.memory(measured, &load);
         self.verdict(measured, &load);
     }
@@ -112,7 +114,7 @@ impl Table {
              Each row is the median of {} interleaved rounds, intervals are of 95 % by binomial order statistics. CPU\n\
              is the scheduler's account, softirqs included, in µs by request (`bulk`: by MiB). *floor* is an empty\n\
              program on both `cgroup_skb` hooks; *sidecar* has CAP_BPF and CAP_NET_ADMIN only; *envoy* stands in the\n\
-             path with one worker and no access log.\n\n\
+             path with one worker and no access log; {} of its runs were made again, as it had not answered all.\n\n\
              | load x connections | beside | server | client | added to their sum | the bystander's own | units/s |\n\
              |---|---|---|---|---|---|---|\n{}\n\
              ## Goals\n\n\
@@ -121,7 +123,7 @@ impl Table {
              BPF run time is taken with `kernel.bpf_stats_enabled=1`, which costs time itself.\n\n\
              | load x connections | BPF, µs a unit | largest RSS, MiB | RSS after, MiB | kernel's maps, MiB | and by \
              connection, bytes | idle, of one CPU |\n|---|---|---|---|---|---|---|\n{}",
-            options.words, options.n_rounds, self.rows, self.verdicts, self.goals
+            options.words, options.n_rounds, self.repeated, self.rows, self.verdicts, self.goals
         )
     }
 }
