@@ -10,8 +10,8 @@ use std::{
 use sidecar_tests::{eventually, free_port, nginx::Nginx, process, sidecar::Sidecar};
 
 /// Sends `requests` at once, and reads so many bodies of `size` bytes.
-fn ask(stream: &mut TcpStream, requests: &str, n: usize, size: usize) {
-    stream.write_all(requests.as_bytes()).expect("send");
+fn ask(stream: &mut TcpStream, requests: impl AsRef<[u8]>, n: usize, size: usize) {
+    stream.write_all(requests.as_ref()).expect("send");
     let mut got = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     for _ in 0..n {
@@ -49,6 +49,41 @@ fn long_heads_and_pipelined_bodies() {
     let pipelined = "GET /60000.bin HTTP/1.1\r\nHost: a\r\n\r\n".repeat(16);
     ask(&mut connect(), &pipelined, 16, 60_000);
     let scrape = sidecar.scrape_at_rest();
+    assert_eq!(scrape.requests("server"), nginx.answered());
+    assert_eq!(scrape.bytes("explained"), scrape.bytes("seen"));
+}
+
+/// Request lines that no grammar has, and that nginx answers: what is around them is read too.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn odd_request_lines() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let command = nginx.command();
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let sidecar = Sidecar::run(dir.path(), &[], &words);
+    nginx.await_listening();
+    let plain = b"GET /100.bin HTTP/1.1\r\nHost: a\r\n\r\n";
+    let lines: [&[u8]; 4] = [
+        b"GET /100.bin?name=Ren\xe9 HTTP/1.1",
+        b"GET /100.bin HTTP/1.2",
+        b"GET /100.bin HTTP/1.1 ",
+        b"GET  /100.bin?\xff\xfe  HTTP/1.1",
+    ];
+    for line in lines {
+        let odd = [line, b"\r\nHost: a\r\n\r\n"].concat();
+        let mut stream = TcpStream::connect(("127.0.0.1", nginx.port)).expect("connect");
+        ask(&mut stream, plain, 1, 100);
+        ask(&mut stream, &odd, 1, 100);
+        ask(&mut stream, plain, 1, 100);
+        // At once, and the first of its connection.
+        ask(&mut stream, [&odd[..], plain, &odd[..]].concat(), 3, 100);
+        let mut stream = TcpStream::connect(("127.0.0.1", nginx.port)).expect("connect");
+        ask(&mut stream, &odd, 1, 100);
+        ask(&mut stream, plain, 1, 100);
+    }
+    let scrape = sidecar.scrape_at_rest();
+    assert_eq!(nginx.answered().values().sum::<u64>(), 4 * 8);
     assert_eq!(scrape.requests("server"), nginx.answered());
     assert_eq!(scrape.bytes("explained"), scrape.bytes("seen"));
 }

@@ -172,7 +172,7 @@ impl Default for Capture {
             connections: 65_536,
             turn_bytes: 4_194_304,
             head_bytes: 16_384,
-            held_bytes: 33_554_432,
+            held_bytes: 8_388_608,
             socket_wait: false,
         }
     }

@@ -165,7 +165,7 @@ impl fmt::Display for Endpoint {
 pub struct RingBytes(u32);
 
 impl RingBytes {
-    /// 2 MiB.
+    /// 4 MiB.
     pub const DEFAULT: Self = Self(4 << 20);
 
     /// As the map's `max_entries` wants it.

@@ -49,13 +49,18 @@ pub(super) fn host_and_port(authority: &[u8]) -> (Option<Box<str>>, Option<u16>)
         _ => (authority, &b""[..]),
     };
     let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
-    if host.is_empty() || host.len() > HOST_MAX || !host.iter().all(u8::is_ascii_graphic) {
+    if host.is_empty() || host.len() > HOST_MAX || !host.iter().copied().all(is_of_host) {
         return (None, None);
     }
     let Ok(host) = str::from_utf8(host) else { return (None, None) };
     let mut host: Box<str> = host.into();
     host.make_ascii_lowercase();
     (Some(host), decimal(port).and_then(|port| u16::try_from(port).ok()))
+}
+
+/// May it be in a host's name or address (RFC 3986 section 3.2.2)? No path, query or user begins in one.
+fn is_of_host(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(&b)
 }
 
 /// A number in decimal digits and nothing else; `None` where it does not fit.
@@ -88,6 +93,12 @@ mod tests {
             (":80", None, None),
             ("caf\u{e9}", None, None),
             ("a b", None, None),
+            ("h/p?token=secret", None, None),
+            ("h?token=secret", None, None),
+            ("h#a", None, None),
+            ("h\\a", None, None),
+            ("a%20b_c~", Some("a%20b_c~"), None),
+            ("[fe80::1%eth0]:1", Some("fe80::1%eth0"), Some(1)),
         ] {
             let (found, found_port) = host_and_port(authority.as_bytes());
             assert_eq!((found.as_deref(), found_port), (host, port), "{authority}");

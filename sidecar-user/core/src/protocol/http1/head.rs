@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use httparse::{Error, Header, ParserConfig, Status};
 
 use super::authority::{Target, decimal, host_and_port};
-use super::{captured, otlp, plain, traceparent};
+use super::{captured, odd_line, otlp, plain, traceparent};
 use crate::model::{Headers, Http, HttpVersion, Method};
 use crate::protocol::Keep;
 
@@ -88,8 +88,20 @@ impl<'a> Heads<'a> {
     /// The request that `bytes` begin with.
     pub(super) fn request(&self, bytes: &[u8]) -> Parsed<Request> {
         match self.plain_request(bytes) {
-            Parsed::Partial => self.any_request(bytes),
+            Parsed::Partial => match self.any_request(bytes) {
+                Parsed::Malformed => self.odd_request(bytes),
+                other => other,
+            },
             plain => plain,
+        }
+    }
+
+    /// The same, where the request line is one that servers take though no grammar has it.
+    fn odd_request(&self, bytes: &[u8]) -> Parsed<Request> {
+        let Some((head, more)) = odd_line::mended(bytes) else { return Parsed::Malformed };
+        match self.any_request(&head) {
+            Parsed::Whole(len, request) => Parsed::Whole(len.saturating_add_signed(-more), request),
+            other => other,
         }
     }
 

@@ -13,6 +13,7 @@ mod ending;
 mod head;
 mod lost;
 mod messages;
+mod odd_line;
 mod otlp;
 mod parser;
 mod plain;
