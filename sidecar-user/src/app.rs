@@ -321,7 +321,7 @@ async fn observe(
         () = reloader.run(&asked) => None,
         () = watcher.run() => None,
     };
-    info!(ended = ended.map(tracing::field::debug), "stopping");
+    info!(ended = ended.map(tracing::field::display), "stopping");
     notifier.stopping();
 
     // In this order: what is in the ring, then what was made of it, then whoever may ask.

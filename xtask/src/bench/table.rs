@@ -112,7 +112,7 @@ impl Table {
              Made by `cargo xtask bench observe {}` on one machine of two virtual processors. The ratios travel, the\n\
              absolute times do not: run it on yours.\n\n\
              Each row is the median of {} interleaved rounds, intervals are of 95 % by binomial order statistics. CPU\n\
-             is the scheduler's account, softirqs included, in µs by request (`bulk`: by MiB). *floor* is an empty\n\
+             is the scheduler's account, softirqs included, in µs by request (`bulk`, iperf3: by MiB). *floor* is an empty\n\
              program on both `cgroup_skb` hooks; *sidecar* has CAP_BPF and CAP_NET_ADMIN only; *envoy* stands in the\n\
              path with one worker and no access log. Runs with it that were made again, as it had not answered all: {}.\n\n\
              | load x connections | beside | server | client | added to their sum | the bystander's own | units/s |\n\

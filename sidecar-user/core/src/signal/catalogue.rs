@@ -195,7 +195,7 @@ pub static HTTP_SERVER_REQUEST_SIZE: MetricDef = def(
     "http.server.request.body.size",
     Kind::Histogram(SIZE_BUCKETS),
     "By",
-    "Size of HTTP server request bodies, without chunked coding.",
+    "Size of HTTP server request bodies, without chunked coding, as far as they had passed when the response ended.",
     OF_SERVER,
 );
 /// Bodies that the application sent, as far as they came. Fed by `Store::exchange`; absent where no response began.
@@ -243,7 +243,7 @@ pub static HTTP_CLIENT_REQUEST_SIZE: MetricDef = def(
     "http.client.request.body.size",
     Kind::Histogram(SIZE_BUCKETS),
     "By",
-    "Size of HTTP client request bodies, without chunked coding.",
+    "Size of HTTP client request bodies, without chunked coding, as far as they had passed when the response ended.",
     OF_CLIENT,
 );
 /// Bodies that the application received, as far as they came. Fed by `Store::exchange`; absent where no response began.
