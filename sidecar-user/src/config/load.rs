@@ -2,12 +2,13 @@
 //! that reads variables.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags, open};
 use sidecar_core::{
     config::{FILE_VARIABLE, Layers, Origin, Problem, Resolved, Setting, resolve},
     model::Kind as MetricKind,
@@ -30,6 +31,12 @@ pub(crate) enum LoadError {
         /// The system's reason.
         #[source]
         source: io::Error,
+    },
+    /// Something else than a file: reading it may never end.
+    #[error("{} is no regular file", path.display())]
+    NotRegular {
+        /// As it was given.
+        path: PathBuf,
     },
     /// The file is too big to be meant.
     #[error("{} has more than {FILE_MAX} bytes", path.display())]
@@ -58,11 +65,17 @@ pub(crate) fn file(given: Option<&Path>) -> Option<PathBuf> {
     given.map(Path::to_owned).or_else(named)
 }
 
-/// Something that differs when the file's content does; `None` while it cannot be read. By content, because a mounted
-/// ConfigMap changes by a symbolic link, and its times need not tell.
+/// Something that differs when the file's content does, or why it cannot be read; `None` while it is not there. By
+/// content, because a mounted ConfigMap changes by a symbolic link, and its times need not tell.
 pub(crate) fn fingerprint(file: &Path) -> Option<u64> {
+    let content = match bytes(file) {
+        Err(LoadError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return None,
+        Err(LoadError::Read { source, .. }) => Err(source.to_string()),
+        Err(other) => Err(other.to_string()),
+        Ok(bytes) => Ok(bytes),
+    };
     let mut hasher = DefaultHasher::new();
-    read(file).ok()?.hash(&mut hasher);
+    content.hash(&mut hasher);
     Some(hasher.finish())
 }
 
@@ -117,12 +130,28 @@ fn unknown_metrics(resolved: &Resolved) -> impl Iterator<Item = Problem> {
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {
+    let bytes = bytes(path)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(LoadError::TooBig { path: path.to_owned() });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let source = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
+        LoadError::Read { path: path.to_owned(), source }
+    })
+}
+
+/// The file's content, at most a byte more than it may have. Does not wait for a writer, whatever is in its place.
+fn bytes(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Read { path: path.to_owned(), source };
-    let mut text = String::new();
-    let n = File::open(path)
-        .and_then(|file| file.take(FILE_MAX + 1).read_to_string(&mut text))
-        .map_err(failed)?;
-    if n as u64 > FILE_MAX { Err(LoadError::TooBig { path: path.to_owned() }) } else { Ok(text) }
+    // Before it is opened: of a device or a FIFO, others notice that.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(LoadError::NotRegular { path: path.to_owned() });
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = open(path, flags, Mode::empty()).map(File::from).map_err(|errno| failed(errno.into()))?;
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// The variables that may concern us; those of ours that are no text are problems, those of others are nobody's.
@@ -165,7 +194,12 @@ fn paragraph(problem: &Problem, path: &Path, text: &str, secret_lines: &[u64]) -
 
 #[cfg(test)]
 mod tests {
-    use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _};
+    use std::{
+        ffi::OsString,
+        os::unix::{ffi::OsStringExt as _, fs::symlink},
+    };
+
+    use rustix::fs::{CWD, FileType, mknodat};
 
     use super::*;
 
@@ -267,6 +301,43 @@ exclude:
         let big = folder.path().join("big.yaml");
         fs::write(&big, "#".repeat((1 << 20) + 1)).expect("written");
         assert!(matches!(check(&big), Err(LoadError::TooBig { .. })));
+        let latin = folder.path().join("latin.yaml");
+        fs::write(&latin, b"# caf\xe9\n").expect("written");
+        assert!(matches!(check(&latin), Err(LoadError::Read { path, .. }) if path == latin));
+        // Whoever opens it waits for a writer.
+        let fifo = folder.path().join("fifo.yaml");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).expect("a FIFO");
+        let link = folder.path().join("link.yaml");
+        symlink(&fifo, &link).expect("a link");
+        for path in [&fifo, &link, &folder.path().to_owned()] {
+            let error = check(path).expect_err("nothing to read").to_string();
+            assert_eq!(error, format!("{} is no regular file", path.display()));
+        }
+    }
+
+    /// Whatever is wrong with a file is a change like any other; only where there is none there is nothing to say.
+    #[test]
+    fn a_fingerprint_tells_what_cannot_be_read_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s.yaml");
+        assert_eq!(fingerprint(&path), None);
+        let mut seen = Vec::new();
+        for content in [b"# a\n".to_vec(), b"\xff".to_vec(), b"\xfe".to_vec(), vec![b'#'; (1 << 20) + 1]] {
+            fs::write(&path, content).expect("written");
+            let now = fingerprint(&path).expect("something is there");
+            assert_eq!(fingerprint(&path), Some(now));
+            seen.push(now);
+        }
+        fs::remove_file(&path).expect("removed");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).expect("a FIFO");
+        seen.push(fingerprint(&path).expect("something is there"));
+        let n = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), n);
+        fs::remove_file(&path).expect("removed");
+        symlink("nowhere", &path).expect("a link");
+        assert_eq!(fingerprint(&path), None);
     }
 
     #[test]
