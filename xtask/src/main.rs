@@ -54,7 +54,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "test",
-        arguments: "[FILTER]",
+        arguments: "[FILTER]…",
         help: "set up, build, and run every test, privileged ones included",
         run: test::command,
     },
