@@ -51,12 +51,21 @@ where
         return refusal;
     }
     match request.uri().path() {
-        "/connections" => reply::json(StatusCode::OK, &facts.connections().await),
+        "/connections" => connections(facts).await,
         "/explain" => explain(facts, &request).await,
         "/config" => reply::json(StatusCode::OK, &facts.config()),
         _ if request.method() == Method::PUT => set_log(facts, request).await,
         _ => log(facts),
     }
+}
+
+async fn connections(facts: &dyn Facts) -> Reply {
+    let (listed, total) = facts.connections().await;
+    let is_cut = HeaderValue::from_static(if listed.len() < total { "true" } else { "false" });
+    let mut reply = reply::json(StatusCode::OK, &listed.into());
+    reply.headers_mut().insert("sidecar-connections-total", total.into());
+    reply.headers_mut().insert("sidecar-connections-cut", is_cut);
+    reply
 }
 
 async fn explain<B>(facts: &dyn Facts, request: &Request<B>) -> Reply {

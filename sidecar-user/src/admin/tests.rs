@@ -43,8 +43,8 @@ impl Facts for Fixed {
         Box::pin(async move { ("text/plain; version=0.0.4".to_owned(), format!("up 1 # {accept}\n").into()) })
     }
 
-    fn connections(&self) -> Answer<'_, Value> {
-        Box::pin(async { json!([{ "id": 7 }]) })
+    fn connections(&self) -> Answer<'_, (Vec<Value>, usize)> {
+        Box::pin(async { (vec![json!({ "id": 7 })], 2) })
     }
 
     fn explain<'a>(
@@ -226,6 +226,10 @@ fn the_admin_listener_answers_its_operator() {
             let value: Value = serde_json::from_slice(&reply.body).expect("JSON");
             assert_eq!((reply.status, &value), (status, &body), "{line} {host}");
         }
+    }
+    let reply = served.ask("GET /connections HTTP/1.1\nhost: localhost", "");
+    for header in ["sidecar-connections-total: 2", "sidecar-connections-cut: true"] {
+        assert!(reply.head.lines().any(|line| line == header), "{reply:?}");
     }
     let reply = served.ask("DELETE /log HTTP/1.1\nhost: localhost", "");
     assert!(reply.status == 405 && reply.head.contains("allow: get, head, put"), "{reply:?}");

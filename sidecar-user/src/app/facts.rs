@@ -133,10 +133,10 @@ impl admin::Facts for Facts {
         })
     }
 
-    fn connections(&self) -> Answer<'_, Value> {
+    fn connections(&self) -> Answer<'_, (Vec<Value>, usize)> {
         Box::pin(async {
-            let lines = self.handle.connections(LINES).await.unwrap_or_default();
-            lines.iter().map(connection).collect()
+            let (lines, total) = self.handle.connections(LINES).await.unwrap_or_default();
+            (lines.iter().map(connection).collect(), total)
         })
     }
 

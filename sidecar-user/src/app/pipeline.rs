@@ -91,7 +91,7 @@ pub(crate) enum Command {
     /// All series, now, with what the application costs.
     Snapshot(Readings, oneshot::Sender<Snapshot>),
     /// The connections, at most so many.
-    Connections(usize, oneshot::Sender<Vec<Line>>),
+    Connections(usize, oneshot::Sender<(Vec<Line>, usize)>),
     /// New settings: those of them that take effect while running.
     Settings(Box<Config>, oneshot::Sender<()>),
     /// The last so many exchanges behind a series.
@@ -114,8 +114,8 @@ impl Handle {
         self.ask(|reply| Command::Snapshot(readings, reply)).await
     }
 
-    /// The connections, at most `limit`.
-    pub(crate) async fn connections(&self, limit: usize) -> Option<Vec<Line>> {
+    /// The connections, at most `limit`, and how many there are.
+    pub(crate) async fn connections(&self, limit: usize) -> Option<(Vec<Line>, usize)> {
         self.ask(|reply| Command::Connections(limit, reply)).await
     }
 

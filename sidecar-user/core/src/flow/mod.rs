@@ -369,11 +369,15 @@ impl Flows {
         self.flows.is_empty()
     }
 
-    /// The connections, at most `limit`; then the last ones that are over and had a gap.
+    /// The connections, at most `limit`, and how many there are: first those with a gap, also the last ones that are
+    /// over.
     #[must_use]
-    pub fn lines(&self, limit: usize) -> Vec<Line> {
-        let open = self.flows.values().take(limit).map(|flow| flow.line());
-        open.chain(self.gapped.iter().rev().cloned()).collect()
+    pub fn lines(&self, limit: usize) -> (Vec<Line>, usize) {
+        let over = self.gapped.iter().rev().cloned();
+        let gapped = self.flows.values().filter(|flow| flow.has_gap()).map(|flow| flow.line());
+        let whole = self.flows.values().filter(|flow| !flow.has_gap()).map(|flow| flow.line());
+        let lines = over.chain(gapped).chain(whole).take(limit).collect();
+        (lines, self.gapped.len() + self.flows.len())
     }
 
     fn note_gap(&mut self, flow: &Flow) {

@@ -469,7 +469,7 @@ fn a_connection_with_a_gap_is_told() {
     // Right behind a hole anything may look like a request.
     assert_eq!(play.told.exchanges, ["server 200"]);
     let line = |play: &Play| {
-        play.flows.lines(9).into_iter().map(|line| (line.lost, line.is_over)).collect::<Vec<_>>()
+        play.flows.lines(9).0.into_iter().map(|line| (line.lost, line.is_over)).collect::<Vec<_>>()
     };
     assert_eq!(line(&play), [(1100, false)]);
     assert_eq!((play.flows.tally().gaps, play.flows.tally().lost), (1, 1100));
@@ -495,6 +495,11 @@ fn a_connection_with_a_gap_is_told() {
     // None is missed.
     play.open(Some(Role::Server), false).data(Dir::Ingress, GET).data(Dir::Egress, OK).close();
     assert_eq!((line(&play).len(), play.flows.tally().gaps), (1, 1));
+    // Where not all are listed, it is.
+    play.open(Some(Role::Server), false).data(Dir::Ingress, GET);
+    assert_eq!(line(&play), [(0, true), (0, false)]);
+    let (lines, total) = play.flows.lines(1);
+    assert_eq!((lines.len(), lines[0].is_over, total), (1, true, 2));
 }
 
 #[test]
