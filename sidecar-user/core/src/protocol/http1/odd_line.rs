@@ -40,7 +40,6 @@ fn put(head: &mut Vec<u8>, b: u8) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::protocol::{
         Keep,
         http1::head::{Heads, Parsed},
