@@ -13,6 +13,7 @@ pub(crate) mod bind;
 mod encoding;
 mod guard;
 mod operator;
+mod places;
 mod public;
 mod reply;
 pub(crate) mod serve;

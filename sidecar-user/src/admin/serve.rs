@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 use tracing::{debug, warn};
@@ -22,11 +22,13 @@ use tracing::{debug, warn};
 use super::{
     SharedFacts,
     bind::{Bound, Listener},
-    guard, operator, public,
+    guard, operator,
+    places::{Place, Places, Told},
+    public,
     reply::{self, Reply},
 };
 
-/// Connections served at once on one listener; further ones wait in the backlog.
+/// Connections served at once on one listener; a further one takes the place of whoever has waited longest.
 const CONNECTIONS_MAX: usize = 64;
 /// Time that a request's header may take, idle time before it included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,28 +74,39 @@ pub(super) async fn serve_within(
         Listener::Tcp(listener) => (Acceptor::Tcp(TcpListener::from_std(listener)?), None),
         Listener::Unix(listener, file) => (Acceptor::Unix(UnixListener::from_std(listener)?), Some(file)),
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut places = Places::default();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = drained(&mut drain) => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(&places) => {
-                let Some((stream, place)) = accepted else { continue };
+            accepted = listener.accept() => {
+                let Some(stream) = accepted else { continue };
                 let (facts, drain) = (Arc::clone(&facts), drain.clone());
-                connections.spawn(async move {
+                let place = Place::new();
+                let told = place.clone();
+                let connection = connections.spawn(async move {
+                    let answer = async |local, request| {
+                        told.set_asked(true);
+                        let reply = answer(face, &facts, local, request).await;
+                        told.set_asked(false);
+                        reply
+                    };
+                    let place = told.clone();
                     match stream {
                         Stream::Tcp(stream, local) => {
-                            let service = service_fn(|request| answer(face, &facts, local, request));
-                            connection(stream, header_timeout, service, drain).await;
+                            let service = service_fn(|request| answer(local, request));
+                            connection(Told { stream, place }, header_timeout, service, drain).await;
                         }
                         Stream::Unix(stream) => {
-                            let service = service_fn(|request| answer(face, &facts, None, request));
-                            connection(stream, header_timeout, service, drain).await;
+                            let service = service_fn(|request| answer(None, request));
+                            connection(Told { stream, place }, header_timeout, service, drain).await;
                         }
                     }
-                    drop(place);
                 });
+                places.take(CONNECTIONS_MAX, place, connection);
+                // Whoever was let in is read from before the next one may have it closed.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -113,9 +126,8 @@ enum Stream {
 }
 
 impl Acceptor {
-    /// The next connection and its place; `None` when this one failed and the next may not.
-    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(Stream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(places).acquire_owned().await.ok()?;
+    /// The next connection; `None` when this one failed and the next may not.
+    async fn accept(&self) -> Option<Stream> {
         let stream = match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                 let local = stream.local_addr().map(|local| local.ip()).ok();
@@ -124,7 +136,7 @@ impl Acceptor {
             Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         };
         match stream {
-            Ok(stream) => Some((stream, place)),
+            Ok(stream) => Some(stream),
             Err(error) => {
                 // Out of descriptors, mostly (accept(2)): without a pause this would spin.
                 warn!(%error, "accept failed");

@@ -24,6 +24,8 @@ use super::{
 
 /// Shorter than in use, longer than any test's pause.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(600);
 
 /// Facts that a test sets.
 struct Fixed {
@@ -93,12 +95,16 @@ struct Served {
 
 impl Served {
     fn start(face: Face, is_ready: bool, bound: Bound) -> Self {
+        Self::start_within(HEADER_TIMEOUT, face, is_ready, bound)
+    }
+
+    fn start_within(header_timeout: Duration, face: Face, is_ready: bool, bound: Bound) -> Self {
         let address = bound.address.clone();
         let (drain, draining) = watch::channel(false);
         let facts = Arc::new(Fixed { level: Mutex::new(Level::Info), is_ready });
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let serving = serve::serve_within(HEADER_TIMEOUT, bound, face, facts, draining);
+            let serving = serve::serve_within(header_timeout, bound, face, facts, draining);
             runtime.block_on(serving)
         });
         Self { address, drain, thread: Some(thread) }
@@ -125,6 +131,16 @@ impl Served {
         let stream = TcpStream::connect(self.tcp()).expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
         stream
+    }
+
+    /// Connections, more than there are places, that each sent half a head.
+    fn halves(&self) -> Vec<TcpStream> {
+        let half = |_| {
+            let mut stream = self.connect();
+            stream.write_all(b"GET /livez HTTP/1.1\r\nhost:").expect("sent");
+            stream
+        };
+        (0..200).map(half).collect()
     }
 
     /// Sends the lines of a request, `connection: close` and a body; the answer's status, header and body.
@@ -309,18 +325,32 @@ fn the_socket_file_serves_the_same_and_goes_with_its_listener() {
 }
 
 #[test]
-fn connections_beyond_the_bound_wait_for_a_place() {
-    let served = Served::public(true);
-    let idle: Vec<_> = (0..64).map(|_| served.connect()).collect();
-    let mut waiting = served.connect();
-    waiting.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
-    waiting.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("sent");
-    let error = waiting.read(&mut [0; 1]).expect_err("no place yet");
-    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-    drop(idle);
-    waiting.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+fn half_a_head_from_everybody_keeps_no_probe_out() {
+    let bound = bind::public(Listen(([127, 0, 0, 1], 0).into())).expect("bound");
+    let served = Served::start_within(NEVER, Face::Public, true, bound);
+    let _halves = served.halves();
+    assert_eq!(served.ask("GET /livez HTTP/1.1\nhost: x", "").status, 200);
+}
+
+#[test]
+fn a_request_that_is_answered_keeps_its_place() {
+    let bound = bind::admin(&AdminListen::Tcp(([127, 0, 0, 1], 0).into())).expect("bound");
+    let served = Served::start_within(NEVER, Face::Admin, true, bound);
+    let body = "{\"level\":\"debug\"}";
+    let mut asked = served.connect();
+    let head = "PUT /log HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nexpect: 100-continue";
+    let media = "content-type: application/json";
+    write!(asked, "{head}\r\n{media}\r\ncontent-length: {}\r\n\r\n", body.len()).expect("sent");
+    let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut answer = vec![0; go_on.len()];
+    asked.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, go_on);
+    let _halves = served.halves();
+    // Accepted in this order: by now, all of them were.
+    assert_eq!(served.ask("GET /log HTTP/1.1\nhost: localhost", "").status, 200);
+    asked.write_all(body.as_bytes()).expect("sent");
     let mut answer = String::new();
-    waiting.read_to_string(&mut answer).expect("an answer");
+    asked.read_to_string(&mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
