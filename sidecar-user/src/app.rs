@@ -28,12 +28,12 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::process::Pid;
-use sidecar_core::config::{Config, Resolved, Setting};
+use sidecar_core::config::{Config, Listen, Resolved, Setting};
 use tokio::{
     runtime,
     sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
 
@@ -66,6 +66,8 @@ use crate::{
 const SPANS: usize = 2048;
 /// How long the last records may take to be read.
 const LAST_RECORDS: Duration = Duration::from_secs(1);
+/// How long after one try to open the public listener the next one comes.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// Does what the command line says.
 pub(crate) fn main() -> ExitCode {
@@ -157,12 +159,25 @@ fn start(args: Run) -> anyhow::Result<u8> {
         (Err(error), _) => return Err(error).context("observation cannot start"),
     };
     // After attaching, so that these sockets, should they share the application's cgroup, are known as ours.
-    let listeners = Listeners::open(config);
-    if args.strict && listeners.public.is_none() {
-        error!("the metrics cannot be served, and --strict was given");
-        place.remove();
-        return Ok(EXIT_UNOBSERVED);
-    }
+    let public = match bind::public(config.metrics.listen) {
+        Ok(public) => Some(public),
+        Err(error) if args.strict => {
+            error!(error = chain(&error), "the metrics cannot be served, and --strict was given");
+            place.remove();
+            return Ok(EXIT_UNOBSERVED);
+        }
+        // Nobody would ever see what is observed.
+        Err(error) if receivers.is_empty() && !matches!(target, Target::Command(_)) => {
+            place.remove();
+            return Err(error)
+                .context("metrics.listen: the metrics cannot be served, and otlp.endpoint is not set");
+        }
+        Err(error) => {
+            error!(error = chain(&error), "listener not opened: going on without, and trying again");
+            None
+        }
+    };
+    let listeners = Listeners { public, admin: open_admin(config) };
     let child = match &target {
         Target::Command(command) => {
             let procs = place.procs().context("open cgroup.procs")?;
@@ -227,14 +242,20 @@ struct Listeners {
     admin: Option<Bound>,
 }
 
-impl Listeners {
-    fn open(config: &Config) -> Self {
-        let tell = |error: bind::BindError| {
-            error!(error = chain(&error), "listener not opened: going on without");
-        };
-        Listeners {
-            public: bind::public(config.metrics.listen).map_err(tell).ok(),
-            admin: bind::admin(&config.admin.listen).map_err(tell).ok(),
+fn open_admin(config: &Config) -> Option<Bound> {
+    let tell = |error: bind::BindError| {
+        error!(error = chain(&error), "listener not opened: going on without");
+    };
+    bind::admin(&config.admin.listen).map_err(tell).ok()
+}
+
+/// The public listener, once its address is free.
+async fn open_later(listen: Listen) -> Bound {
+    loop {
+        sleep(OPEN_AGAIN).await;
+        if let Ok(bound) = bind::public(listen) {
+            info!(metrics = %bound.address, "listener opened");
+            return bound;
         }
     }
 }
@@ -283,7 +304,22 @@ async fn observe(
     let mut addresses = [const { String::new() }; 2];
     let listeners = [(listeners.public, Face::Public), (listeners.admin, Face::Admin)];
     for ((bound, face), address) in listeners.into_iter().zip(&mut addresses) {
-        let Some(bound) = bound else { continue };
+        let Some(bound) = bound else {
+            if face == Face::Public {
+                let (facts, mut draining) = (Arc::clone(&facts), servers_draining.clone());
+                let listen = config.metrics.listen;
+                servers.spawn(async move {
+                    let bound = tokio::select! {
+                        bound = open_later(listen) => bound,
+                        _ = draining.wait_for(|is_draining| *is_draining) => return,
+                    };
+                    if let Err(error) = serve(bound, face, facts, draining).await {
+                        error!(%error, "a listener cannot serve");
+                    }
+                });
+            }
+            continue;
+        };
         if let Some(note) = &bound.note {
             warn!("{note}");
         }

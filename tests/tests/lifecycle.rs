@@ -2,12 +2,14 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sidecar_tests::{
+    binary,
     cgroup::{self, Cgroup},
     eventually, free_port,
     nginx::Nginx,
@@ -201,6 +203,32 @@ signal.pause()
     assert_ne!(state(rest[0]), 'Z');
     kill_process(daemon, Signal::TERM).expect("told to stop");
     assert_eq!(sidecar.wait().code(), Some(128 + 15));
+}
+
+/// Where the metrics cannot be served: without a command and without a push there is nothing to go on for.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_taken_port_ends_what_only_serves() {
+    let world = World::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let settings = world.path("settings.yaml");
+    fs::write(&settings, format!("metrics:\n  listen: {address}\n")).expect("written");
+    let settings = settings.display().to_string();
+    let (program, cgroup) = (binary().display().to_string(), world.cgroup.path().display().to_string());
+    let run = |rest: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(["run", "--config", &settings, "--admin", "127.0.0.1:0"]).args(rest);
+        command.output().expect("run")
+    };
+
+    let alone = run(&["--cgroup", &cgroup]);
+    let said = String::from_utf8_lossy(&alone.stderr);
+    assert_eq!(alone.status.code(), Some(1), "{said}");
+    assert!(said.contains("metrics.listen") && said.contains(&address), "{said}");
+    assert_eq!(cgroup::attached(world.cgroup.path()), [] as [String; 0]);
+
+    assert_eq!(run(&["--", "sh", "-c", "exit 7"]).status.code(), Some(7));
 }
 
 /// The daemon dies, the application serves on, and the kernel has nothing of ours left.
