@@ -4,6 +4,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    path::Path,
     process::Command,
 };
 
@@ -28,15 +29,21 @@ fn ask(stream: &mut TcpStream, requests: impl AsRef<[u8]>, n: usize, size: usize
     }
 }
 
+/// nginx as the daemon's own command.
+fn observed(dir: &Path) -> (Sidecar, Nginx) {
+    let nginx = Nginx::prepare(dir, "127.0.0.1", free_port(), "");
+    let command = nginx.command();
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let sidecar = Sidecar::run(dir, &[], &words);
+    nginx.await_listening();
+    (sidecar, nginx)
+}
+
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn long_heads_and_pipelined_bodies() {
     let dir = tempfile::tempdir().expect("a folder");
-    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
-    let command = nginx.command();
-    let words: Vec<&str> = command.iter().map(String::as_str).collect();
-    let sidecar = Sidecar::run(dir.path(), &[], &words);
-    nginx.await_listening();
+    let (sidecar, nginx) = observed(dir.path());
     let connect = || TcpStream::connect(("127.0.0.1", nginx.port)).expect("connect");
     let mut stream = connect();
     let cookie = "x".repeat(6000);
@@ -58,11 +65,7 @@ fn long_heads_and_pipelined_bodies() {
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn odd_request_lines() {
     let dir = tempfile::tempdir().expect("a folder");
-    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
-    let command = nginx.command();
-    let words: Vec<&str> = command.iter().map(String::as_str).collect();
-    let sidecar = Sidecar::run(dir.path(), &[], &words);
-    nginx.await_listening();
+    let (sidecar, nginx) = observed(dir.path());
     let plain = b"GET /100.bin HTTP/1.1\r\nHost: a\r\n\r\n";
     let lines: [&[u8]; 4] = [
         b"GET /100.bin?name=Ren\xe9 HTTP/1.1",

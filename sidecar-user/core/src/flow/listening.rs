@@ -1,5 +1,6 @@
 //! Data that came before its connection: with deferred accept, fast open or a lost handshake ACK the first request
-//! reaches the listening socket, and with fast open its client sends it in the SYN. It waits here, by both ends' addresses, for the connection to be announced.
+//! reaches the listening socket, and with fast open its client sends it in the SYN. It waits here, by both ends'
+//! addresses, for the connection to be announced.
 
 use std::net::SocketAddr;
 
