@@ -22,7 +22,9 @@ mod tun;
 pub mod wire;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Mutex,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -63,9 +65,15 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port that nobody listens on, on 127.0.0.1, just now.
+/// A port that nobody listens on, on 127.0.0.1, just now; another one each time.
 #[must_use]
 pub fn free_port() -> u16 {
-    let probe = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    probe.local_addr().expect("its address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let probe = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = probe.local_addr().expect("its address").port();
+        if GIVEN.lock().expect("nobody panics here").insert(port) {
+            return port;
+        }
+    }
 }

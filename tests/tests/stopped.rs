@@ -148,6 +148,7 @@ fn a_stopped_daemon_says_where_something_is_missing() {
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn a_ring_that_is_too_small() {
     assert_offered(&observe(&numbered::SMALL, [8, 0], false));
-    let account = observe(&numbered::MIXED, [4, 2], false);
-    assert!(!account.missing.is_empty(), "nothing was dropped: {:?}", account.scrape.drops());
+    // What is dropped may be bodies only. All that holds was looked at each time.
+    let misses = (0..10).any(|_| !observe(&numbered::MIXED, [4, 2], false).missing.is_empty());
+    assert!(misses, "no request was ever dropped");
 }
