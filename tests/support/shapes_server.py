@@ -6,6 +6,7 @@ the request had been read.
 /poll          an answer after 300 ms
 /hints         100 and two 103 before the answer, 100 ms apart
 /early         answers before the body is read, and ends after it
+/soon          answers before the body is read
 /hold          an answer when /go has been asked for
 /users/...     200; everything else 404
 """
@@ -38,6 +39,10 @@ class Handler(socketserver.StreamRequestHandler):
                 self.rfile.read(length)
                 read = time.monotonic()
                 self.send(b"later")
+            elif kind == "soon":
+                self.whole("413 Content Too Large", b"soon")
+                self.rfile.read(length)
+                read = time.monotonic()
             else:
                 self.rfile.read(length)
                 read = time.monotonic()

@@ -220,6 +220,21 @@ fn odd_shapes_are_counted_once_and_measured_as_far_as_they_went() {
         answer[..n].ends_with(b"later").then_some(())
     });
 
+    // Answered to the end before the body began: its size is not told.
+    let mut stream = shapes.connect();
+    stream.write_all(b"POST /soon HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n").expect("send");
+    eventually("the answer", || {
+        let n = stream.read(&mut answer).expect("an answer");
+        answer[..n].ends_with(b"soon").then_some(())
+    });
+    stream
+        .write_all(b"helloworldPOST /users/6 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        .expect("send");
+    eventually("the next answer", || {
+        let n = stream.read(&mut answer).expect("an answer");
+        answer[..n].ends_with(b"user").then_some(())
+    });
+
     // Given up by the client in the middle of the events.
     let mut stream = shapes.connect();
     stream.write_all(b"GET /sse HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
@@ -246,9 +261,9 @@ fn odd_shapes_are_counted_once_and_measured_as_far_as_they_went() {
         assert!(curl(args, &["http_code"])[0] >= 200.0);
     }
     let count = |scrape: &Scrape| scrape.count("http_server_request_duration_seconds_count", &[]);
-    let scrape = eventually("all five", || {
+    let scrape = eventually("all seven", || {
         let scrape = shapes.sidecar.scrape_at_rest();
-        (count(&scrape) == 5).then_some(scrape)
+        (count(&scrape) == 7).then_some(scrape)
     });
     let of = |what: &str, labels: &[(&str, &str)]| scrape.sum(what, labels);
     let early = [("http_route", "/early")];
@@ -257,10 +272,16 @@ fn odd_shapes_are_counted_once_and_measured_as_far_as_they_went() {
     assert_eq!(of("sidecar_http_server_wait_duration_seconds_count", &early), None);
     assert_eq!(of("http_server_request_body_size_bytes_sum", &early), Some(10.0));
     assert_eq!(of("http_server_response_body_size_bytes_sum", &early), Some(10.0));
+    let soon = [("http_response_status_code", "413")];
+    assert_eq!(of("http_server_request_duration_seconds_count", &soon), Some(1.0));
+    assert_eq!(of("http_server_request_body_size_bytes_count", &soon), None);
+    assert_eq!(of("http_server_response_body_size_bytes_sum", &soon), Some(4.0));
+    let next = [("http_route", "/users/{id}"), ("http_request_method", "POST")];
+    assert_eq!(of("http_server_request_body_size_bytes_sum", &next), Some(3.0));
     let reset = [("error_type", "response_truncated"), ("http_response_status_code", "200")];
     assert_eq!(of("http_server_request_duration_seconds_count", &reset), Some(1.0));
     assert!(of("http_server_response_body_size_bytes_sum", &reset) >= Some(9.0), "an event was seen");
-    let users = [("http_route", "/users/{id}"), ("http_response_status_code", "200")];
+    let users = [("http_route", "/users/{id}"), ("http_request_method", "GET")];
     assert_eq!(of("http_server_request_duration_seconds_count", &users), Some(2.0));
     assert_eq!(scrape.count("sidecar_parser_oddities_total", &[("sidecar_reason", "oversized")]), 1);
     let put = [("http_request_method", "PUT"), ("http_response_status_code", "404")];

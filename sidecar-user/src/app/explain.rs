@@ -160,7 +160,8 @@ fn one(out: &mut String, explained: &Explained, time: impl Fn(Ktime) -> String) 
     let ended = ms(Some(exchange.ended));
     let read = exchange.read.map(|_| format!(", read {}", ms(exchange.read))).unwrap_or_default();
     writeln!(out, "  times       request ended {requested}{read}, first byte {answered}, ended {ended}")?;
-    let (sent, got) = (http.request_body, http.response_body);
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "not known".to_owned(), |bytes| bytes.to_string());
+    let (sent, got) = (size(http.request_body), size(http.response_body));
     writeln!(out, "  bytes       request body {sent}, response body {got}, lost {}", exchange.lost)?;
     let (local, remote, cookie) = (connection.local, connection.remote, connection.id.0);
     let joined = if connection.joined { ", met in the middle" } else { "" };

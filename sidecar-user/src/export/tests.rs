@@ -116,8 +116,8 @@ fn exchange(host: &str, started: Ktime, ended: Ktime) -> Exchange {
         response_headers: Vec::new(),
         parent: None,
         exports: None,
-        request_body: 0,
-        response_body: 0,
+        request_body: Some(0),
+        response_body: Some(0),
     };
     Exchange {
         started,

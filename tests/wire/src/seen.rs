@@ -110,7 +110,8 @@ pub(crate) fn written(exchange: &Exchange) -> String {
     let method = http.method_original.as_deref().unwrap_or(&known);
     let path = http.path.as_deref().unwrap_or("-");
     let status = http.status.map_or("-".to_owned(), |status| status.to_string());
-    let (sent, got) = (http.request_body, http.response_body);
+    let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
+    let (sent, got) = (size(http.request_body), size(http.response_body));
     format!("{method} {path} {status} {:?} {sent}/{got}", exchange.outcome)
 }
 

@@ -70,7 +70,7 @@ pub struct Http {
     pub method: Method,
     /// The method as it was sent, at most 64 bytes, where the conventions do not list it.
     pub method_original: Option<Box<str>>,
-    /// Version of the response, or of the request while there is none.
+    /// Version of the request. A server may answer in another one.
     pub version: HttpVersion,
     /// Status code of the final response, 100 to 999 as it was on the wire; `None` if no response was seen.
     pub status: Option<u16>,
@@ -90,10 +90,12 @@ pub struct Http {
     pub parent: Option<TraceParent>,
     /// The signal that the request exports by OTLP/HTTP, if it does.
     pub exports: Option<Telemetry>,
-    /// Bytes of the request's body (after chunked coding was removed), as far as it was seen.
-    pub request_body: u64,
-    /// The same of the response's.
-    pub response_body: u64,
+    /// Bytes of the request's body, after chunked coding was removed; `None` unless it was seen to its end before the
+    /// exchange was over.
+    pub request_body: Option<u64>,
+    /// The same of the response's, or of what came of it before it was cut off; `None` where there was none, or its end
+    /// was not seen.
+    pub response_body: Option<u64>,
 }
 
 /// Headers that were asked for by name, as far as they were sent: each name in lower case, and its values in order.

@@ -189,21 +189,22 @@ pub static HTTP_SERVER_WORK: MetricDef = def(
      its final response; measured where the wait in the socket is.",
     OF_SERVER,
 );
-/// Bodies that the application received, as far as they had come when the exchange was over: what follows an answer that
-/// was given early is not among it. Fed by `Store::exchange`.
+/// Bodies that the application received, of requests without one too. Fed by `Store::exchange`; absent where the body had
+/// not ended when the exchange was over, or its end was not seen.
 pub static HTTP_SERVER_REQUEST_SIZE: MetricDef = def(
     "http.server.request.body.size",
     Kind::Histogram(SIZE_BUCKETS),
     "By",
-    "Size of HTTP server request bodies, without chunked coding, as far as they had passed when the response ended.",
+    "Size of HTTP server request bodies, without chunked coding; only of those that had ended when the exchange was over.",
     OF_SERVER,
 );
-/// Bodies that the application sent, as far as they came. Fed by `Store::exchange`; absent where no response began.
+/// Bodies that the application sent, as far as they came. Fed by `Store::exchange`; absent where no response began, or its
+/// end was not seen.
 pub static HTTP_SERVER_RESPONSE_SIZE: MetricDef = def(
     "http.server.response.body.size",
     Kind::Histogram(SIZE_BUCKETS),
     "By",
-    "Size of HTTP server response bodies, without chunked coding.",
+    "Size of HTTP server response bodies, without chunked coding, or of what came of those that were cut off; none where the end was not seen.",
     OF_SERVER,
 );
 /// Requests that began and are not over. Fed by `Store::started` and `Store::exchange`.
@@ -238,20 +239,20 @@ pub static HTTP_CLIENT_WAIT: MetricDef = def(
     "Time from the last byte of an HTTP client request to the first byte of its final response.",
     OF_CLIENT,
 );
-/// Bodies that the application sent, as far as they came. Fed by `Store::exchange`.
+/// As of servers. Fed by `Store::exchange`.
 pub static HTTP_CLIENT_REQUEST_SIZE: MetricDef = def(
     "http.client.request.body.size",
     Kind::Histogram(SIZE_BUCKETS),
     "By",
-    "Size of HTTP client request bodies, without chunked coding, as far as they had passed when the response ended.",
+    "Size of HTTP client request bodies, without chunked coding; only of those that had ended when the exchange was over.",
     OF_CLIENT,
 );
-/// Bodies that the application received, as far as they came. Fed by `Store::exchange`; absent where no response began.
+/// As of servers. Fed by `Store::exchange`.
 pub static HTTP_CLIENT_RESPONSE_SIZE: MetricDef = def(
     "http.client.response.body.size",
     Kind::Histogram(SIZE_BUCKETS),
     "By",
-    "Size of HTTP client response bodies, without chunked coding.",
+    "Size of HTTP client response bodies, without chunked coding, or of what came of those that were cut off; none where the end was not seen.",
     OF_CLIENT,
 );
 /// The server is named by its IP address: a connection may carry requests to many hosts. Fed by `Store::activity`.

@@ -172,8 +172,8 @@ mod tests {
             response_headers: Vec::new(),
             parent: None,
             exports: None,
-            request_body: 0,
-            response_body: 0,
+            request_body: Some(0),
+            response_body: Some(0),
         }
     }
 

@@ -24,7 +24,7 @@ pub const PEER_ADDRESS: &str = "network.peer.address";
 pub const PEER_PORT: &str = "network.peer.port";
 /// `http`.
 pub const PROTOCOL_NAME: &str = "network.protocol.name";
-/// `1.0` or `1.1`.
+/// `1.0` or `1.1`: the request's, whatever the server answers in.
 pub const PROTOCOL_VERSION: &str = "network.protocol.version";
 /// Host that the request names, or the server's IP address.
 pub const SERVER_ADDRESS: &str = "server.address";

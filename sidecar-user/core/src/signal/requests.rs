@@ -228,8 +228,8 @@ fn measures(exchange: &Exchange, http: &Http) -> [Option<f64>; MEASURES] {
         Some(ended.since(started).as_secs_f64()),
         answered.map(|answered| answered.since(started).as_secs_f64()),
         wait.map(|(answered, requested)| answered.since(requested).as_secs_f64()),
-        Some(http.request_body as f64),
-        answered.map(|_| http.response_body as f64),
+        http.request_body.map(|n| n as f64),
+        http.response_body.map(|n| n as f64),
     ]
 }
 

@@ -36,8 +36,8 @@ pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) ->
         response_headers: Vec::new(),
         parent: None,
         exports: None,
-        request_body: 0,
-        response_body: 0,
+        request_body: Some(0),
+        response_body: None,
     };
     Exchange {
         started: Ktime(1_000_000_000),
@@ -365,16 +365,18 @@ fn measures_of_an_exchange() {
     let mut whole = exchange(Method::Post, Some(200), Outcome::Complete);
     (whole.requested, whole.answered) = (Some(Ktime(1_010_000_000)), Some(Ktime(1_012_000_000)));
     let Detail::Http(http) = &mut whole.detail;
-    (http.request_body, http.response_body) = (3000, 20_000_000_000);
+    (http.request_body, http.response_body) = (Some(3000), Some(20_000_000_000));
     let mut early = whole.clone();
     early.answered = Some(Ktime(1_001_000_000));
+    let Detail::Http(http) = &mut early.detail;
+    http.request_body = None;
     let none = exchange(Method::Post, None, Outcome::Reset);
     // What is measured => sums of the three, in their order.
     let cases: [(&MetricDef, [Option<f64>; 3]); 5] = [
         (&catalogue::HTTP_SERVER_DURATION, [Some(0.03), Some(0.03), Some(0.03)]),
         (&catalogue::HTTP_SERVER_FIRST_BYTE, [Some(0.012), Some(0.001), None]),
         (&catalogue::HTTP_SERVER_WAIT, [Some(0.002), None, None]),
-        (&catalogue::HTTP_SERVER_REQUEST_SIZE, [Some(3000.0), Some(3000.0), Some(0.0)]),
+        (&catalogue::HTTP_SERVER_REQUEST_SIZE, [Some(3000.0), None, Some(0.0)]),
         (&catalogue::HTTP_SERVER_RESPONSE_SIZE, [Some(2e10), Some(2e10), None]),
     ];
     for (def, sums) in cases {

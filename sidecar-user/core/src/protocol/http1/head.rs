@@ -211,8 +211,8 @@ impl<'a> Heads<'a> {
             response_headers: Headers::new(),
             parent: lines.parent.and_then(traceparent::parse),
             exports: otlp::exported(method, target.path, lines.content_type),
-            request_body: 0,
-            response_body: 0,
+            request_body: None,
+            response_body: None,
         };
         let is_excluded =
             target.path.is_some_and(|path| self.keep.excluded.iter().any(|pattern| pattern.matches(path)));

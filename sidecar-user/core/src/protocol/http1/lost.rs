@@ -86,7 +86,9 @@ impl Http1 {
         match side {
             Side::Client => self.queue.request_ended(None),
             Side::Server => {
-                self.is_orphan = false;
+                if !std::mem::take(&mut self.is_orphan) {
+                    self.queue.lose_response();
+                }
                 self.is_hidden = !self.queue.is_empty();
             }
         }

@@ -25,6 +25,8 @@ pub(super) struct Pending {
     pub(super) answered: Option<Ktime>,
     is_excluded: bool,
     lost: u32,
+    /// Bytes of the request's body so far.
+    sent: u64,
     pub(super) http: Http,
 }
 
@@ -46,7 +48,8 @@ impl Queue {
     pub(super) fn start(&mut self, started: Ktime, request: Request, out: &mut Vec<Signal>) {
         let Request { http, is_excluded, .. } = request;
         out.push(Signal::Started(Start { at: started, method: http.method, is_excluded }));
-        let pending = Pending { started, requested: None, answered: None, is_excluded, lost: 0, http };
+        let pending =
+            Pending { started, requested: None, answered: None, is_excluded, lost: 0, sent: 0, http };
         self.texts += pending.texts();
         // As a rule it stays the only one.
         if self.requests.capacity() == 0 {
@@ -61,16 +64,17 @@ impl Queue {
         if self.is_sending
             && let Some(pending) = self.requests.back_mut()
         {
-            pending.http.request_body += content;
+            pending.sent += content;
         }
     }
 
-    /// The client's current message ended; when, if that was seen.
+    /// The client's current message ended; when, if that was seen. Only then is its body's size known.
     pub(super) fn request_ended(&mut self, at: Option<Ktime>) {
         if std::mem::take(&mut self.is_sending)
             && let Some(pending) = self.requests.back_mut()
         {
             pending.requested = at;
+            pending.http.request_body = at.map(|_| pending.sent);
         }
     }
 
@@ -85,7 +89,7 @@ impl Queue {
         if let Some(pending) = self.requests.front_mut() {
             pending.answered = Some(at);
             pending.http.status = Some(response.status);
-            pending.http.version = response.version;
+            pending.http.response_body = Some(0);
             self.texts += captured::held(&headers);
             self.texts -= captured::held(&pending.http.response_headers);
             pending.http.response_headers = headers;
@@ -95,7 +99,14 @@ impl Queue {
     /// Content of the oldest request's response.
     pub(super) fn received(&mut self, content: u64) {
         if let Some(pending) = self.requests.front_mut() {
-            pending.http.response_body += content;
+            pending.http.response_body = pending.http.response_body.map(|so_far| so_far + content);
+        }
+    }
+
+    /// Where the oldest request's response ends will not be seen.
+    pub(super) fn lose_response(&mut self) {
+        if let Some(pending) = self.requests.front_mut() {
+            pending.http.response_body = None;
         }
     }
 
@@ -107,7 +118,8 @@ impl Queue {
             // A connection that idles holds nothing.
             self.requests = VecDeque::new();
         }
-        let Pending { started, requested, answered, is_excluded, lost, http } = pending;
+        let Pending { started, requested, answered, is_excluded, lost, mut http, .. } = pending;
+        http.response_body = http.response_body.filter(|_| outcome != Outcome::NotObserved);
         self.is_sending &= !self.requests.is_empty();
         let detail = Detail::Http(http);
         // What passes does not show when it was read: that is added behind the parsers.

@@ -166,8 +166,8 @@ mod tests {
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             parent: None,
-            request_body: 0,
-            response_body: 0,
+            request_body: Some(0),
+            response_body: Some(0),
             exports: None,
         };
         for (method, status, is_proof) in [

@@ -159,7 +159,7 @@ fn cases() -> Vec<Case> {
         case(
             "two lengths in a response",
             &[c(GET), s("HTTP/1.1 200 OK|Content-Length: 2|Content-Length: 3||okk")],
-            &["GET a/ -> 200 not observed 0/0 @1 1 2 2"],
+            &["GET a/ -> 200 not observed 0/- @1 1 2 2"],
         )
         .opaque()
         .odd(malformed())
@@ -168,7 +168,7 @@ fn cases() -> Vec<Case> {
         case(
             "a length that is no number, in a request",
             &[c("POST / HTTP/1.1|Content-Length: x||abc"), s("HTTP/1.1 400 No|Content-Length: 0||"), c(GET)],
-            &["POST -/ -> 400 complete 0/0 @1 - 2 2"],
+            &["POST -/ -> 400 complete -/0 @1 - 2 2"],
         )
         .opaque()
         .odd(malformed())
@@ -176,7 +176,7 @@ fn cases() -> Vec<Case> {
         case(
             "a request that ends in another coding",
             &[c("POST / HTTP/1.1|Transfer-Encoding: gzip||"), s("HTTP/1.1 501 No|Content-Length: 0||")],
-            &["POST -/ -> 501 complete 0/0 @1 - 2 2"],
+            &["POST -/ -> 501 complete -/0 @1 - 2 2"],
         )
         .opaque()
         .odd(malformed()),
@@ -191,7 +191,7 @@ fn cases() -> Vec<Case> {
         case(
             "a chunk size that is no number",
             &[c(GET), s("HTTP/1.1 200 OK|Transfer-Encoding: chunked||zz|")],
-            &["GET a/ -> 200 not observed 0/0 @1 1 2 2"],
+            &["GET a/ -> 200 not observed 0/- @1 1 2 2"],
         )
         .opaque()
         .odd(malformed())
@@ -200,7 +200,7 @@ fn cases() -> Vec<Case> {
         case(
             "a status that none is",
             &[c(GET), s("HTTP/1.1 099 Odd||")],
-            &["GET a/ -> - not observed 0/0 @1 1 - 2"],
+            &["GET a/ -> - not observed 0/- @1 1 - 2"],
         )
         .opaque()
         .odd(malformed())
@@ -235,7 +235,7 @@ fn cases() -> Vec<Case> {
                 c(GET),
                 s(OK),
             ],
-            &["PUT a/ -> 417 complete 0/0 @1 - 2 2", "GET a/ -> 200 complete 0/2 @4 4 5 5"],
+            &["PUT a/ -> 417 complete -/0 @1 - 2 2", "GET a/ -> 200 complete 0/2 @4 4 5 5"],
         ),
         case(
             "an early response",
@@ -246,7 +246,7 @@ fn cases() -> Vec<Case> {
                 c(GET),
                 s(OK),
             ],
-            &["POST a/ -> 413 complete 3/0 @1 - 2 2", "GET a/ -> 200 complete 0/2 @4 4 5 5"],
+            &["POST a/ -> 413 complete -/0 @1 - 2 2", "GET a/ -> 200 complete 0/2 @4 4 5 5"],
         ),
         case(
             "an early response that outlasts the request",
@@ -314,7 +314,7 @@ fn cases() -> Vec<Case> {
         case(
             "more outstanding than are held",
             &[c(GET), c(GET), c(GET), s(OK)],
-            &["GET a/ -> - not observed 0/0 @1 1 - 3", "GET a/ -> - not observed 0/0 @2 2 - 3"],
+            &["GET a/ -> - not observed 0/- @1 1 - 3", "GET a/ -> - not observed 0/- @2 2 - 3"],
         )
         .limits(Limits { outstanding: 2, ..Limits::default() })
         .opaque()

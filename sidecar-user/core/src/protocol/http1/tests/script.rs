@@ -198,7 +198,9 @@ pub(super) fn written(exchange: &Exchange) -> String {
         Outcome::NotObserved => "not observed",
         Outcome::Aborted => "aborted",
     };
-    let _ = write!(line, " {outcome} {}/{} @{}", http.request_body, http.response_body, exchange.started.0);
+    let [sent, got] = [http.request_body, http.response_body]
+        .map(|bytes| bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string()));
+    let _ = write!(line, " {outcome} {sent}/{got} @{}", exchange.started.0);
     for at in [exchange.requested, exchange.answered, Some(exchange.ended)] {
         match at {
             Some(at) => {
