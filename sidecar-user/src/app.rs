@@ -120,9 +120,9 @@ fn usage(error: &dyn std::error::Error) -> u8 {
 fn start(args: Run) -> anyhow::Result<u8> {
     let resolved = match load::load(args.config.as_deref(), args.settings.clone()) {
         Ok(resolved) => resolved,
-        Err(error) => return Ok(usage(&error)),
+        Err(error) => return without_settings(&args, &error, error.is_of_flags()),
     };
-    let Some(target) = args.target.filter(|_| !args.print_config) else {
+    let Some(target) = args.target.as_ref().filter(|_| !args.print_config) else {
         for notice in &resolved.notices {
             eprintln!("{notice}");
         }
@@ -132,7 +132,7 @@ fn start(args: Run) -> anyhow::Result<u8> {
     // Valid or refused: a certificate that cannot be read is found now, not at the first push.
     let receivers = match Receivers::open(&resolved.config.otlp) {
         Ok(receivers) => receivers,
-        Err(error) => return Ok(usage(&error)),
+        Err(error) => return without_settings(&args, &error, false),
     };
     let log = logging::init(&resolved.config.log);
     for notice in &resolved.notices {
@@ -142,11 +142,11 @@ fn start(args: Run) -> anyhow::Result<u8> {
     let config = &resolved.config;
     // Everything that a command of ours needs to be seen from its first socket on comes before it.
     let pod = Downward::read();
-    let begun = Place::of(&target, args.whole_node, pod.uid.as_deref()).and_then(|(place, source)| {
+    let begun = Place::of(target, args.whole_node, pod.uid.as_deref()).and_then(|(place, source)| {
         let watch = Watch::begin(source, config)?;
         Ok((place, watch))
     });
-    let (place, watch) = match (begun, &target) {
+    let (place, watch) = match (begun, target) {
         (Ok(begun), _) => begun,
         (Err(error), Target::Command(_)) if args.strict => {
             error!(error = chain(&error), "observation cannot start, and --strict was given");
@@ -178,7 +178,7 @@ fn start(args: Run) -> anyhow::Result<u8> {
         }
     };
     let listeners = Listeners { public, admin: open_admin(config) };
-    let child = match &target {
+    let child = match target {
         Target::Command(command) => {
             let procs = place.procs().context("open cgroup.procs")?;
             match child::spawn(command, procs.as_ref()) {
@@ -215,6 +215,19 @@ fn start(args: Run) -> anyhow::Result<u8> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     place.remove();
     code
+}
+
+/// Settings that are not valid. Whoever changes a file or a variable may be far from the application, which must start all
+/// the same; whoever types a command line sees what is wrong with it.
+fn without_settings(args: &Run, error: &dyn std::error::Error, is_of_flags: bool) -> anyhow::Result<u8> {
+    let code = usage(error);
+    match &args.target {
+        Some(Target::Command(command)) if !(args.strict || args.print_config || is_of_flags) => {
+            eprintln!("sidecar: the settings are not valid: running unobserved");
+            unobserved(command, Signals::install().context("install signal handlers")?)
+        }
+        _ => Ok(code),
+    }
 }
 
 /// The command, without anybody looking.
@@ -267,7 +280,7 @@ async fn observe(
     settings: (Option<PathBuf>, Vec<Setting>),
     receivers: Receivers,
     log: logging::Reload,
-    target: Target,
+    target: &Target,
     pod: &Downward,
     watch: Watch,
     listeners: Listeners,
@@ -296,7 +309,7 @@ async fn observe(
     let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
 
     let subject = watcher.first();
-    let resource = Arc::new(Resource::new(identity::attributes(&config, &target, subject.as_ref(), pod)));
+    let resource = Arc::new(Resource::new(identity::attributes(&config, target, subject.as_ref(), pod)));
     let facts =
         Arc::new(Facts::new(handle.clone(), Arc::clone(&observed), Arc::clone(&resource), resolved, log));
 

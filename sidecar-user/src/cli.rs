@@ -1,7 +1,8 @@
 //! The command line, as plain data. What it asks for is done in `app`.
 //!
 //! Exit statuses: 0, done; 1, failed; 2, the command line or the settings are wrong; 3, works with losses (`doctor`);
-//! 125, `--strict` and observation could not start. `run -- COMMAND` ends with the command's own.
+//! 125, `--strict` and observation could not start. `run -- COMMAND` ends with the command's own, also where the file or
+//! the environment is wrong, unless there is `--strict`.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -131,7 +132,7 @@ struct RunArgs {
     /// Allow the hierarchy's root: every process of the machine
     #[arg(long)]
     whole_node: bool,
-    /// Exit with status 125 where observation cannot start, before the command is started
+    /// Exit before the command is started where observation cannot start (status 125) or settings are wrong (2)
     #[arg(long)]
     strict: bool,
     /// File of settings, YAML

@@ -1,8 +1,8 @@
 //! Settings: where they come from, which one wins, what is refused, what is never shown.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, io::ErrorKind, net::TcpStream, path::Path, process::Command};
 
-use sidecar_tests::{binary, process};
+use sidecar_tests::{binary, free_port, nginx::Nginx, process, sidecar::Sidecar};
 
 /// Variables, by name and value.
 type Environment<'a> = &'a [(&'a str, &'a str)];
@@ -53,7 +53,8 @@ fn what_is_wrong_is_named_with_its_place() {
     ];
     for (text, parts) in cases {
         let file = written(dir.path(), text);
-        for args in [&["check", &file][..], &["run", "--config", &file, "--", "true"]] {
+        for args in [&["check", &file][..], &["run", "--strict", "--config", &file, "--", "echo", "it runs"]]
+        {
             let Answer { status, out, err } = sidecar(args, &[]);
             assert_eq!((status, out.as_str()), (Some(2), ""), "{args:?}: {err}");
             for part in *parts {
@@ -65,6 +66,55 @@ fn what_is_wrong_is_named_with_its_place() {
     let Answer { status, err, .. } = sidecar(&["check", &missing], &[]);
     assert_eq!(status, Some(2));
     assert!(err.contains(&missing) && err.contains("No such file"), "{err}");
+}
+
+/// What an operator changes while the application is elsewhere does not keep it from starting; what is typed beside the
+/// command does.
+#[test]
+fn a_command_runs_with_settings_that_are_wrong() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = written(dir.path(), "otlp:\n  endpoint: https://127.0.0.1:1\n  certificate: /none/ca.pem\n");
+    let missing = dir.path().join("none.yaml").display().to_string();
+    let broken = dir.path().join("broken.yaml").display().to_string();
+    fs::write(&broken, "metrics:\n  listne: :9464\n").expect("written");
+    let cases: [(&[&str], Environment<'_>, &str, bool); 6] = [
+        (&["--config", &broken], &[], "broken.yaml:2:3: unknown key `metrics.listne`", true),
+        (&["--config", &missing], &[], "No such file", true),
+        (&["--config", &file], &[], "/none/ca.pem", true),
+        (&[], &[("SIDECAR_LOG_LEVEL", "loud")], "SIDECAR_LOG_LEVEL: log.level: `loud`", true),
+        (&["--set", "log.level=loud"], &[], "log.level: `loud`", false),
+        (&["--set", "log.level=loud", "--config", &broken], &[], "broken.yaml:2:3:", false),
+    ];
+    let command = ["--", "sh", "-c", "echo it runs; exit 7"];
+    for (args, environment, named, runs) in cases {
+        for (strict, runs) in [(&[][..], runs), (&["--strict"], false)] {
+            let args = [&["run"], strict, args, &command].concat();
+            let Answer { status, out, err } = sidecar(&args, environment);
+            let expected = if runs { (Some(7), "it runs\n") } else { (Some(2), "") };
+            assert_eq!((status, out.as_str()), expected, "{args:?}: {err}");
+            assert!(err.contains(named) && err.contains("running unobserved") == runs, "{named}: {err}");
+        }
+    }
+}
+
+/// A server answers, and gets the signal that ends it; nobody listens for the daemon.
+#[test]
+fn a_server_serves_with_settings_that_are_wrong() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = written(dir.path(), "metrics:\n  listne: :9464\n");
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let words = nginx.command();
+    let command: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut sidecar = Sidecar::spawn(dir.path(), &[], &["--config", &file], &command);
+    nginx.await_listening();
+    let answer = process::run(Command::new("curl").args(["-sf", &nginx.url("100.bin")]));
+    assert_eq!(answer.len(), 100);
+    for port in [sidecar.port, sidecar.admin_port] {
+        let refused = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.kind());
+        assert!(matches!(refused, Err(ErrorKind::ConnectionRefused)), "{refused:?}");
+    }
+    assert_eq!(sidecar.stop().code(), Some(0), "{}", sidecar.log());
+    assert!(sidecar.log().contains("sidecar.yaml:2:3:"), "{}", sidecar.log());
 }
 
 #[test]

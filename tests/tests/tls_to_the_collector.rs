@@ -109,7 +109,8 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
         let file = dir.path().join("sidecar.yaml");
         std::fs::write(&file, format!("otlp:\n  endpoint: https://127.0.0.1:1\n{keys}")).expect("written");
         let file = file.display().to_string();
-        for args in [&["check", &file][..], &["run", "--config", &file, "--", "echo", "it runs"]] {
+        for args in [&["check", &file][..], &["run", "--strict", "--config", &file, "--", "echo", "it runs"]]
+        {
             let output = process::output(Command::new(binary()).args(args));
             let (out, err) =
                 (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

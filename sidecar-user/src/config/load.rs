@@ -20,7 +20,7 @@ use super::yaml::{self, Document};
 /// Bytes that a file of settings may have.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Why there are no settings. All of it is the user's to mend: exit status 2.
+/// Why there are no settings. All of it is the user's to mend.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     /// The file cannot be read.
@@ -44,9 +44,21 @@ pub(crate) enum LoadError {
         /// As it was given.
         path: PathBuf,
     },
-    /// What was given is not valid. The text has a paragraph for each problem, with the line where there is one.
-    #[error("{0}")]
-    Invalid(String),
+    /// What was given is not valid.
+    #[error("{report}")]
+    Invalid {
+        /// A paragraph for each problem, with the line where there is one.
+        report: String,
+        /// One of them is on the command line.
+        is_of_flags: bool,
+    },
+}
+
+impl LoadError {
+    /// Whether whoever typed the command line is to mend it, and not the file or the environment.
+    pub(crate) fn is_of_flags(&self) -> bool {
+        matches!(self, LoadError::Invalid { is_of_flags: true, .. })
+    }
 }
 
 /// Settings of everything that applies to a run: `file` (else the one that `SIDECAR_CONFIG` names), the environment,
@@ -112,7 +124,8 @@ fn gather(
     let path = file.unwrap_or(Path::new(""));
     let paragraphs: Vec<_> =
         problems.iter().map(|problem| paragraph(problem, path, &text, &document.secret_lines)).collect();
-    Err(LoadError::Invalid(paragraphs.join("\n")))
+    let is_of_flags = problems.iter().any(|problem| matches!(problem.origin, Origin::Flag(_)));
+    Err(LoadError::Invalid { report: paragraphs.join("\n"), is_of_flags })
 }
 
 /// Buckets of what is no histogram of the catalogue, which the settings themselves do not know.
