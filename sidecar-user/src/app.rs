@@ -20,7 +20,7 @@ mod spans;
 mod watching;
 
 use std::{
-    path::PathBuf,
+    path::Path,
     process::{ExitCode, ExitStatus},
     sync::Arc,
     time::Duration,
@@ -28,7 +28,7 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::process::Pid;
-use sidecar_core::config::{Config, Listen, Resolved, Setting};
+use sidecar_core::config::{Config, Listen, Resolved};
 use tokio::{
     runtime,
     sync::{Notify, watch},
@@ -44,7 +44,7 @@ use self::{
     logging::chain,
     notify::Notifier,
     pipeline::Handle,
-    reload::Reloader,
+    reload::{Files, Reloader},
     watching::Observed,
 };
 use crate::{
@@ -54,7 +54,12 @@ use crate::{
         serve::{Face, serve},
     },
     cli::{self, EXIT_FAILURE, EXIT_UNOBSERVED, EXIT_USAGE, Invocation, Run, Target},
-    config::{Downward, load, supervisor::Supervisor},
+    config::{
+        Downward,
+        file::Reader,
+        load::{self, LoadError},
+        supervisor::Supervisor,
+    },
     export::{
         ExportStats, Resource,
         otlp::{self, Exporter, Receivers},
@@ -91,13 +96,11 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn check(file: &std::path::Path) -> u8 {
-    let resolved = match load::check(file) {
-        Ok(resolved) => resolved,
-        Err(error) => return usage(&error),
-    };
-    match Receivers::open(&resolved.config.otlp) {
-        Ok(_) => {
+fn check(file: &Path) -> u8 {
+    let mut reader = Reader::at_start();
+    let checked = load::check(file, &mut reader).and_then(|loaded| reload::open(loaded, &mut reader));
+    match checked {
+        Ok((resolved, _)) => {
             for notice in &resolved.notices {
                 println!("{notice}");
             }
@@ -118,22 +121,25 @@ fn usage(error: &dyn std::error::Error) -> u8 {
 
 /// `sidecar run`: the exit code.
 fn start(args: Run) -> anyhow::Result<u8> {
-    let resolved = match load::load(args.config.as_deref(), args.settings.clone()) {
-        Ok(resolved) => resolved,
-        Err(error) => return without_settings(&args, &error, error.is_of_flags()),
+    let file = load::file(args.config.as_deref());
+    let mut reader = Reader::at_start();
+    let loaded = match load::load(file.as_deref(), args.settings.clone(), &mut reader) {
+        Ok(loaded) => loaded,
+        Err(error) => return without_settings(&args, &error),
     };
     let Some(target) = args.target.as_ref().filter(|_| !args.print_config) else {
-        for notice in &resolved.notices {
+        for notice in &loaded.resolved.notices {
             eprintln!("{notice}");
         }
-        print!("{}", resolved.print());
+        print!("{}", loaded.resolved.print());
         return Ok(0);
     };
     // Valid or refused: a certificate that cannot be read is found now, not at the first push.
-    let receivers = match Receivers::open(&resolved.config.otlp) {
-        Ok(receivers) => receivers,
-        Err(error) => return without_settings(&args, &error, false),
+    let (resolved, receivers) = match reload::open(loaded, &mut reader) {
+        Ok(opened) => opened,
+        Err(error) => return without_settings(&args, &error),
     };
+    let files = Files::new(file, args.settings.clone(), &resolved, &mut reader);
     let log = logging::init(&resolved.config.log);
     for notice in &resolved.notices {
         warn!("{notice}");
@@ -200,18 +206,8 @@ fn start(args: Run) -> anyhow::Result<u8> {
         info!(kept, "this kernel asks for CAP_BPF with each use of a map: it stays in effect");
     }
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    let code = runtime.block_on(observe(
-        resolved,
-        (args.config, args.settings),
-        receivers,
-        log,
-        target,
-        &pod,
-        watch,
-        listeners,
-        signals,
-        child,
-    ));
+    let code = runtime
+        .block_on(observe(resolved, files, receivers, log, target, &pod, watch, listeners, signals, child));
     runtime.shutdown_timeout(Duration::from_millis(100));
     place.remove();
     code
@@ -219,10 +215,10 @@ fn start(args: Run) -> anyhow::Result<u8> {
 
 /// Settings that are not valid. Whoever changes a file or a variable may be far from the application, which must start all
 /// the same; whoever types a command line sees what is wrong with it.
-fn without_settings(args: &Run, error: &dyn std::error::Error, is_of_flags: bool) -> anyhow::Result<u8> {
+fn without_settings(args: &Run, error: &LoadError) -> anyhow::Result<u8> {
     let code = usage(error);
     match &args.target {
-        Some(Target::Command(command)) if !(args.strict || args.print_config || is_of_flags) => {
+        Some(Target::Command(command)) if !(args.strict || args.print_config || error.is_of_flags()) => {
             eprintln!("sidecar: the settings are not valid: running unobserved");
             unobserved(command, Signals::install().context("install signal handlers")?)
         }
@@ -277,7 +273,7 @@ async fn open_later(listen: Listen) -> Bound {
 #[expect(clippy::too_many_arguments, reason = "the wiring's one meeting point")]
 async fn observe(
     resolved: Resolved,
-    settings: (Option<PathBuf>, Vec<Setting>),
+    files: Files,
     receivers: Receivers,
     log: logging::Reload,
     target: &Target,
@@ -364,7 +360,7 @@ async fn observe(
     let watchdog = start_watchdog(&notifier, &facts);
 
     let asked = Notify::new();
-    let reloader = Reloader::new(settings.0, settings.1, Arc::clone(&facts), Arc::clone(&notifier));
+    let reloader = Reloader::new(files, Arc::clone(&facts), Arc::clone(&notifier));
     let ended = tokio::select! {
         ended = wait(&mut notices, child, &asked) => ended?,
         () = reloader.run(&asked) => None,

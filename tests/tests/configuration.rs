@@ -2,7 +2,7 @@
 
 use std::{fs, io::ErrorKind, net::TcpStream, path::Path, process::Command};
 
-use sidecar_tests::{binary, free_port, nginx::Nginx, process, sidecar::Sidecar};
+use sidecar_tests::{binary, free_port, nginx::Nginx, pki::Pki, process, sidecar::Sidecar};
 
 /// Variables, by name and value.
 type Environment<'a> = &'a [(&'a str, &'a str)];
@@ -95,6 +95,48 @@ fn a_command_runs_with_settings_that_are_wrong() {
             assert!(err.contains(named) && err.contains("running unobserved") == runs, "{named}: {err}");
         }
     }
+}
+
+/// By a shell's own means: a pipe, standard input, nothing.
+#[test]
+fn settings_come_by_a_pipe_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let binary = binary().display().to_string();
+    let shell = |script: &str| {
+        let mut command = Command::new("bash");
+        let output = process::output(command.args(["-c", script, &binary]).current_dir(dir.path()));
+        let err = String::from_utf8(output.stderr).expect("text");
+        (output.status.code(), format!("{}{err}", String::from_utf8(output.stdout).expect("text")))
+    };
+    for (script, status, told) in [
+        ("\"$0\" run --print-config --config <(echo 'service: {name: shop}')", 0, "\"shop\" # file, line 1"),
+        (
+            "echo 'service: {name: shop}' | \"$0\" run --print-config --config /dev/stdin",
+            0,
+            "\"shop\" # file, line 1",
+        ),
+        ("mkfifo f; echo 'log: {level: info}' >f & \"$0\" check f", 0, "f: valid"),
+        ("\"$0\" check /dev/null", 0, "/dev/null: valid"),
+        ("\"$0\" check <(echo 'log: {level: loud}')", 2, ":1:14: log.level: `loud`"),
+        ("\"$0\" check /dev/zero", 2, "it has more than 1048576 bytes"),
+        ("\"$0\" check .", 2, "Is a directory"),
+    ] {
+        let (found, out) = shell(script);
+        assert_eq!(found, Some(status), "{script}: {out}");
+        assert!(out.contains(told), "{script}: {out}");
+    }
+    // Certificates and their key, of which both signals have need.
+    let pki = Pki::new(dir.path());
+    let file = |name: &str| format!("<(cat {})", pki.path(name));
+    let script = format!(
+        "\"$0\" run --strict --set otlp.endpoint=https://127.0.0.1:1 --set otlp.certificate={} \
+         --set otlp.client_certificate={} --set otlp.client_key={} -- false",
+        file("ca.pem"),
+        file("client.pem"),
+        file("server.key")
+    );
+    let (status, out) = shell(&script);
+    assert!(status == Some(2) && out.contains("otlp.client_key: use the client key in /dev/fd/"), "{out}");
 }
 
 /// A server answers, and gets the signal that ends it; nobody listens for the daemon.

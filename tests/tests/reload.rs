@@ -1,9 +1,9 @@
 //! New settings while the daemon runs: valid as a whole or not taken, and what needs a restart is said.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use rustix::process::Signal;
-use sidecar_tests::{cgroup::Cgroup, eventually, scrape, sidecar::Sidecar};
+use sidecar_tests::{cgroup::Cgroup, eventually, process, scrape, sidecar::Sidecar};
 
 /// The settings that hold.
 fn config(sidecar: &Sidecar) -> serde_json::Value {
@@ -85,4 +85,58 @@ fn a_command_gets_the_signal_itself() {
     assert_eq!(reloads(&sidecar, "applied"), 0);
     fs::write(&file, "log: {level: warn}\n").expect("settings");
     eventually("the change to be seen", || (level(&sidecar) == "warn").then_some(()));
+}
+
+/// A file that is gone, and one that is being written, are not the settings that somebody means.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_file_that_vanishes_or_is_being_written_leaves_what_holds() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cgroup = Cgroup::new();
+    let file = dir.path().join("sidecar.yaml");
+    fs::write(&file, "log: {level: debug}\n").expect("settings");
+    let (path, config) = (cgroup.path().display().to_string(), file.display().to_string());
+    let sidecar = Sidecar::run(dir.path(), &["--cgroup", &path, "--config", &config], &[]);
+
+    fs::remove_file(&file).expect("removed");
+    eventually("the refusal", || (reloads(&sidecar, "refused") == 1).then_some(()));
+    for text in [sidecar.log(), ready(&sidecar)] {
+        assert!(text.contains("the old ones hold") && text.contains("No such file"), "{text}");
+    }
+    assert_eq!(level(&sidecar), "debug");
+    // Its return is taken, and its absence was told once.
+    fs::write(&file, "log: {level: info}\n").expect("settings");
+    eventually("its return", || (level(&sidecar) == "info").then_some(()));
+    assert_eq!((reloads(&sidecar, "applied"), reloads(&sidecar, "refused")), (1, 1));
+    assert!(!ready(&sidecar).contains("No such file"), "{}", ready(&sidecar));
+
+    // Whoever writes slowly: what there is meanwhile is valid each time, and never the same at two looks.
+    let script =
+        "exec >$0; for n in $(seq 60); do echo \"# line $n\"; sleep 0.05; done; echo 'log: {level: warn}'";
+    process::run(Command::new("sh").args(["-c", script, &config]));
+    eventually("the change to be seen", || (level(&sidecar) == "warn").then_some(()));
+    assert_eq!((reloads(&sidecar, "applied"), reloads(&sidecar, "refused")), (2, 1));
+    // The signal does not wait for a second look, and a file that says the same changes nothing.
+    sidecar.signal(Signal::HUP);
+    eventually("the settings to be read again", || (reloads(&sidecar, "applied") == 3).then_some(()));
+    assert_eq!((level(&sidecar), reloads(&sidecar, "refused")), ("warn".to_owned(), 1));
+}
+
+/// Settings by a shell's process substitution, read to their end; a reload cannot read them again, and does not wait.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn what_is_read_once_is_read_at_the_start() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cgroup = Cgroup::new();
+    let path = cgroup.path().display().to_string();
+    // It comes in two parts, the second after the daemon has begun to read.
+    let script = "exec \"$@\" --config <(echo 'log:'; sleep 0.5; echo '  level: debug')";
+    let wrapper = ["bash", "-c", script, "bash"];
+    let mut sidecar = Sidecar::spawn(dir.path(), &wrapper, &["--cgroup", &path], &[]);
+    sidecar.await_attached();
+    assert_eq!(level(&sidecar), "debug");
+    sidecar.signal(Signal::HUP);
+    eventually("the refusal", || (reloads(&sidecar, "refused") == 1).then_some(()));
+    assert!(ready(&sidecar).contains("is read once, at the start"), "{}", ready(&sidecar));
+    assert_eq!((level(&sidecar), sidecar.stop().code()), ("debug".to_owned(), Some(0)));
 }

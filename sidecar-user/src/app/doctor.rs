@@ -3,12 +3,16 @@
 use std::{collections::HashSet, fs::File, os::fd::AsFd as _, path::Path, process};
 
 use serde_json::{Value, json};
-use sidecar_core::config::Config;
+use sidecar_core::config::{Config, Resolved};
 
-use super::{attach, logging::chain};
+use super::{attach, logging::chain, reload};
 use crate::{
     cli::{EXIT_DEGRADED, EXIT_FAILURE, Output},
-    config::{Downward, load},
+    config::{
+        Downward,
+        file::Reader,
+        load::{self, LoadError},
+    },
     discovery::{
         cgroup::{self, Cgroup, child::Child},
         host,
@@ -96,7 +100,9 @@ fn examine() -> Vec<Finding> {
         Err(error) => bad("capabilities", error),
     });
     findings.extend(pod());
-    findings.push(settings());
+    let settings = settings();
+    findings.push(settings_line(&settings));
+    let asks = settings.is_ok_and(|(resolved, _)| resolved.config.capture.socket_wait);
     match Cgroup::own() {
         Err(error) => findings.push(bad("own cgroup", chain(&error))),
         Ok(own) => {
@@ -105,13 +111,13 @@ fn examine() -> Vec<Finding> {
             match Child::create(&own, process::id()) {
                 Ok(made) => {
                     findings.push(good("cgroup for commands", "can be made: `run -- COMMAND` works"));
-                    findings.extend(programs(made.cgroup()));
+                    findings.extend(programs(made.cgroup(), asks));
                 }
                 Err(error) => {
                     let detail =
                         format!("{}: `run -- COMMAND` works only with --cgroup or --pid", chain(&error));
                     findings.push(lossy("cgroup for commands", detail));
-                    findings.extend(programs(&own));
+                    findings.extend(programs(&own, asks));
                 }
             }
         }
@@ -145,28 +151,29 @@ fn pod() -> Option<Finding> {
     }
 }
 
-/// What the environment sets, and the files that it names: certificates and keys for the push.
-fn settings() -> Finding {
+/// What the environment sets, the file and the certificates and keys for the push that it names among it.
+fn settings() -> Result<(Resolved, Receivers), LoadError> {
+    let mut reader = Reader::at_start();
+    let loaded = load::load(load::file(None).as_deref(), Vec::new(), &mut reader)?;
+    reload::open(loaded, &mut reader)
+}
+
+fn settings_line(settings: &Result<(Resolved, Receivers), LoadError>) -> Finding {
     let name = "settings";
-    let resolved = match load::load(None, Vec::new()) {
-        Ok(resolved) => resolved,
-        Err(error) => return bad(name, chain(&error)),
-    };
-    match Receivers::open(&resolved.config.otlp) {
-        Err(error) => bad(name, chain(&error)),
-        Ok(receivers) if receivers.is_empty() => good(name, "valid; nothing is pushed"),
+    match settings {
+        Err(error) => bad(name, chain(error)),
+        Ok((_, receivers)) if receivers.is_empty() => good(name, "valid; nothing is pushed"),
         Ok(_) => good(name, "valid, and so are the certificates and keys for the push"),
     }
 }
 
 /// Loads and attaches every program, for as long as it takes to say so.
-fn programs(cgroup: &Cgroup) -> Vec<Finding> {
+fn programs(cgroup: &Cgroup, is_asked: bool) -> Vec<Finding> {
     let tried = File::open(&cgroup.path).map_err(|error| error.to_string()).and_then(|folder| {
         let options = kernel::Options { socket_wait: true, ..attach::options(&Config::default()) };
         let kernel = Kernel::load(options).map_err(|error| chain(&error))?;
         kernel.try_out(folder.as_fd()).map_err(|error| chain(&error))
     });
-    let is_asked = load::load(None, Vec::new()).is_ok_and(|found| found.config.capture.socket_wait);
     let refused = match tried {
         Ok(refused) => refused,
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use sidecar_core::config::{Setting, reload};
+use sidecar_core::config::{Look, Resolved, Setting, Watch, reload};
 use tokio::{
     sync::Notify,
     time::{MissedTickBehavior, interval},
@@ -10,47 +10,98 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{facts::Facts, logging::chain, notify::Notifier};
-use crate::{config::load, export::otlp::Receivers, kernel::clock};
+use crate::{
+    config::{
+        file::{Reader, is_lasting},
+        load::{self, LoadError, Loaded},
+    },
+    export::otlp::Receivers,
+    kernel::clock,
+};
 
-/// Between two looks at the file.
-const PACE: Duration = Duration::from_secs(2);
+/// Between two looks at the files.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Opens what the settings name: they are not valid without.
+pub(super) fn open(loaded: Loaded, reader: &mut Reader) -> Result<(Resolved, Receivers), LoadError> {
+    match Receivers::open(&loaded.resolved.config.otlp, reader) {
+        Ok(receivers) => Ok((loaded.resolved, receivers)),
+        Err(error) => Err(loaded.refuse(error.key(), &chain(&error))),
+    }
+}
+
+/// Where settings are read from: the file, the command line, and the files that the newest settings name.
+pub(super) struct Files {
+    settings: Option<PathBuf>,
+    flags: Vec<Setting>,
+    named: Vec<PathBuf>,
+    watch: Watch,
+}
+
+impl Files {
+    /// As `reader` found them at the start. What can be read only once is not looked at again.
+    pub(super) fn new(
+        settings: Option<PathBuf>,
+        flags: Vec<Setting>,
+        resolved: &Resolved,
+        reader: &mut Reader,
+    ) -> Self {
+        let watch = Watch::new(Look::default());
+        let mut files = Files { settings, flags, named: Vec::new(), watch };
+        files.take(Some(resolved), reader);
+        files
+    }
+
+    fn is_due(&mut self) -> bool {
+        let now = self.look(&mut Reader::again());
+        self.watch.is_due(now)
+    }
+
+    /// Reads them all. What was found is not due again until it differs, valid or not.
+    fn read(&mut self) -> Result<(Resolved, Receivers), LoadError> {
+        let mut reader = Reader::again();
+        let loaded = load::load(self.settings.as_deref(), self.flags.clone(), &mut reader);
+        let newest = loaded.as_ref().ok().map(|loaded| loaded.resolved.clone());
+        let opened = loaded.and_then(|loaded| open(loaded, &mut reader));
+        self.take(newest.as_ref(), &mut reader);
+        opened
+    }
+
+    fn take(&mut self, newest: Option<&Resolved>, reader: &mut Reader) {
+        if let Some(newest) = newest {
+            self.named = newest.config.otlp.files().map(|file| file.path).collect();
+        }
+        let now = self.look(reader);
+        self.watch.took(now);
+    }
+
+    fn look(&self, reader: &mut Reader) -> Look {
+        reader.look(self.settings.iter().chain(&self.named).filter(|path| is_lasting(path)))
+    }
+}
 
 /// Reads settings again.
 pub(super) struct Reloader {
-    file: Option<PathBuf>,
-    flags: Vec<Setting>,
+    files: Files,
     facts: Arc<Facts>,
     notifier: Arc<Notifier>,
-    seen: Option<u64>,
 }
 
 impl Reloader {
-    /// Of the settings that `facts` hold; `given` is the file of the command line.
-    pub(super) fn new(
-        given: Option<PathBuf>,
-        flags: Vec<Setting>,
-        facts: Arc<Facts>,
-        notifier: Arc<Notifier>,
-    ) -> Self {
-        let file = load::file(given.as_deref());
-        let seen = file.as_deref().and_then(load::fingerprint);
-        Reloader { file, flags, facts, notifier, seen }
+    /// Of the settings that `facts` hold.
+    pub(super) fn new(files: Files, facts: Arc<Facts>, notifier: Arc<Notifier>) -> Self {
+        Reloader { files, facts, notifier }
     }
 
-    /// For ever: at each change of the file, and whenever `asked` is told.
+    /// For ever: at each change of a file, and whenever `asked` is told.
     pub(super) async fn run(mut self, asked: &Notify) {
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = asked.notified() => self.reload().await,
-                _ = ticks.tick() => {
-                    let Some(file) = self.file.as_deref() else { continue };
-                    // Not there between two versions: the next look sees it.
-                    let content = load::fingerprint(file);
-                    if content.is_some() && content != self.seen {
-                        self.reload().await;
-                    }
+                _ = ticks.tick() => if self.files.is_due() {
+                    self.reload().await;
                 }
             }
         }
@@ -63,14 +114,8 @@ impl Reloader {
     }
 
     async fn read(&mut self) {
-        self.seen = self.file.as_deref().and_then(load::fingerprint);
-        let read = load::load(self.file.as_deref(), self.flags.clone());
-        let valid = read.map_err(|refused| chain(&refused)).and_then(|new| {
-            // The files that it names, too.
-            Receivers::open(&new.config.otlp).map(|_| new).map_err(|refused| chain(&refused))
-        });
-        match valid {
-            Ok(new) => {
+        match self.files.read() {
+            Ok((new, _)) => {
                 for notice in &new.notices {
                     warn!("{notice}");
                 }
@@ -80,9 +125,14 @@ impl Reloader {
                     warn!(keys = waiting, "these settings need a restart: the old ones hold");
                 }
                 self.facts.apply(change).await;
-                info!(applied, "settings read again");
+                match (applied.is_empty(), waiting.is_empty()) {
+                    (true, true) => info!("settings read again: nothing changed"),
+                    (true, false) => {}
+                    (false, _) => info!(applied, "settings read again"),
+                }
             }
-            Err(why) => {
+            Err(refused) => {
+                let why = chain(&refused);
                 error!(error = why, "settings not taken: the old ones hold");
                 self.facts.refuse(why);
             }

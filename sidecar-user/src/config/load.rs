@@ -2,23 +2,36 @@
 //! that reads variables.
 
 use std::{
-    fs::{self, File},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    io::{self, Read as _},
     path::{Path, PathBuf},
+    str::{self, Utf8Error},
+    sync::Arc,
 };
 
-use rustix::fs::{Mode, OFlags, open};
 use sidecar_core::{
     config::{FILE_VARIABLE, Layers, Origin, Problem, Resolved, Setting, resolve},
     model::Kind as MetricKind,
     signal::catalogue,
 };
 
-use super::yaml::{self, Document};
+use super::{
+    file::{ReadError, Reader},
+    yaml::{self, Document},
+};
 
-/// Bytes that a file of settings may have.
-const FILE_MAX: u64 = 1 << 20;
+/// Settings, and the text that they were read from.
+pub(crate) struct Loaded {
+    /// The settings.
+    pub(crate) resolved: Resolved,
+    source: Source,
+}
+
+/// A file of settings; without one, nothing.
+#[derive(Default)]
+struct Source {
+    path: PathBuf,
+    text: String,
+    secret_lines: Vec<u64>,
+}
 
 /// Why there are no settings. All of it is the user's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -28,21 +41,18 @@ pub(crate) enum LoadError {
     Read {
         /// As it was given.
         path: PathBuf,
-        /// The system's reason.
+        /// Why not.
         #[source]
-        source: io::Error,
+        source: Arc<ReadError>,
     },
-    /// Something else than a file: reading it may never end.
-    #[error("{} is no regular file", path.display())]
-    NotRegular {
+    /// The file is no text.
+    #[error("read {}", path.display())]
+    Text {
         /// As it was given.
         path: PathBuf,
-    },
-    /// The file is too big to be meant.
-    #[error("{} has more than {FILE_MAX} bytes", path.display())]
-    TooBig {
-        /// As it was given.
-        path: PathBuf,
+        /// Where it ends to be one.
+        #[source]
+        source: Utf8Error,
     },
     /// What was given is not valid.
     #[error("{report}")]
@@ -61,14 +71,25 @@ impl LoadError {
     }
 }
 
-/// Settings of everything that applies to a run: `file` (else the one that `SIDECAR_CONFIG` names), the environment,
-/// and the flags.
+impl Loaded {
+    /// What a key asks for cannot be done, for a reason that the settings alone do not show.
+    pub(crate) fn refuse(&self, key: &str, why: &str) -> LoadError {
+        let origin = self.resolved.origin(key).clone();
+        self.source.refuse(&[Problem { origin, message: format!("{key}: {why}") }])
+    }
+}
+
+/// Settings of everything that applies to a run: `file`, the environment, and the flags.
 ///
 /// # Errors
 /// [`LoadError`], with all problems of all layers.
-pub(crate) fn load(file: Option<&Path>, flags: Vec<Setting>) -> Result<Resolved, LoadError> {
+pub(crate) fn load(
+    file: Option<&Path>,
+    flags: Vec<Setting>,
+    reader: &mut Reader,
+) -> Result<Loaded, LoadError> {
     let (environment, problems) = environment(std::env::vars_os());
-    gather(self::file(file).as_deref(), environment, flags, problems)
+    gather(file, environment, flags, problems, reader)
 }
 
 /// The file of settings: the one that was given, else the one that `SIDECAR_CONFIG` names.
@@ -77,26 +98,12 @@ pub(crate) fn file(given: Option<&Path>) -> Option<PathBuf> {
     given.map(Path::to_owned).or_else(named)
 }
 
-/// Something that differs when the file's content does, or why it cannot be read; `None` while it is not there. By
-/// content, because a mounted ConfigMap changes by a symbolic link, and its times need not tell.
-pub(crate) fn fingerprint(file: &Path) -> Option<u64> {
-    let content = match bytes(file) {
-        Err(LoadError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return None,
-        Err(LoadError::Read { source, .. }) => Err(source.to_string()),
-        Err(other) => Err(other.to_string()),
-        Ok(bytes) => Ok(bytes),
-    };
-    let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
-    Some(hasher.finish())
-}
-
 /// Settings of a file alone, for `sidecar check`.
 ///
 /// # Errors
 /// [`LoadError`], with all problems of the file.
-pub(crate) fn check(file: &Path) -> Result<Resolved, LoadError> {
-    gather(Some(file), Vec::new(), Vec::new(), Vec::new())
+pub(crate) fn check(file: &Path, reader: &mut Reader) -> Result<Loaded, LoadError> {
+    gather(Some(file), Vec::new(), Vec::new(), Vec::new(), reader)
 }
 
 fn gather(
@@ -104,28 +111,29 @@ fn gather(
     environment: Vec<(String, String)>,
     flags: Vec<Setting>,
     mut problems: Vec<Problem>,
-) -> Result<Resolved, LoadError> {
-    let text = file.map(read).transpose()?.unwrap_or_default();
+    reader: &mut Reader,
+) -> Result<Loaded, LoadError> {
+    let mut source = Source::default();
+    if let Some(path) = file {
+        source = Source { path: path.to_owned(), text: text(path, reader)?, ..source };
+    }
     let mut document = Document::default();
-    match yaml::parse(&text) {
+    match yaml::parse(&source.text) {
         Ok(parsed) => document = parsed,
         Err(problem) => problems.push(problem),
     }
+    source.secret_lines = document.secret_lines;
     let layers = Layers { file: document.settings, environment, flags };
     match resolve(&layers) {
         Ok(resolved) => {
             problems.extend(unknown_metrics(&resolved));
             if problems.is_empty() {
-                return Ok(resolved);
+                return Ok(Loaded { resolved, source });
             }
         }
         Err(more) => problems.extend(more),
     }
-    let path = file.unwrap_or(Path::new(""));
-    let paragraphs: Vec<_> =
-        problems.iter().map(|problem| paragraph(problem, path, &text, &document.secret_lines)).collect();
-    let is_of_flags = problems.iter().any(|problem| matches!(problem.origin, Origin::Flag(_)));
-    Err(LoadError::Invalid { report: paragraphs.join("\n"), is_of_flags })
+    Err(source.refuse(&problems))
 }
 
 /// Buckets of what is no histogram of the catalogue, which the settings themselves do not know.
@@ -142,29 +150,10 @@ fn unknown_metrics(resolved: &Resolved) -> impl Iterator<Item = Problem> {
     })
 }
 
-fn read(path: &Path) -> Result<String, LoadError> {
-    let bytes = bytes(path)?;
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(LoadError::TooBig { path: path.to_owned() });
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let source = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
-        LoadError::Read { path: path.to_owned(), source }
-    })
-}
-
-/// The file's content, at most a byte more than it may have. Does not wait for a writer, whatever is in its place.
-fn bytes(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let failed = |source| LoadError::Read { path: path.to_owned(), source };
-    // Before it is opened: of a device or a FIFO, others notice that.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(LoadError::NotRegular { path: path.to_owned() });
-    }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = open(path, flags, Mode::empty()).map(File::from).map_err(|errno| failed(errno.into()))?;
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+fn text(path: &Path, reader: &mut Reader) -> Result<String, LoadError> {
+    let bytes = reader.read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    let text = str::from_utf8(bytes).map_err(|source| LoadError::Text { path: path.to_owned(), source })?;
+    Ok(text.to_owned())
 }
 
 /// The variables that may concern us; those of ours that are no text are problems, those of others are nobody's.
@@ -190,31 +179,39 @@ fn environment(
     (environment, problems)
 }
 
-/// `path:line:column: message`, and the line with a caret, unless it holds a secret.
-fn paragraph(problem: &Problem, path: &Path, text: &str, secret_lines: &[u64]) -> String {
-    let Origin::File { line, column } = problem.origin else { return problem.to_string() };
-    let head = format!("{}:{line}:{column}: {}", path.display(), problem.message);
-    let source = usize::try_from(line).ok().and_then(|n| text.lines().nth(n.checked_sub(1)?));
-    match source.filter(|_| !secret_lines.contains(&line)) {
-        Some(source) => {
-            let number = line.to_string();
-            let (gutter, indent) = (" ".repeat(number.len()), " ".repeat(column.saturating_sub(1) as usize));
-            format!("{head}\n {gutter} |\n {number} | {source}\n {gutter} | {indent}^")
+impl Source {
+    fn refuse(&self, problems: &[Problem]) -> LoadError {
+        let report: Vec<_> = problems.iter().map(|problem| self.paragraph(problem)).collect();
+        let is_of_flags = problems.iter().any(|problem| matches!(problem.origin, Origin::Flag(_)));
+        LoadError::Invalid { report: report.join("\n"), is_of_flags }
+    }
+
+    /// `path:line:column: message`, and the line with a caret, unless it holds a secret.
+    fn paragraph(&self, problem: &Problem) -> String {
+        let Origin::File { line, column } = problem.origin else { return problem.to_string() };
+        let head = format!("{}:{line}:{column}: {}", self.path.display(), problem.message);
+        let source = usize::try_from(line).ok().and_then(|n| self.text.lines().nth(n.checked_sub(1)?));
+        match source.filter(|_| !self.secret_lines.contains(&line)) {
+            Some(source) => {
+                let number = line.to_string();
+                let (gutter, indent) =
+                    (" ".repeat(number.len()), " ".repeat(column.saturating_sub(1) as usize));
+                format!("{head}\n {gutter} |\n {number} | {source}\n {gutter} | {indent}^")
+            }
+            None => head,
         }
-        None => head,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        ffi::OsString,
-        os::unix::{ffi::OsStringExt as _, fs::symlink},
-    };
-
-    use rustix::fs::{CWD, FileType, mknodat};
+    use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _};
 
     use super::*;
+
+    fn check(path: &Path) -> Result<Resolved, LoadError> {
+        super::check(path, &mut Reader::at_start()).map(|loaded| loaded.resolved)
+    }
 
     fn report(text: &str) -> String {
         let folder = tempfile::tempdir().expect("a folder");
@@ -311,46 +308,9 @@ exclude:
         let folder = tempfile::tempdir().expect("a folder");
         let missing = folder.path().join("no.yaml");
         assert!(matches!(check(&missing), Err(LoadError::Read { path, .. }) if path == missing));
-        let big = folder.path().join("big.yaml");
-        fs::write(&big, "#".repeat((1 << 20) + 1)).expect("written");
-        assert!(matches!(check(&big), Err(LoadError::TooBig { .. })));
         let latin = folder.path().join("latin.yaml");
         fs::write(&latin, b"# caf\xe9\n").expect("written");
-        assert!(matches!(check(&latin), Err(LoadError::Read { path, .. }) if path == latin));
-        // Whoever opens it waits for a writer.
-        let fifo = folder.path().join("fifo.yaml");
-        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).expect("a FIFO");
-        let link = folder.path().join("link.yaml");
-        symlink(&fifo, &link).expect("a link");
-        for path in [&fifo, &link, &folder.path().to_owned()] {
-            let error = check(path).expect_err("nothing to read").to_string();
-            assert_eq!(error, format!("{} is no regular file", path.display()));
-        }
-    }
-
-    /// Whatever is wrong with a file is a change like any other; only where there is none there is nothing to say.
-    #[test]
-    fn a_fingerprint_tells_what_cannot_be_read_too() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("s.yaml");
-        assert_eq!(fingerprint(&path), None);
-        let mut seen = Vec::new();
-        for content in [b"# a\n".to_vec(), b"\xff".to_vec(), b"\xfe".to_vec(), vec![b'#'; (1 << 20) + 1]] {
-            fs::write(&path, content).expect("written");
-            let now = fingerprint(&path).expect("something is there");
-            assert_eq!(fingerprint(&path), Some(now));
-            seen.push(now);
-        }
-        fs::remove_file(&path).expect("removed");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).expect("a FIFO");
-        seen.push(fingerprint(&path).expect("something is there"));
-        let n = seen.len();
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), n);
-        fs::remove_file(&path).expect("removed");
-        symlink("nowhere", &path).expect("a link");
-        assert_eq!(fingerprint(&path), None);
+        assert!(matches!(check(&latin), Err(LoadError::Text { path, .. }) if path == latin));
     }
 
     #[test]

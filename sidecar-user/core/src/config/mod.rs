@@ -25,12 +25,13 @@ mod resolve;
 mod secret;
 mod text;
 mod value;
+mod watch;
 
 pub use aggregation::{Buckets, Histograms, Temporality};
 pub use environment::FILE_VARIABLE;
 pub use keys::{Key, Keys, Kind, Place, keys};
 pub use layer::{Layers, Notice, Origin, Problem, Setting};
-pub use otlp::{Compression, Otlp, Protocol, Target, Tls};
+pub use otlp::{Compression, File, Otlp, Protocol, Target, Tls};
 pub use reference::reference;
 pub use reload::{Reload, is_live, reload};
 pub use resolve::{Resolved, resolve};
@@ -39,6 +40,7 @@ pub use value::{
     AdminListen, Duration, Endpoint, HeaderName, Instrumented, Level, Listen, LogFormat, Pattern, Peers,
     Ratio, Refused, RingBytes, Sampler,
 };
+pub use watch::{Look, Watch};
 
 /// All settings, each with its default.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -148,6 +148,8 @@ pub enum Compression {
 /// Where one signal is pushed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
+    /// The key that says so.
+    pub key: String,
     /// `http://…` or `https://…`: by HTTP the whole URL, by gRPC the collector's.
     pub url: String,
     /// How.
@@ -166,11 +168,20 @@ pub struct Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// Of those that a collector's certificate must lead to; `None`: the system's.
-    pub certificate: Option<PathBuf>,
+    pub certificate: Option<File>,
     /// Of the own certificate and its chain.
-    pub client_certificate: Option<PathBuf>,
+    pub client_certificate: Option<File>,
     /// Of its private key.
-    pub client_key: Option<PathBuf>,
+    pub client_key: Option<File>,
+}
+
+/// A file that a key names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// The key.
+    pub key: String,
+    /// As it was given.
+    pub path: PathBuf,
 }
 
 /// The keys that belong to one signal.
@@ -201,6 +212,12 @@ impl Otlp {
     #[must_use]
     pub fn to_traces(&self) -> Option<Target> {
         self.target(&self.signals()[1])
+    }
+
+    /// The files that are read for the push.
+    pub fn files(&self) -> impl Iterator<Item = File> {
+        let tls = [self.to_metrics(), self.to_traces()].into_iter().flatten().filter_map(|target| target.tls);
+        tls.flat_map(|tls| [tls.certificate, tls.client_certificate, tls.client_key]).flatten()
     }
 
     /// The signals' own keys: metrics, traces.
@@ -246,15 +263,19 @@ impl Otlp {
         if protocol == Protocol::HttpProtobuf && own.endpoint.is_none() {
             url = format!("{}/{}", url.trim_end_matches('/'), own.path);
         }
-        let file =
-            |own: &Option<PathBuf>, common: &Option<PathBuf>| own.as_ref().or(common.as_ref()).cloned();
+        let key = |is_own, name| format!("otlp.{}{name}", if is_own { own.prefix } else { "" });
+        let file = |name, of_signal: &Option<PathBuf>, common: &Option<PathBuf>| {
+            let path = of_signal.as_ref().or(common.as_ref())?.clone();
+            Some(File { key: key(of_signal.is_some(), name), path })
+        };
         let tls = url.starts_with("https://").then(|| Tls {
-            certificate: file(own.certificate, &self.certificate),
-            client_certificate: file(own.client_certificate, &self.client_certificate),
-            client_key: file(own.client_key, &self.client_key),
+            certificate: file("certificate", own.certificate, &self.certificate),
+            client_certificate: file("client_certificate", own.client_certificate, &self.client_certificate),
+            client_key: file("client_key", own.client_key, &self.client_key),
         });
         let headers = if own.headers.iter().next().is_some() { own.headers } else { &self.headers };
         Some(Target {
+            key: key(own.endpoint.is_some(), "endpoint"),
             url,
             protocol,
             headers: headers.clone(),
@@ -323,9 +344,12 @@ mod tests {
         assert_eq!((metrics.protocol, traces.protocol), (Protocol::HttpProtobuf, Protocol::Grpc));
         assert_eq!((metrics.timeout, traces.timeout), (Duration::from_secs(3), Duration::from_secs(10)));
         assert_eq!((metrics.compression, traces.compression), (Compression::Gzip, Compression::None));
+        let file = |key: &str, path: &str| Some(File { key: key.to_owned(), path: path.into() });
         let files = |target: Target| target.tls.map(|tls| (tls.certificate, tls.client_key));
-        assert_eq!(files(metrics), Some((Some("own.pem".into()), Some("key.pem".into()))));
-        assert_eq!(files(traces), Some((Some("ca.pem".into()), Some("key.pem".into()))), "https was written");
+        let key = file("otlp.client_key", "key.pem");
+        assert_eq!(files(metrics), Some((file("otlp.metrics_certificate", "own.pem"), key.clone())));
+        assert_eq!(files(traces), Some((file("otlp.certificate", "ca.pem"), key)), "https was written");
+        assert_eq!(otlp.files().count(), 4);
         let off = Otlp { traces: false, ..otlp };
         assert!(off.to_metrics().is_some() && off.to_traces().is_none());
     }

@@ -25,7 +25,7 @@ wants it. `sidecar check FILE` tries a file, `sidecar run --print-config` shows 
 marked secret are shown as `***`.
 
 The file is read again when it changes, and at SIGHUP. Keys of which it is said take effect while running; others wait
-for the next start.
+for the next start. A pipe, `/dev/stdin` or another source that is no regular file is read at the start only.
 
 Lengths of time are whole numbers with a unit: `500ms`, `10s`, `2m`, `1h`.
 ";

@@ -30,6 +30,7 @@ use self::outage::Outage;
 use self::spans::SpanEncoder;
 use self::wire::Wire;
 use super::{Dropped, ExportStats, Resource, Signal};
+use crate::config::file::Reader;
 
 pub(crate) use self::batch::{SpanSender, queue};
 pub(crate) use self::metrics::Form;
@@ -77,9 +78,9 @@ pub(crate) struct Receivers {
 
 impl Receivers {
     /// Reads the files that the settings name. Connects to nobody: that is done at the first push.
-    pub(crate) fn open(settings: &config::Otlp) -> Result<Self, Error> {
-        let wire = |target: Option<config::Target>, signal| {
-            target.map(|target| Wire::new(&target, signal)).transpose()
+    pub(crate) fn open(settings: &config::Otlp, reader: &mut Reader) -> Result<Self, Error> {
+        let mut wire = |target: Option<config::Target>, signal| {
+            target.map(|target| Wire::new(&target, signal, reader)).transpose()
         };
         Ok(Receivers {
             metrics: wire(settings.to_metrics(), Signal::Metrics)?,
@@ -278,7 +279,7 @@ mod tests {
             endpoint: Some(endpoint.parse().expect("an endpoint")),
             ..config::Otlp::default()
         };
-        let receivers = Receivers::open(&settings).expect("receivers");
+        let receivers = Receivers::open(&settings, &mut Reader::at_start()).expect("receivers");
         Exporter::new(receivers, options, &tests::resource(), Arc::clone(stats)).expect("an exporter")
     }
 

@@ -5,7 +5,6 @@ mod http;
 mod tls;
 
 use std::error::Error as StdError;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use hyper::http::uri::InvalidUri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use sidecar_core::config::{Compression, Protocol, Target};
+use sidecar_core::config::{Compression, File, Protocol, Target};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -24,6 +23,7 @@ use self::grpc::Grpc;
 use self::http::Http;
 use super::retry::Again;
 use super::{SCOPE, VERSION};
+use crate::config::file::Reader;
 use crate::export::{Failed, Signal};
 
 /// Bytes that an answer may have: it says how many items were rejected, and why.
@@ -35,6 +35,8 @@ pub(crate) enum Error {
     /// Not a URL.
     #[error("parse {url} as the URL of a collector")]
     Url {
+        /// Who says so.
+        key: String,
         /// As it came out.
         url: String,
         /// What is wrong with it.
@@ -48,38 +50,61 @@ pub(crate) enum Error {
         name: String,
     },
     /// A file of certificates or keys cannot be read.
-    #[error("read the {what} in {}", path.display())]
+    #[error("read the {what} in {}", file.path.display())]
     Read {
         /// What it should hold.
         what: &'static str,
         /// As it was given.
-        path: PathBuf,
+        file: File,
         /// The system's reason, or the format's.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
     /// It holds nothing of that kind.
-    #[error("{} holds no {what} in PEM", path.display())]
+    #[error("{} holds no {what} in PEM", file.path.display())]
     Empty {
         /// What it should hold.
         what: &'static str,
         /// As it was given.
-        path: PathBuf,
+        file: File,
     },
     /// Certificates or a key that cannot be used.
-    #[error("use the {what} in {}", path.display())]
+    #[error("use the {what} in {}", file.path.display())]
     Unusable {
         /// What it is.
         what: &'static str,
         /// As it was given.
-        path: PathBuf,
+        file: File,
         /// Why not.
         #[source]
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
     /// No file was given, and the system has none.
     #[error("this system has no certificates to check a collector's by: set otlp.certificate")]
-    NoCertificates,
+    NoCertificates {
+        /// Whose endpoint needs them.
+        key: String,
+    },
+    /// No version of TLS can be spoken.
+    #[error("set up TLS")]
+    Versions {
+        /// Whose endpoint needs it.
+        key: String,
+        /// Why not.
+        #[source]
+        source: Box<rustls::Error>,
+    },
+}
+
+impl Error {
+    /// The key that is to be set in another way, or whose file is.
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Error::Url { key, .. } | Error::NoCertificates { key } | Error::Versions { key, .. } => key,
+            Error::Header { .. } => "otlp.headers",
+            Error::Read { file, .. } | Error::Empty { file, .. } | Error::Unusable { file, .. } => &file.key,
+        }
+    }
 }
 
 /// A try that failed.
@@ -104,10 +129,12 @@ enum Way {
 
 impl Wire {
     /// Reads the files that the target names; connects to nothing.
-    pub(super) fn new(target: &Target, signal: Signal) -> Result<Wire, Error> {
-        let uri: Uri = target.url.parse().map_err(|source| Error::Url { url: target.url.clone(), source })?;
+    pub(super) fn new(target: &Target, signal: Signal, reader: &mut Reader) -> Result<Wire, Error> {
+        let Target { key, url, .. } = target;
+        let unusable = |source| Error::Url { key: key.clone(), url: url.clone(), source };
+        let uri: Uri = url.parse().map_err(unusable)?;
         let headers = headers(target)?;
-        let tls = tls::client(target.tls.as_ref())?;
+        let tls = tls::client(target, reader)?;
         let connectors = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -219,16 +246,21 @@ mod tests {
             (vec![("otlp.endpoint", "http://h:1"), ("otlp.certificate", "/no/ca.pem")], None),
             (
                 vec![("otlp.endpoint", missing), ("otlp.certificate", "/no/ca.pem")],
-                Some("read the certificates in /no/ca.pem"),
+                Some(("otlp.certificate", "read the certificates in /no/ca.pem")),
             ),
             (
                 vec![("otlp.endpoint", missing), ("otlp.certificate", "/dev/null")],
-                Some("/dev/null holds no certificates in PEM"),
+                Some(("otlp.certificate", "/dev/null holds no certificates in PEM")),
             ),
-            (vec![("otlp.endpoint", "http://h\\1")], Some("parse http://h\\1 as the URL of a collector")),
+            (
+                vec![("otlp.metrics_endpoint", "http://h\\1")],
+                Some(("otlp.metrics_endpoint", "parse http://h\\1 as the URL of a collector")),
+            ),
         ] {
-            let error = Wire::new(&target(&settings), Signal::Metrics).err().map(|error| error.to_string());
-            assert_eq!(error.as_deref(), expected, "{settings:?}");
+            let made = Wire::new(&target(&settings), Signal::Metrics, &mut Reader::at_start());
+            let error = made.err().map(|error| (error.key().to_owned(), error.to_string()));
+            let error = error.as_ref().map(|(key, text)| (key.as_str(), text.as_str()));
+            assert_eq!(error, expected, "{settings:?}");
         }
     }
 
