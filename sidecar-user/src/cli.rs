@@ -176,14 +176,11 @@ impl TryFrom<RunArgs> for Run {
             ("--service-name", "service.name", args.service_name),
             ("--log-level", "log.level", args.log_level),
         ];
-        let named = named.into_iter().filter_map(|(flag, key, value)| {
-            Some(Setting { key: key.to_owned(), value: value?, origin: Origin::Flag(flag.into()) })
-        });
-        let any = args.set.into_iter().map(|(key, value)| Setting {
-            origin: Origin::Flag(format!("--set {key}").into()),
-            key,
-            value,
-        });
+        let named = named
+            .into_iter()
+            .filter_map(|(flag, key, value)| Some(Setting::new(key, value?, Origin::Flag(flag.into()))));
+        let set = || Origin::Flag("--set".into());
+        let any = args.set.into_iter().map(|(key, value)| Setting::new(key, value, set()));
         Ok(Self {
             target,
             whole_node: args.whole_node,
@@ -272,8 +269,8 @@ mod tests {
         assert_eq!(
             settings,
             [
-                ("metrics.listen", ":2", "--set metrics.listen".to_owned()),
-                ("otlp.headers", "a=b", "--set otlp.headers".to_owned()),
+                ("metrics.listen", ":2", "--set".to_owned()),
+                ("otlp.headers", "a=b", "--set".to_owned()),
                 ("metrics.listen", ":1", "--listen".to_owned()),
             ]
         );

@@ -49,7 +49,25 @@ fn what_is_wrong_is_named_with_its_place() {
         ("otpl: {}\n", &[":1:1:", "unknown key `otpl`", "did you mean `otlp`"]),
         ("log: {level: loud}\n", &[":1:14:", "`loud` is not one of off, error, warn, info, debug, trace"]),
         ("capture:\n  ring_bytes: 12\n", &[":2:15:", "capture.ring_bytes"]),
-        ("log: [\n", &[":1:1:", "expected a mapping"]),
+        ("log: [\n", &[":1:1:", "log: found a list, expected the section's keys"]),
+        ("log:\n  level: [info]\n", &[":2:10:", "log.level: found a list, expected `off`, `error`"]),
+        (
+            "exclude:\n  ports:\n    - 80\n    - x\n",
+            &[":4:7:", "exclude.ports: `x` is not a whole number", "    - x"],
+        ),
+        (
+            "metrics:\n  buckets: {http.server.request.duration: 2 1}\n",
+            &[":2:43:", "metrics.buckets.http.server.request.duration: `1` is not above the bound before it"],
+        ),
+        ("http.route_cap: 9\n", &[":1:1:", "write `http: {route_cap: …}`"]),
+        (
+            "otlp:\n  endpoint: https://127.0.0.1:1\n  certificate: /none/ca.pem\n",
+            &[
+                ":3:16:",
+                "otlp.certificate: read the certificates in /none/ca.pem: No such file",
+                "  certificate: /none/ca.pem",
+            ],
+        ),
     ];
     for (text, parts) in cases {
         let file = written(dir.path(), text);
@@ -66,6 +84,30 @@ fn what_is_wrong_is_named_with_its_place() {
     let Answer { status, err, .. } = sidecar(&["check", &missing], &[]);
     assert_eq!(status, Some(2));
     assert!(err.contains(&missing) && err.contains("No such file"), "{err}");
+}
+
+/// The key is named once.
+#[test]
+fn what_is_wrong_on_the_command_line_is_named() {
+    for (args, expected) in [
+        (&["--set", "otlp.timeout=0s"][..], "sidecar: --set: otlp.timeout: 0s is less than 1s\n"),
+        (
+            &["--set", "otlp.timout=1s"],
+            "sidecar: --set: unknown key `otlp.timout`, did you mean `otlp.timeout`?\n",
+        ),
+        (
+            &["--log-level", "loud"],
+            "sidecar: --log-level: log.level: `loud` is not one of off, error, warn, info, debug, trace\n",
+        ),
+        (
+            &["--set", "otlp.endpoint=https://h", "--set", "otlp.certificate=/none/ca.pem"],
+            "sidecar: --set: otlp.certificate: read the certificates in /none/ca.pem: No such file or directory (os error 2)\n",
+        ),
+    ] {
+        let Answer { status, out, err } =
+            sidecar(&[&["run"], args, &["--", "echo", "it runs"]].concat(), &[]);
+        assert_eq!((status, out.as_str(), err.as_str()), (Some(2), "", expected));
+    }
 }
 
 /// What an operator changes while the application is elsewhere does not keep it from starting; what is typed beside the

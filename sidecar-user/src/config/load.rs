@@ -117,13 +117,10 @@ fn gather(
     if let Some(path) = file {
         source = Source { path: path.to_owned(), text: text(path, reader)?, ..source };
     }
-    let mut document = Document::default();
-    match yaml::parse(&source.text) {
-        Ok(parsed) => document = parsed,
-        Err(problem) => problems.push(problem),
-    }
-    source.secret_lines = document.secret_lines;
-    let layers = Layers { file: document.settings, environment, flags };
+    let Document { settings, secret_lines, problems: found, .. } = yaml::parse(&source.text);
+    problems.extend(found);
+    source.secret_lines = secret_lines;
+    let layers = Layers { file: settings, environment, flags };
     match resolve(&layers) {
         Ok(resolved) => {
             problems.extend(unknown_metrics(&resolved));
@@ -282,23 +279,75 @@ exclude:
             // A value that may be secret is not shown.
             (
                 "otlp:\n  headers:\n    a: \"caf\u{e9}\"\n",
-                "s.yaml:3:8: otlp.headers: the value of header `a` has bytes that are not visible ASCII",
+                "s.yaml:3:8: otlp.headers.a: the value of header `a` has bytes that are not visible ASCII",
             ),
         ] {
             assert_eq!(report(text), expected);
         }
-        for (text, place) in [
-            ("a: [1\n", "s.yaml:"),
-            ("log: 3\n", "s.yaml:1:1: "),
-            ("- log\n", "s.yaml:1:1: "),
-            ("exclude:\n  ports: {a: 1}\n", "s.yaml:2:10: "),
-            ("http:\n  routes:\n    - a\n", "s.yaml:"),
-            ("log:\n  level: [a]\n", "s.yaml:2:10: "),
-            ("log: {level: info}\nlog: {level: info}\n", "s.yaml:2:1: "),
-            ("log: {level: info}\n---\nlog: {}\n", "s.yaml:"),
+        let levels = "`off`, `error`, `warn`, `info`, `debug`, `trace`";
+        let ports = "a list, or one text with commas, of: a whole number from 0 to 65535";
+        for (text, head) in [
+            ("log: 3\n", "1:1: log: found a single value, expected the section's keys below it"),
+            ("log: loud\n", "1:1: log: found a single value, expected the section's keys below it"),
+            ("log: [a]\n", "1:1: log: found a list, expected the section's keys below it"),
+            ("- log\n", "1:1: found a list, expected a mapping with a section's name for each"),
+            (
+                "exclude:\n  ports: {a: 1}\n",
+                &format!("2:3: exclude.ports: found a mapping, expected {ports}"),
+            ),
+            (
+                "exclude:\n  ports: [80, [1]]\n",
+                &format!("2:15: exclude.ports: found a list, expected {ports}"),
+            ),
+            ("exclude:\n  ports:\n    - 80\n    - x\n", "4:7: exclude.ports: `x` is not a whole number"),
+            ("http:\n  routes: [/a, b]\n", "2:16: http.routes: `b` is not a path pattern: write /text"),
+            ("http:\n  routes: ['/a,b']\n", "2:11: http.routes: `/a,b` has a comma"),
+            ("log:\n  level: [a]\n", &format!("2:10: log.level: found a list, expected {levels}")),
+            ("log:\n  level:\n    a: b\n", &format!("3:5: log.level: found a mapping, expected {levels}")),
+            (
+                "metrics:\n  buckets:\n    a.b: 2 1\n",
+                "3:10: metrics.buckets.a.b: `1` is not above the bound before it",
+            ),
+            (
+                "metrics: {buckets: {a: 1 2}}\n",
+                "1:24: metrics.buckets.a: no histogram has this name, docs/metrics.md lists them",
+            ),
+            ("metrics: {buckets: {a: [1]}}\n", "1:24: metrics.buckets.a: found a list, expected a text"),
+            (
+                "http.route_cap: 3\n",
+                "1:1: `http.route_cap` is not read with its dots: write `http: {route_cap: …}`",
+            ),
+            (
+                "otlp.headers: {a: b}\n",
+                "1:1: `otlp.headers` is not read with its dots: write `otlp: {headers: …}`",
+            ),
+            (
+                "otlp: {headers.a: b}\n",
+                "1:8: `headers.a` is not read with its dots: write `otlp: {headers: {a: …}}`",
+            ),
+            (
+                "resource.a.b: x\n",
+                "1:1: `resource.a.b` is not read with its dots: write `resource: {a.b: …}`",
+            ),
+            ("http.rout_cap: 3\n", "1:1: unknown key `http.rout_cap`, did you mean `http.route_cap`?"),
+            ("a: [1\n", "1:4: unclosed bracket '['"),
+            ("log: {level: info}\nlog: {level: info}\n", "2:1: duplicate mapping key `log`"),
+            ("log: {level: info}\n---\nlog: {}\n", "3:1: only"),
         ] {
             let report = report(text);
-            assert!(report.starts_with(place) && report.contains('^'), "{text}: {report}");
+            assert!(report.starts_with(&format!("s.yaml:{head}")) && report.contains('^'), "{text}{report}");
+        }
+        for text in [
+            "otlp:\n  headers: [hunter2]\n",
+            "otlp:\n  headers: 72436834\n",
+            "otlp:\n  headers: {a: [hunter2]}\n",
+            "otlp:\n  headers:\n    a: \"hunter2\n",
+            "otlp:\n  headers: {a: hunter2\n",
+            "otlp:\n  headers: {a: hunter2}}\n",
+        ] {
+            let report = report(text);
+            assert!(report.starts_with("s.yaml:"), "{report}");
+            assert!(!report.contains("hunter2") && !report.contains("72436834"), "{report}");
         }
         assert_eq!((report(""), report("# nothing\n")), (String::new(), String::new()));
     }

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, MessageFormatter as _, Spanned, UserMessageFormatter};
-use sidecar_core::config::{Keys, Kind, Origin, Place, Problem, Setting, keys};
+use serde_saphyr::{Error as YamlError, Location, MessageFormatter as _, Spanned, UserMessageFormatter};
+use sidecar_core::config::{Key, Keys, Kind, Origin, Place, Problem, Setting, keys};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -15,10 +15,22 @@ pub(super) struct Document {
     pub(super) settings: Vec<Setting>,
     /// Lines that hold a secret.
     pub(super) secret_lines: Vec<u64>,
+    /// Keys that are not where they belong, and what ended the reading: there are no settings then.
+    pub(super) problems: Vec<Problem>,
+    reading: Option<Reading>,
 }
 
-/// Reads one document. A problem is one of YAML, or a value of the wrong shape; it ends the reading.
-pub(super) fn parse(text: &str) -> Result<Document, Problem> {
+/// The value that is being read.
+#[derive(Debug)]
+struct Reading {
+    key: String,
+    expected: String,
+    at: Origin,
+    is_secret: bool,
+}
+
+/// Reads one document. What is not YAML, or a value of the wrong shape, ends the reading.
+pub(super) fn parse(text: &str) -> Document {
     let keys = keys();
     let mut document = Document::default();
     let options = serde_saphyr::options! { with_snippet: false };
@@ -26,15 +38,56 @@ pub(super) fn parse(text: &str) -> Result<Document, Problem> {
     let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
         section.deserialize(yaml)
     });
-    match read {
-        Ok(()) => Ok(document),
-        Err(error) => {
-            let at = error.location().unwrap_or(Location::UNKNOWN);
-            Err(Problem {
-                origin: origin(&at),
-                message: UserMessageFormatter.format_message(&error).into_owned(),
-            })
+    if let Err(error) = read {
+        document.settings.clear();
+        let at = error.location().unwrap_or(Location::UNKNOWN);
+        let reading = document.reading.take();
+        if reading.as_ref().is_some_and(|reading| reading.is_secret) {
+            document.secret_lines.push(at.line());
         }
+        document.problems.push(problem(&error, text, &at, reading));
+    }
+    document
+}
+
+/// What is wrong, with the key whose value it is.
+fn problem(error: &YamlError, text: &str, at: &Location, reading: Option<Reading>) -> Problem {
+    let found = match error {
+        YamlError::Unexpected { .. } => Some(found(text, at)),
+        YamlError::SerdeInvalidType { unexpected, .. } => Some(match unexpected.as_str() {
+            "sequence" => "a list",
+            "map" => "a mapping",
+            // What it is may be secret.
+            _ => "a single value",
+        }),
+        _ => None,
+    };
+    let said = || UserMessageFormatter.format_message(error).into_owned();
+    match (found, reading) {
+        (Some(found), Some(Reading { key, expected, at: of_key, .. })) => {
+            let is_at_value = matches!(error, YamlError::Unexpected { .. });
+            let origin = if is_at_value { origin(at) } else { of_key };
+            Problem { origin, message: format!("{key}: found {found}, expected {expected}") }
+        }
+        (Some(found), None) => {
+            let message = format!("found {found}, expected a mapping with a section's name for each");
+            Problem { origin: origin(at), message }
+        }
+        (None, Some(Reading { key, .. })) => {
+            Problem { origin: origin(at), message: format!("{key}: {}", said()) }
+        }
+        (None, None) => Problem { origin: origin(at), message: said() },
+    }
+}
+
+/// What stands there, where it is no text.
+fn found(text: &str, at: &Location) -> &'static str {
+    let index = |n: u64| usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX);
+    let line = text.lines().nth(index(at.line())).unwrap_or_default();
+    match line.chars().nth(index(at.column())) {
+        Some('[' | '-') => "a list",
+        Some(_) => "a mapping",
+        None => "nothing",
     }
 }
 
@@ -43,45 +96,46 @@ fn origin(at: &Location) -> Origin {
     Origin::File { line: at.line().max(1), column: at.column().max(1) }
 }
 
-/// A list, as the one text that it would be in a variable; that text may also stand here.
-struct Items(String);
+/// A list, as the one text that it would be in a variable, and where its items stand; that text may also stand here.
+struct Items(String, Vec<Origin>);
 
 impl<'de> Deserialize<'de> for Items {
     fn deserialize<D: Deserializer<'de>>(yaml: D) -> Result<Self, D::Error> {
-        yaml.deserialize_any(ItemsVisitor).map(Items)
+        yaml.deserialize_any(ItemsVisitor)
     }
 }
 
 struct ItemsVisitor;
 
 impl<'de> Visitor<'de> for ItemsVisitor {
-    type Value = String;
+    type Value = Items;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<String, E> {
-        Ok(String::new())
+    fn visit_unit<E: Error>(self) -> Result<Items, E> {
+        self.visit_str("")
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
-        Ok(number.to_string())
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Items, E> {
+        self.visit_str(&number.to_string())
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
+    fn visit_str<E: Error>(self, text: &str) -> Result<Items, E> {
+        Ok(Items(text.to_owned(), Vec::new()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<String, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element::<String>()? {
-            if item.contains(',') {
-                return Err(A::Error::custom(format!("`{item}` has a comma")));
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items, A::Error> {
+        let (mut items, mut places) = (Vec::new(), Vec::new());
+        while let Some(item) = list.next_element::<Spanned<String>>()? {
+            if item.value.contains(',') {
+                return Err(A::Error::custom(format!("`{}` has a comma", item.value)));
             }
-            items.push(item);
+            items.push(item.value);
+            places.push(origin(&item.referenced));
         }
-        Ok(items.join(","))
+        Ok(Items(items.join(","), places))
     }
 }
 
@@ -118,47 +172,80 @@ impl<'de> Visitor<'de> for Section<'_> {
         if !matches!(self.keys.place(self.path), Place::Key(_)) {
             return Err(E::invalid_type(serde::de::Unexpected::Str(text), &self));
         }
-        self.document.settings.push(Setting {
-            key: self.path.to_owned(),
-            value: text.to_owned(),
-            origin: self.at,
-        });
+        self.document.settings.push(Setting::new(self.path, text, self.at));
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let is_map = matches!(self.keys.place(self.path), Place::Key(_));
         while let Some(name) = map.next_key::<Spanned<String>>()? {
             let path = match self.path {
                 "" => name.value.clone(),
                 parent => format!("{parent}.{}", name.value),
             };
-            let (key, value, at) = match self.keys.place(&path) {
-                Place::Section => (None, None, name.referenced),
-                Place::Key(key) if matches!(key.kind, Kind::Map { .. }) => (Some(key), None, name.referenced),
-                Place::Key(key) if matches!(key.kind, Kind::List(_)) => {
-                    let value = map.next_value::<Spanned<Items>>()?;
-                    (Some(key), Some(value.value.0), value.referenced)
+            let place = self.keys.place(&path);
+            if !is_map && name.value.contains('.') && place != Place::Unknown {
+                let message =
+                    format!("`{}` is not read with its dots: write `{}`", name.value, nested(place));
+                self.document.problems.push(Problem { origin: origin(&name.referenced), message });
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let (key, expected) = match place {
+                Place::Section => (None, "the section's keys below it".to_owned()),
+                Place::Key(key) => (Some(key), key.kind.told()),
+                Place::Entry(key, _) => (Some(key), "a text".to_owned()),
+                Place::Unknown => (None, String::new()),
+            };
+            self.document.reading = (place != Place::Unknown).then(|| Reading {
+                key: path.clone(),
+                expected,
+                at: origin(&name.referenced),
+                is_secret: key.is_some_and(|key| key.is_secret),
+            });
+            let (value, items, at) = match place {
+                Place::Section => (None, Vec::new(), name.referenced),
+                Place::Key(Key { kind: Kind::Map { .. }, .. }) => (None, Vec::new(), name.referenced),
+                Place::Key(Key { kind: Kind::List(_), .. }) => {
+                    let Spanned { value: Items(value, items), referenced, .. } = map.next_value()?;
+                    (Some(value), items, referenced)
                 }
-                Place::Key(key) | Place::Entry(key, _) => {
+                Place::Key(_) | Place::Entry(..) => {
                     let value = map.next_value::<Spanned<Option<String>>>()?;
-                    (Some(key), Some(value.value.unwrap_or_default()), value.referenced)
+                    (Some(value.value.unwrap_or_default()), Vec::new(), value.referenced)
                 }
                 Place::Unknown => {
                     map.next_value::<IgnoredAny>()?;
-                    (None, Some(String::new()), name.referenced)
+                    (Some(String::new()), Vec::new(), name.referenced)
                 }
             };
             if key.is_some_and(|key| key.is_secret) {
                 self.document.secret_lines.push(at.line());
             }
+            let at = origin(&at);
             match value {
-                Some(value) => self.document.settings.push(Setting { key: path, value, origin: origin(&at) }),
+                Some(value) => {
+                    self.document.settings.push(Setting { key: path, value, origin: at, items });
+                }
                 None => {
                     let (keys, document) = (self.keys, &mut *self.document);
-                    map.next_value_seed(Section { path: &path, at: origin(&at), keys, document })?;
+                    map.next_value_seed(Section { path: &path, at, keys, document })?;
                 }
             }
+            self.document.reading = None;
         }
         Ok(())
     }
+}
+
+/// How a path is written: `http: {route_cap: …}`.
+fn nested(place: Place<'_>) -> String {
+    let (path, entry) = match place {
+        Place::Key(key) => (key.path.as_str(), None),
+        Place::Entry(key, name) => (key.path.as_str(), Some(name)),
+        Place::Section | Place::Unknown => return String::new(),
+    };
+    let names: Vec<&str> = path.split('.').chain(entry).collect();
+    let last = names.last().map(|name| format!("{name}: …")).unwrap_or_default();
+    names.iter().rev().skip(1).fold(last, |inner, name| format!("{name}: {{{inner}}}"))
 }

@@ -17,7 +17,7 @@ pub(super) fn settings(
     for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("SIDECAR_")) {
         if let Some((_, key)) = known.iter().find(|(known, _)| known == name) {
             let origin = Origin::Variable(name.clone().into());
-            settings.push(Setting { key: key.path.clone(), value: value.clone(), origin });
+            settings.push(Setting::new(key.path.clone(), value.clone(), origin));
         } else if name != FILE_VARIABLE && !is_service_link(name, value) {
             let bare = |name: &str| name.trim_start_matches("SIDECAR_").to_owned();
             let all: Vec<String> =

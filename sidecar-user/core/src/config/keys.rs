@@ -53,6 +53,23 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// In words.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Kind::Switch => "`true` or `false`".to_owned(),
+            Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
+            Kind::Text(what) => what.clone(),
+            Kind::Choice(words) => {
+                words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+            }
+            Kind::List(of) => format!("a list, or one text with commas, of: {}", of.told()),
+            Kind::Map { .. } => "names and texts".to_owned(),
+        }
+    }
+}
+
 /// All keys, in the order of their paths.
 #[must_use]
 pub fn keys() -> Keys {

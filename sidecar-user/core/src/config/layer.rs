@@ -22,6 +22,16 @@ pub struct Setting {
     pub value: String,
     /// Who said so.
     pub origin: Origin,
+    /// Where each item of a list stands, as the commas part them; empty where all are in one text.
+    pub items: Vec<Origin>,
+}
+
+impl Setting {
+    /// One text for one key.
+    #[must_use]
+    pub fn new(key: impl Into<String>, value: impl Into<String>, origin: Origin) -> Self {
+        Self { key: key.into(), value: value.into(), origin, items: Vec::new() }
+    }
 }
 
 /// The value may be secret, and is not shown.

@@ -89,7 +89,7 @@ pub(super) fn settings(environment: &[(String, String)], notices: &mut Vec<Notic
         let Some(value) = given.filter(|value| !value.is_empty()) else { continue };
         let mut set = |key: &str, value: &str| {
             let origin = Origin::Variable(name.into());
-            settings.push(Setting { key: key.to_owned(), value: value.to_owned(), origin });
+            settings.push(Setting::new(key, value, origin));
         };
         match apply(rule, value, &mut set) {
             Ok(None) => {}

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Key, Kind, is_live, keys,
+    Key, is_live, keys,
     otel::{Rule, VARIABLES},
 };
 
@@ -74,24 +74,13 @@ pub fn reference() -> String {
 }
 
 fn describe(key: &Key, out: &mut String) {
-    let kind = told(&key.kind);
+    let kind = key.kind.told();
     let secret = if key.is_secret { ", secret" } else { "" };
     let default = key.default.as_ref().map_or("unset".to_owned(), |default| format!("`{default}`"));
     let when = if is_live(&key.path) { "\n- A change takes effect while running" } else { "" };
     let (path, variable, about) = (&key.path, key.variable(), &key.description);
     let _ = write!(out, "\n### `{path}`\n\n{about}\n\n");
     let _ = write!(out, "- Value: {kind}{secret}\n- Default: {default}\n- Variable: `{variable}`{when}\n");
-}
-
-fn told(kind: &Kind) -> String {
-    match kind {
-        Kind::Switch => "`true` or `false`".to_owned(),
-        Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
-        Kind::Text(what) => what.clone(),
-        Kind::Choice(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
-        Kind::List(of) => format!("a list, or one text with commas, of: {}", told(of)),
-        Kind::Map { .. } => "names and texts".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -82,10 +82,8 @@ mod tests {
     use crate::config::{Layers, Level, Origin, Setting, resolve};
 
     fn resolved(pairs: &[(&str, &str)]) -> Resolved {
-        let setting = |(line, (key, value)): (usize, &(&str, &str))| Setting {
-            key: (*key).to_owned(),
-            value: (*value).to_owned(),
-            origin: Origin::File { line: line as u64 + 1, column: 1 },
+        let setting = |(line, (key, value)): (usize, &(&str, &str))| {
+            Setting::new(*key, *value, Origin::File { line: line as u64 + 1, column: 1 })
         };
         let file = pairs.iter().enumerate().map(setting).collect();
         resolve(&Layers { file, ..Layers::default() }).expect("valid settings")

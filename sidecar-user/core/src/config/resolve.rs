@@ -39,11 +39,14 @@ pub fn resolve(layers: &Layers) -> Result<Resolved, Vec<Problem>> {
                     insert(&mut tree, &path, value);
                 }
             }
-            Err(message) => match &setting.origin {
+            Err(Fault { item, message }) => match &setting.origin {
                 Origin::Variable(name) if name.starts_with("OTEL_") => {
                     notices.push(Notice::Ignored { variable: name.to_string(), why: message });
                 }
-                origin => problems.push(Problem { origin: origin.clone(), message }),
+                origin => {
+                    let origin = item.and_then(|item| setting.items.get(item)).unwrap_or(origin).clone();
+                    problems.push(Problem { origin, message });
+                }
             },
         }
     }
@@ -62,31 +65,60 @@ pub fn resolve(layers: &Layers) -> Result<Resolved, Vec<Problem>> {
 
 type Leaf = (Vec<String>, Value);
 
+/// What is wrong with a setting.
+struct Fault {
+    /// With which item of a list.
+    item: Option<usize>,
+    message: String,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self { item: None, message }
+    }
+}
+
 /// The values that one setting makes, each already accepted by its key's type; none for an empty text.
-fn leaves(setting: &Setting, keys: &Keys) -> Result<Vec<Leaf>, String> {
+fn leaves(setting: &Setting, keys: &Keys) -> Result<Vec<Leaf>, Fault> {
     let text = setting.value.trim();
     let (key, entries) = match keys.place(&setting.key) {
         Place::Key(_) if text.is_empty() => return Ok(Vec::new()),
-        Place::Key(key) if matches!(key.kind, Kind::Map { .. }) => {
-            (key, text::pairs(text).map_err(|refused| format!("{}: {refused}", key.path))?)
-        }
-        Place::Key(key) => {
-            let leaf = (segments(key, None), value(&key.path, &key.kind, text)?);
-            return accepted(key, &leaf).map(|()| vec![leaf]);
-        }
+        Place::Key(key) => match &key.kind {
+            Kind::Map { .. } => {
+                (key, text::pairs(text).map_err(|refused| format!("{}: {refused}", key.path))?)
+            }
+            Kind::List(of) => return list(key, of, text).map(|leaf| vec![leaf]),
+            kind => {
+                let leaf = (segments(key, None), value(&key.path, kind, text)?);
+                accepted(&leaf)?;
+                return Ok(vec![leaf]);
+            }
+        },
         Place::Entry(key, name) => (key, vec![(name.to_owned(), text.to_owned())]),
-        Place::Section => return Err(format!("`{}` is a section, not a key", setting.key)),
+        Place::Section => return Err(format!("`{}` is a section, not a key", setting.key).into()),
         Place::Unknown => {
             let meant = keys.suggest(&setting.key);
             let hint = meant.map(|meant| format!(", did you mean `{meant}`?")).unwrap_or_default();
-            return Err(format!("unknown key `{}`{hint}", setting.key));
+            return Err(format!("unknown key `{}`{hint}", setting.key).into());
         }
     };
     let entries = entries.into_iter().map(|(name, value)| {
         let leaf = (segments(key, Some(&name)), Value::String(value));
-        accepted(key, &leaf).map(|()| leaf)
+        accepted(&leaf).map(|()| leaf).map_err(Fault::from)
     });
     entries.collect()
+}
+
+/// The items between commas, each accepted alone, so that a wrong one is known.
+fn list(key: &Key, of: &Kind, text: &str) -> Result<Leaf, Fault> {
+    let items = text.split(',').map(str::trim).enumerate().filter(|(_, item)| !item.is_empty());
+    let values = items.map(|(i, item)| {
+        let value = value(&key.path, of, item).and_then(|value| {
+            accepted(&(segments(key, None), Value::Array(vec![value.clone()]))).map(|()| value)
+        });
+        value.map_err(|message| Fault { item: Some(i), message })
+    });
+    Ok((segments(key, None), Value::Array(values.collect::<Result<_, _>>()?)))
 }
 
 fn segments(key: &Key, entry: Option<&str>) -> Vec<String> {
@@ -120,19 +152,17 @@ fn value(path: &str, kind: &Kind, text: &str) -> Result<Value, String> {
             let hint = meant.map(|meant| format!(", did you mean `{meant}`?")).unwrap_or_default();
             Err(format!("{path}: `{text}` is not one of {}{hint}", words.join(", ")))
         }
-        Kind::List(of) => {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            items.map(|item| value(path, of, item)).collect::<Result<Vec<_>, _>>().map(Value::Array)
-        }
-        Kind::Text(_) | Kind::Map { .. } => Ok(Value::String(text.to_owned())),
+        Kind::Text(_) | Kind::List(_) | Kind::Map { .. } => Ok(Value::String(text.to_owned())),
     }
 }
 
 /// Whether the key's type takes the value, asked by settings that consist of nothing else.
-fn accepted(key: &Key, (path, value): &Leaf) -> Result<(), String> {
+fn accepted((path, value): &Leaf) -> Result<(), String> {
     let mut alone = Value::Object(Map::new());
     insert(&mut alone, path, value.clone());
-    serde_json::from_value::<Config>(alone).map(|_| ()).map_err(|error| format!("{}: {error}", key.path))
+    serde_json::from_value::<Config>(alone)
+        .map(|_| ())
+        .map_err(|error| format!("{}: {error}", path.join(".")))
 }
 
 fn insert(tree: &mut Value, path: &[String], value: Value) {

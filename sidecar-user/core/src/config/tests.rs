@@ -5,7 +5,7 @@ use super::*;
 const OTEL_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 
 fn flag(key: &str, value: &str) -> Setting {
-    Setting { key: key.to_owned(), value: value.to_owned(), origin: Origin::Flag("--set".into()) }
+    Setting::new(key, value, Origin::Flag("--set".into()))
 }
 
 fn line(line: u64, key: &str, value: &str) -> Setting {
@@ -159,7 +159,10 @@ fn values_that_contradict_each_other_are_refused() {
         (vec![("otlp.interval", "2m"), ("otlp.timeout", "11m")], "is more than"),
         (vec![("admin.listen", "unix:relative")], "absolute path"),
         (vec![("metrics.expiry", "5ms")], "5ms is less than 1s, and not 0s"),
-        (vec![("metrics.buckets", "a.b=1 3,c.d=3 1")], "`1` is not above the bound before it"),
+        (
+            vec![("metrics.buckets", "a.b=1 3,c.d=3 1")],
+            "--set: metrics.buckets.c.d: `1` is not above the bound before it",
+        ),
         (vec![("otlp.temporality", "deltas")], "did you mean `delta`?"),
         (vec![("metrics.listen", "localhost:1")], "is not an address"),
         (vec![("otlp.endpoint", "h:4318"), ("otlp.protocol", "http/protobuf")], "begins with http://"),
@@ -228,6 +231,12 @@ fn lists_are_replaced_whole_and_each_item_is_judged() {
     assert_eq!(exclude.peers.len(), 2);
     assert_eq!(http.request_headers[0].as_str(), "x-id");
     assert!(resolved.print().contains("ports: [8080,9000] # SIDECAR_EXCLUDE_PORTS"), "{}", resolved.print());
+
+    // Where each item has a place of its own, a wrong one is found there; commas without an item between them count.
+    let mut list = line(3, "exclude.ports", "80,,x");
+    list.items = (4..7).map(|line| Origin::File { line, column: 7 }).collect();
+    let given = Layers { file: vec![list], ..Layers::default() };
+    assert_eq!(problems(&given), ["file, line 6: exclude.ports: `x` is not a whole number"]);
 
     let many = (0..65).map(|port| port.to_string()).collect::<Vec<_>>().join(",");
     for (key, value, expected) in [

@@ -229,11 +229,7 @@ mod tests {
     use super::*;
 
     fn target(settings: &[(&str, &str)]) -> Target {
-        let file = settings.iter().map(|(key, value)| Setting {
-            key: (*key).to_owned(),
-            value: (*value).to_owned(),
-            origin: Origin::Default,
-        });
+        let file = settings.iter().map(|(key, value)| Setting::new(*key, *value, Origin::Default));
         let layers = Layers { file: file.collect(), ..Layers::default() };
         resolve(&layers).expect("settings").config.otlp.to_metrics().expect("a target")
     }
