@@ -60,6 +60,7 @@ use crate::{
         load::{self, LoadError},
         supervisor::Supervisor,
     },
+    discovery::pod,
     export::{
         ExportStats, Resource,
         otlp::{self, Exporter, Receivers},
@@ -147,7 +148,7 @@ fn start(args: Run) -> anyhow::Result<u8> {
     let signals = Signals::install().context("install signal handlers")?;
     let config = &resolved.config;
     // Everything that a command of ours needs to be seen from its first socket on comes before it.
-    let pod = Downward::read();
+    let pod = Downward::read(pod::is_around());
     let begun = Place::of(target, args.whole_node, pod.uid.as_deref()).and_then(|(place, source)| {
         let watch = Watch::begin(source, config)?;
         Ok((place, watch))

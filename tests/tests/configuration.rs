@@ -2,7 +2,7 @@
 
 use std::{fs, io::ErrorKind, net::TcpStream, path::Path, process::Command};
 
-use sidecar_tests::{binary, free_port, nginx::Nginx, pki::Pki, process, sidecar::Sidecar};
+use sidecar_tests::{binary, free_port, nginx::Nginx, pki::Pki, process, scrape, sidecar::Sidecar};
 
 /// Variables, by name and value.
 type Environment<'a> = &'a [(&'a str, &'a str)];
@@ -285,5 +285,23 @@ fn what_is_not_yet_honoured_is_said() {
         let said =
             err.lines().any(|line| line.contains("WARN") && line.contains(name) && line.contains(what));
         assert!(said, "{name} in\n{err}");
+    }
+}
+
+/// A variable that many programs have for themselves names the application in a pod only.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_container_is_named_in_a_pod_only() {
+    let name = "CONTAINER_NAME=shop";
+    for (variables, expected) in [(&[name][..], "sleep"), (&[name, "KUBERNETES_SERVICE_HOST=::1"], "shop")] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let clean = ["-u", "KUBERNETES_SERVICE_HOST", "-u", "POD_NAME", "-u", "POD_UID"];
+        let wrapper = [&["env"], &clean[..], variables].concat();
+        let mut sidecar = Sidecar::spawn(dir.path(), &wrapper, &[], &["sleep", "infinity"]);
+        sidecar.await_attached();
+        let metrics = scrape::get(sidecar.port, "/metrics", "");
+        let line = metrics.lines().find(|line| line.starts_with("target_info{")).expect("the resource");
+        assert!(line.contains(&format!("service_name=\"{expected}\"")), "{variables:?}: {line}");
+        assert_eq!(line.contains("k8s_container_name=\"shop\""), expected == "shop", "{line}");
     }
 }

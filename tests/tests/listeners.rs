@@ -170,6 +170,47 @@ fn every_address_means_both_families() {
     assert_eq!(process::run(Command::new("nsenter").args([&net, "curl", "-s", &url])), "ok\n");
 }
 
+/// Another program has the port, and then ends: what the daemon counted meanwhile is there.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_port_that_becomes_free_is_taken() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let words = nginx.command();
+    let command: Vec<&str> = words.iter().map(String::as_str).collect();
+    let ports = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let (address, port) = ports[0].split_once(':').expect("an address");
+    let server = ["-m", "http.server", "--bind", address, port];
+    let mut held = Process::start(Command::new("python3").args(server), &dir.path().join("python.out"));
+    let url = |path: &str| format!("http://{}{path}", ports[0]);
+    eventually("python to listen", || std::net::TcpStream::connect(&ports[0]).ok());
+
+    let args = ["run", "--listen", &ports[0], "--admin", &ports[1], "--"];
+    let output = dir.path().join("out");
+    let mut process = Process::start(Command::new(binary()).args(args).args(&command), &output);
+    nginx.await_listening();
+    eventually("the daemon to attach", || process::read(&output).contains("attached").then_some(()));
+    let log = process::read(&output);
+    assert!(log.contains("listener not opened: going on without, and trying again"), "{log}");
+    assert!(log.contains("Address already in use"), "{log}");
+    assert_eq!(curl(&[&nginx.url("100.bin")]).0, 200);
+    assert_eq!(curl(&[&url("/livez")]).0, 404, "python's");
+
+    held.signal(rustix::process::Signal::KILL);
+    held.wait();
+    eventually("the listener", || process::read(&output).contains("listener opened").then_some(()));
+    assert_eq!(curl(&[&url("/readyz")]).0, 200);
+    let (_, metrics) = curl(&[&url("/metrics")]);
+    let counted = metrics.lines().find(|line| {
+        line.starts_with("http_server_request_duration_seconds_count") && line.contains("\"200\"")
+    });
+    let counted = counted.and_then(|line| line.rsplit(' ').next()).expect("a count");
+    let answered: u64 = nginx.answered().values().sum();
+    assert_eq!(counted.parse(), Ok(answered));
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
+}
+
 /// A daemon on these addresses, and the port that it says it got. The cgroup's guard ends its command.
 fn start(cgroup: &Cgroup, wrapper: &[&str], dir: &Path, listen: &str, admin: &str) -> (Process, u16) {
     let binary = binary().display().to_string();

@@ -16,7 +16,7 @@ use crate::{
     discovery::{
         cgroup::{self, Cgroup, child::Child},
         host,
-        pod::{Pod, PodError, Survey},
+        pod::{self, Pod, PodError, Survey},
     },
     export::otlp::Receivers,
     kernel::{self, Kernel, PROGRAMS, Refusal},
@@ -131,7 +131,7 @@ fn examine() -> Vec<Finding> {
 
 /// The pod around us: whether `run` finds its containers by itself. Nothing to say outside of one.
 fn pod() -> Option<Finding> {
-    let told = Downward::read();
+    let told = Downward::read(pod::is_around());
     match Pod::find(told.uid.as_deref()) {
         Ok(mut pod) => {
             let Survey { found, containers, unreachable, .. } =

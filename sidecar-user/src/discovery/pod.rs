@@ -97,6 +97,11 @@ pub(crate) enum PodError {
     Own(#[source] CgroupError),
 }
 
+/// Whether the daemon's own cgroup is one of a pod, as far as its path is shown.
+pub(crate) fn is_around() -> bool {
+    cgroup::path_of(Path::new("/proc/self/cgroup")).is_ok_and(|own| place::is_in_pod(&own))
+}
+
 impl Pod {
     /// Finds a route. `uid` is the pod's, as the downward API gives it.
     ///

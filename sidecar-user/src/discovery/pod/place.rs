@@ -32,8 +32,12 @@ pub(super) fn sibling<'a>(own: &str, other: &'a str) -> Option<&'a str> {
 
 /// Whether this path shows the way out of a container: a private cgroup namespace, or a pod's place.
 pub(super) fn is_contained(own: &str, is_real_root: bool) -> bool {
-    let is_in_pod = || own.rsplit_once('/').is_some_and(|(pod, _)| pod.contains("kubepods"));
-    (own == "/" && !is_real_root) || is_in_pod()
+    (own == "/" && !is_real_root) || is_in_pod(own)
+}
+
+/// Whether this path is that of a pod's container. Behind a private namespace no path says so.
+pub(super) fn is_in_pod(own: &str) -> bool {
+    own.rsplit_once('/').is_some_and(|(pod, _)| pod.contains("kubepods"))
 }
 
 /// Whether a folder of this name is the pod's.
