@@ -278,7 +278,7 @@ fn odd_shapes_are_counted_once_and_measured_as_far_as_they_went() {
     assert_eq!(of("http_server_response_body_size_bytes_sum", &soon), Some(4.0));
     let next = [("http_route", "/users/{id}"), ("http_request_method", "POST")];
     assert_eq!(of("http_server_request_body_size_bytes_sum", &next), Some(3.0));
-    let reset = [("error_type", "response_truncated"), ("http_response_status_code", "200")];
+    let reset = [("error_type", "client_reset_in_response"), ("http_response_status_code", "200")];
     assert_eq!(of("http_server_request_duration_seconds_count", &reset), Some(1.0));
     assert!(of("http_server_response_body_size_bytes_sum", &reset) >= Some(9.0), "an event was seen");
     let users = [("http_route", "/users/{id}"), ("http_request_method", "GET")];

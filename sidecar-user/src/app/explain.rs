@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use sidecar_core::{
-    model::{HttpVersion, Ktime, Outcome, Role},
+    model::{HttpVersion, Ktime, Role},
     signal::{
         UnixNanos,
         explain::{Answer, BadSelector, Explained, Selector},
+        reason::Ended,
     },
 };
 
@@ -85,7 +86,7 @@ fn exchange(explained: &Explained, time: impl Fn(Ktime) -> String) -> Value {
         "series": series,
         "role": role_word(*role),
         "protocol": match http.version { HttpVersion::Http10 => "http/1.0", HttpVersion::Http11 => "http/1.1" },
-        "outcome": outcome_word(exchange.outcome),
+        "outcome": Ended::from(exchange.outcome).word(),
         "status": http.status,
         "path": http.path,
         "host": http.host,
@@ -151,7 +152,7 @@ fn one(out: &mut String, explained: &Explained, time: impl Fn(Ktime) -> String) 
     writeln!(out, "  series      {}", series.join(" "))?;
     let path = http.path.as_deref().unwrap_or("-");
     let status = http.status.map_or_else(|| "no status".to_owned(), |status| status.to_string());
-    writeln!(out, "  exchange    {path} {status}, {}", outcome_word(exchange.outcome))?;
+    writeln!(out, "  exchange    {path} {status}, {}", Ended::from(exchange.outcome).word())?;
     let ms = |to: Option<Ktime>| {
         let ms = to.map(|to| to.since(exchange.started).as_secs_f64() * 1000.0);
         ms.map_or_else(|| "not seen".to_owned(), |ms| format!("+{ms:.3} ms"))
@@ -182,17 +183,6 @@ fn role_word(role: Role) -> &'static str {
     match role {
         Role::Client => "client",
         Role::Server => "server",
-    }
-}
-
-fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Complete => "complete",
-        Outcome::Truncated => "truncated",
-        Outcome::Unanswered => "unanswered",
-        Outcome::Reset => "reset",
-        Outcome::NotObserved => "not_observed",
-        Outcome::Aborted => "aborted",
     }
 }
 

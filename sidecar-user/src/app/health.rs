@@ -8,6 +8,7 @@ use sidecar_core::{
     signal::{
         catalogue,
         kernel::{self, Counted, Understood},
+        reason::{Drop, Excluded, Oddity},
     },
 };
 
@@ -36,20 +37,20 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
     let store = &mut out.store;
     kernel::record(store, counted, understood);
     let drops = [
-        ("malformed_record", health.n_malformed),
-        ("unknown_connection", tally.unknown),
-        ("table_full", tally.table_full),
-        ("memory_full", tally.memory_full),
-        ("reorder_full", tally.reorder_full),
-        ("listen_lost", tally.listen_lost),
-        ("verdict_full", out.verdicts.n_refused()),
-        ("idled_out", tally.idled_out),
+        (Drop::MalformedRecord, health.n_malformed),
+        (Drop::UnknownConnection, tally.unknown),
+        (Drop::TableFull, tally.table_full),
+        (Drop::MemoryFull, tally.memory_full),
+        (Drop::ReorderFull, tally.reorder_full),
+        (Drop::ListenLost, tally.listen_lost),
+        (Drop::VerdictFull, out.verdicts.n_refused()),
+        (Drop::IdledOut, tally.idled_out),
     ];
     for (reason, n) in drops {
-        store.set(&catalogue::CAPTURE_DROPS, &[reason], n);
+        store.set(&catalogue::CAPTURE_DROPS, &[reason.word()], n);
     }
-    for (reason, n) in flow::EXCLUDED.into_iter().zip(tally.excluded) {
-        store.set(&catalogue::EXCLUDED_CONNECTIONS, &[reason], n);
+    for (reason, why) in [(Excluded::Port, flow::Excluded::Port), (Excluded::Peer, flow::Excluded::Peer)] {
+        store.set(&catalogue::EXCLUDED_CONNECTIONS, &[reason.word()], tally.excluded[why as usize]);
     }
     for source in [RouteSource::Configured, RouteSource::Learned] {
         store.set(&catalogue::ROUTES, &[source.as_str()], out.routes.len(source) as u64);
@@ -57,14 +58,14 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
     store.set(&catalogue::ROUTES_OVERFLOWED, &[], out.routes.overflowed());
     let odd = tally.oddities;
     let oddities = [
-        ("orphan_response", odd.orphan_responses),
-        ("malformed", odd.malformed),
-        ("oversized", odd.oversized),
-        ("outstanding_full", odd.overflow),
-        ("resync", odd.resyncs),
+        (Oddity::OrphanResponse, odd.orphan_responses),
+        (Oddity::Malformed, odd.malformed),
+        (Oddity::Oversized, odd.oversized),
+        (Oddity::OutstandingFull, odd.overflow),
+        (Oddity::Resync, odd.resyncs),
     ];
     for (reason, n) in oddities {
-        store.set(&catalogue::PARSER_ODDITIES, &[reason], u64::from(n));
+        store.set(&catalogue::PARSER_ODDITIES, &[reason.word()], u64::from(n));
     }
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], flows.len() as u64);
     store.set(&catalogue::CONNECTIONS_GAPS, &[], tally.gaps);

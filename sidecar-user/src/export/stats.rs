@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use sidecar_core::signal::reason::{Dropped, Failed};
 use sidecar_core::signal::{Store, UnixNanos, catalogue};
 
 /// What is pushed.
@@ -13,38 +14,7 @@ pub(crate) enum Signal {
     Traces,
 }
 
-/// Why pushed items were not taken, the last of several tries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failed {
-    /// No connection could be made, or it broke before there was an answer.
-    Connection,
-    /// No answer in time.
-    Timeout,
-    /// The receiver said: not now.
-    Unavailable,
-    /// The receiver said: never.
-    Refused,
-    /// The answer was not understood.
-    BadAnswer,
-    /// The receiver said so of these items, and took the others.
-    Rejected,
-    /// They could not be made into a request.
-    Encoding,
-}
-
-/// Why items were never pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dropped {
-    /// The queue was full.
-    QueueFull,
-    /// The end came first: the deadline passed, or the receiver did not answer any more.
-    Shutdown,
-}
-
 const SIGNALS: [&str; 2] = ["metrics", "traces"];
-const FAILED: [&str; 7] =
-    ["connection", "timeout", "unavailable", "refused", "bad_answer", "rejected", "encoding"];
-const DROPPED: [&str; 2] = ["queue_full", "shutdown"];
 
 /// Counts of items, by signal and reason. What was offered is sent, failed, dropped, or still waits.
 #[derive(Debug, Default)]
@@ -53,8 +23,8 @@ pub(crate) struct ExportStats {
     taken: AtomicU64,
     waiting: [AtomicU64; SIGNALS.len()],
     sent: [AtomicU64; SIGNALS.len()],
-    failed: [[AtomicU64; FAILED.len()]; SIGNALS.len()],
-    dropped: [[AtomicU64; DROPPED.len()]; SIGNALS.len()],
+    failed: [[AtomicU64; Failed::WORDS.len()]; SIGNALS.len()],
+    dropped: [[AtomicU64; Dropped::WORDS.len()]; SIGNALS.len()],
 }
 
 impl ExportStats {
@@ -106,10 +76,10 @@ impl ExportStats {
         for (i, signal) in SIGNALS.iter().enumerate() {
             store.set(&catalogue::EXPORT_QUEUE, &[signal], self.waiting[i].load(Ordering::Relaxed));
             store.set(&catalogue::EXPORT_SENT, &[signal], self.sent[i].load(Ordering::Relaxed));
-            for (n, why) in self.failed[i].iter().zip(FAILED) {
+            for (n, why) in self.failed[i].iter().zip(Failed::WORDS) {
                 store.set(&catalogue::EXPORT_FAILED, &[signal, why], n.load(Ordering::Relaxed));
             }
-            for (n, why) in self.dropped[i].iter().zip(DROPPED) {
+            for (n, why) in self.dropped[i].iter().zip(Dropped::WORDS) {
                 store.set(&catalogue::EXPORT_DROPPED, &[signal, why], n.load(Ordering::Relaxed));
             }
         }

@@ -45,7 +45,8 @@ pub(super) struct Flow {
     /// A response whose last byte was not seen to be acknowledged yet.
     undelivered: Option<Undelivered>,
     reading: Reading,
-    is_reset: bool,
+    /// Which way an RST went.
+    reset: Option<Dir>,
     /// Bytes that it held when it was last weighed.
     weight: usize,
 }
@@ -117,7 +118,7 @@ impl Flow {
             answered: None,
             undelivered: None,
             reading: Reading::default(),
-            is_reset: false,
+            reset: None,
             weight: 0,
         }
     }
@@ -147,7 +148,7 @@ impl Flow {
     /// Takes one segment.
     pub(super) fn segment<S: Sink>(&mut self, segment: &Segment<'_>, context: &mut Context<'_, S>) {
         self.last = segment.at;
-        self.is_reset |= segment.rst;
+        self.reset = self.reset.or(segment.rst.then_some(segment.dir));
         let dir = segment.dir;
         self.deliver(segment.drained, segment.at, context);
         self.reading.note(segment);
@@ -256,10 +257,25 @@ impl Flow {
         if !self.connection.joined {
             return None;
         }
-        if self.is_reset {
-            return Some(Close::Reset);
+        if let Some(dir) = self.reset {
+            return Some(self.reset(dir));
         }
         self.lanes.iter().all(Lane::is_ended).then_some(Close::Closed)
+    }
+
+    /// What the kernel's word on its end is to its parser.
+    pub(super) fn how(&self, end: End) -> Close {
+        match end {
+            End::Orderly => Close::Closed,
+            End::Received => self.reset(Dir::Ingress),
+            End::Sent => self.reset(Dir::Egress),
+            End::Expired => Close::Expired,
+        }
+    }
+
+    /// An RST went that way. Where nobody knows the role there is no parser to tell it to.
+    fn reset(&self, dir: Dir) -> Close {
+        Close::Reset(self.connection.role.unwrap_or(Role::Client).side(dir))
     }
 
     /// Nobody would report its end.

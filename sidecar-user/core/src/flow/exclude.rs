@@ -2,8 +2,14 @@
 
 use crate::model::{Connection, Network, Role};
 
-/// `sidecar.reason` of a connection that is left out, in the order of `Tally::excluded`.
-pub const EXCLUDED: [&str; 2] = ["port", "peer"];
+/// Why a connection is left out: its number in `Tally::excluded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excluded {
+    /// By its server's port.
+    Port,
+    /// By its other end.
+    Peer,
+}
 
 /// Which connections are not read.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +21,8 @@ pub struct Exclude {
 }
 
 impl Exclude {
-    /// Why a connection is left out, as an index of [`EXCLUDED`].
-    pub(super) fn of(&self, connection: &Connection) -> Option<usize> {
+    /// Why a connection is left out, if it is.
+    pub(super) fn of(&self, connection: &Connection) -> Option<Excluded> {
         let is_port = |port: u16| self.ports.contains(&port);
         let (local, remote) = (connection.local.port(), connection.remote.port());
         let by_port = match connection.role {
@@ -26,7 +32,7 @@ impl Exclude {
             None => is_port(local) || is_port(remote),
         };
         let by_peer = || self.peers.iter().any(|peers| peers.contains(connection.remote.ip()));
-        if by_port { Some(0) } else { by_peer().then_some(1) }
+        if by_port { Some(Excluded::Port) } else { by_peer().then_some(Excluded::Peer) }
     }
 
     /// The kernel leaves it out by itself, from its first byte: it looks its own port up among those that it was `told`.

@@ -12,7 +12,7 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
-pub use exclude::{EXCLUDED, Exclude};
+pub use exclude::{Exclude, Excluded};
 
 use std::{
     collections::{VecDeque, hash_map::Entry},
@@ -110,7 +110,7 @@ pub struct Tally {
     pub idled_out: u64,
     /// Connections by what they turned out to speak: parsed, encrypted, unclassified, excluded, MPTCP.
     pub classified: [u64; 5],
-    /// Connections that were left out, by [`EXCLUDED`].
+    /// Connections that were left out, by [`Excluded`].
     pub excluded: [u64; 2],
     /// Sum of what parsers found odd.
     pub oddities: Oddities,
@@ -250,7 +250,7 @@ impl Flows {
                 let excluded = exclude.of(&connection);
                 let mut context = self.common.context(sink);
                 if let Some(reason) = excluded.filter(|_| is_new) {
-                    context.tally.excluded[reason] += 1;
+                    context.tally.excluded[reason as usize] += 1;
                     flow.exclude(is_told, &mut context);
                 } else if *mptcp && is_new {
                     flow.leave_mptcp(&mut context);
@@ -293,7 +293,7 @@ impl Flows {
                 if *is_unjudged && let Some(why) = self.flows.get(id).and_then(|flow| flow.opaque()) {
                     self.common.tally.late[why as usize] += account.bytes[0] + account.bytes[1];
                 }
-                let how = if end.is_reset() { Close::Reset } else { Close::Closed };
+                let how = self.flows.get(id).map_or(Close::Closed, |flow| flow.how(*end));
                 let last = Last { account: *account, end: *end, drained: *drained };
                 self.remove(*id, *at, how, Some(last), sink);
             }

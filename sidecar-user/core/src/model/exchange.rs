@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Ktime, Route};
+use super::{Ktime, Route, Side};
 
 /// A request began: its first line is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +44,25 @@ pub struct Exchange {
 pub enum Outcome {
     /// The response was seen to its end (or to where the connection properly ended it).
     Complete,
-    /// The response began, and its end was cut off by a close or reset.
-    Truncated,
-    /// The connection was closed before any response.
-    Unanswered,
-    /// The connection was reset before any response.
-    Reset,
+    /// The connection ended when the response had begun, before it was whole.
+    Truncated(Cut),
+    /// The connection ended before any response.
+    Unanswered(Cut),
     /// The response went by in bytes that were not captured: nothing is known of it.
     NotObserved,
-    /// The request itself was never finished by the client.
-    Aborted,
+    /// The connection ended before any response, and before the request was whole.
+    Aborted(Cut),
+}
+
+/// What ended a connection in the middle of an exchange. The side is the one that ended it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// FIN. `None`: whose was first was not seen.
+    Closed(Option<Side>),
+    /// RST.
+    Reset(Side),
+    /// One side acknowledged nothing until the other's kernel gave it up.
+    Expired,
 }
 
 /// What only one protocol has.

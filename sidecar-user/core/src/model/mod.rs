@@ -11,7 +11,7 @@ mod time;
 
 pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
 pub use exchange::{
-    Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, Telemetry, TraceParent,
+    Cut, Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, Telemetry, TraceParent,
 };
 pub use metric::{Kind, MetricDef};
 pub use network::{MalformedNetwork, Network};

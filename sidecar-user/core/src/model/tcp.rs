@@ -49,14 +49,6 @@ pub enum End {
     Expired,
 }
 
-impl End {
-    /// Not by FIN both ways.
-    #[must_use]
-    pub fn is_reset(self) -> bool {
-        self != End::Orderly
-    }
-}
-
 /// Why an attempt to connect came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {

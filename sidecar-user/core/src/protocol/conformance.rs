@@ -123,7 +123,13 @@ proptest! {
         at in any::<usize>(),
         joined in any::<bool>(),
         is_small in any::<bool>(),
-        how in proptest::sample::select(vec![Close::Closed, Close::Reset, Close::Forgotten]),
+        how in proptest::sample::select(vec![
+            Close::Closed,
+            Close::Reset(Side::Client),
+            Close::Reset(Side::Server),
+            Close::Expired,
+            Close::Forgotten,
+        ]),
     ) {
         let birth = if joined { Birth::Joined } else { Birth::Seen };
         let keep = Keep {

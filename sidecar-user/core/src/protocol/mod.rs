@@ -168,8 +168,10 @@ pub trait Parser: Send {
 pub enum Close {
     /// FIN from both sides, or the application closed it in order.
     Closed,
-    /// RST, or a time-out.
-    Reset,
+    /// RST, from this side.
+    Reset(Side),
+    /// One side acknowledged nothing until the other gave it up.
+    Expired,
     /// It is no longer followed (a bound was reached, the daemon stops): nothing is known of its end.
     Forgotten,
 }

@@ -439,7 +439,7 @@ pub static EXCLUDED_EXCHANGES: MetricDef = def(
     "Requests that were read and left out of all signals, as the configuration wants it, by reason.",
     &[key::REASON],
 );
-/// Connections that the configuration leaves out. Reasons: port, peer.
+/// Connections that the configuration leaves out.
 pub static EXCLUDED_CONNECTIONS: MetricDef = def(
     "sidecar.excluded.connections",
     Kind::Counter,
@@ -503,8 +503,7 @@ pub static EXPORT_SENT: MetricDef = def(
     "Data points and spans that a receiver accepted.",
     &[key::SIGNAL],
 );
-/// Items that a receiver did not take, by the reason of the last try. Reasons: connection (none, or it broke), timeout,
-/// unavailable (the receiver said: later), refused (never), bad_answer, rejected (partial success), encoding.
+/// Items that a receiver did not take, by the reason of the last try.
 pub static EXPORT_FAILED: MetricDef = def(
     "sidecar.export.failed",
     Kind::Counter,
@@ -529,7 +528,7 @@ pub static APP_OTLP: MetricDef = def(
     "Processes (in a container: containers) of the application that were seen to export by OTLP/HTTP, by signal.",
     &[key::SIGNAL],
 );
-/// Items that were given up before they were answered for. Reasons: queue_full, shutdown.
+/// Items that were given up before they were answered for.
 pub static EXPORT_DROPPED: MetricDef = def(
     "sidecar.export.dropped",
     Kind::Counter,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::model::{Connection, Http, HttpVersion, Method, Outcome, Role};
+use crate::model::{Connection, Cut, Http, HttpVersion, Method, Outcome, Role, Side};
 
 /// `url.scheme` of what could be read without keys.
 pub(super) const SCHEME: &str = "http";
@@ -51,11 +51,6 @@ pub(super) fn version(version: HttpVersion) -> &'static str {
     }
 }
 
-/// `http.response.status_code`: only what RFC 9110 section 15 allows on the wire.
-pub(super) fn status(http: &Http) -> Option<u16> {
-    http.status.filter(|status| (100..=599).contains(status))
-}
-
 /// What the observed end was. A connection whose role nobody knew is taken as `Connection::server` takes it.
 pub(super) fn role(connection: &Connection) -> Role {
     connection.role.unwrap_or(Role::Client)
@@ -64,61 +59,91 @@ pub(super) fn role(connection: &Connection) -> Role {
 /// `error.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ErrorType {
+    /// The status says it.
     Status(u16),
-    InvalidStatus,
-    ResponseTruncated,
-    ConnectionClosed,
-    ConnectionReset,
-    ResponseNotObserved,
-    RequestAborted,
+    /// How the exchange ended says it.
+    Ended(Outcome),
 }
 
 impl ErrorType {
-    /// Why the exchange is an error for `role`, if it is. A status that says so wins over how the bytes ended.
+    /// Why the exchange is an error for `role`, if it is. A status that says so wins over how the bytes ended. One that no
+    /// class has, from 600 on, is as good as 500 (RFC 9110 section 15).
     pub(super) fn of(role: Role, outcome: Outcome, http: &Http) -> Option<ErrorType> {
-        let lowest = match role {
-            Role::Server => 500,
-            Role::Client => 400,
-        };
         match (http.status, outcome) {
-            (Some(_), _) if status(http).is_none() => Some(ErrorType::InvalidStatus),
-            (Some(status), _) if status >= lowest => Some(ErrorType::Status(status)),
+            (Some(status), _) if status >= lowest(role) => Some(ErrorType::Status(status)),
             (_, Outcome::Complete) => None,
-            (_, Outcome::Truncated) => Some(ErrorType::ResponseTruncated),
-            (_, Outcome::Unanswered) => Some(ErrorType::ConnectionClosed),
-            (_, Outcome::Reset) => Some(ErrorType::ConnectionReset),
-            (_, Outcome::NotObserved) => Some(ErrorType::ResponseNotObserved),
-            (_, Outcome::Aborted) => Some(ErrorType::RequestAborted),
+            (_, outcome) => Some(ErrorType::Ended(outcome)),
         }
     }
 
+    /// All that are no status, by name and with what they mean.
+    pub(super) fn without_status() -> Vec<(String, String)> {
+        let sides = [Side::Client, Side::Server];
+        let closed = sides.map(|side| Cut::Closed(Some(side)));
+        let cuts = [&closed[..], &sides.map(Cut::Reset), &[Cut::Closed(None), Cut::Expired]].concat();
+        let stages = [Outcome::Aborted, Outcome::Unanswered, Outcome::Truncated];
+        let ended = stages.into_iter().flat_map(|stage| cuts.iter().map(move |cut| stage(*cut)));
+        let all = ended.chain([Outcome::NotObserved]).map(ErrorType::Ended);
+        all.map(|error| (error.text().into_owned(), error.why(Role::Server).into_owned())).collect()
+    }
+
     /// In a sentence, why it is that.
-    pub(super) fn why(self, role: Role) -> &'static str {
-        match (self, role) {
-            (ErrorType::Status(_), Role::Server) => "a status of 500 or above is the server's error",
-            (ErrorType::Status(_), Role::Client) => "a status of 400 or above is an error to the client",
-            (ErrorType::InvalidStatus, _) => "the status is none that HTTP allows (100 to 599)",
-            (ErrorType::ResponseTruncated, _) => {
-                "the response began, and its connection ended before it was whole"
+    pub(super) fn why(self, role: Role) -> Cow<'static, str> {
+        let (cut, when) = match self {
+            ErrorType::Status(_) => {
+                return Cow::Borrowed(match role {
+                    Role::Server => "a status of 500 or above is the server's error",
+                    Role::Client => "a status of 400 or above is an error to the client",
+                });
             }
-            (ErrorType::ConnectionClosed, _) => "the connection was closed before a response",
-            (ErrorType::ConnectionReset, _) => "the connection was reset before a response",
-            (ErrorType::ResponseNotObserved, _) => "the response was not captured: nothing is known of it",
-            (ErrorType::RequestAborted, _) => "the client ended the connection before its request was whole",
-        }
+            ErrorType::Ended(Outcome::NotObserved | Outcome::Complete) => {
+                return Cow::Borrowed("the response was not captured: nothing is known of it");
+            }
+            ErrorType::Ended(Outcome::Aborted(cut)) => (cut, "before the request was whole"),
+            ErrorType::Ended(Outcome::Unanswered(cut)) => (cut, "before a response began"),
+            ErrorType::Ended(Outcome::Truncated(cut)) => {
+                (cut, "when the response had begun, before it was whole")
+            }
+        };
+        let what = match cut {
+            Cut::Closed(Some(Side::Client)) => "the client closed the connection (its FIN came first)",
+            Cut::Closed(Some(Side::Server)) => "the server closed the connection (its FIN came first)",
+            Cut::Closed(None) => "the connection was closed, by which side first was not seen,",
+            Cut::Reset(Side::Client) => "the client reset the connection (RST)",
+            Cut::Reset(Side::Server) => "the server reset the connection (RST)",
+            Cut::Expired => "the connection was given up, as nothing was acknowledged any more,",
+        };
+        Cow::Owned(format!("{what} {when}"))
     }
 
     /// The attribute's value.
     pub(super) fn text(self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
+        let (cut, stage) = match self {
             ErrorType::Status(status) => return Cow::Owned(status.to_string()),
-            ErrorType::InvalidStatus => "invalid_status",
-            ErrorType::ResponseTruncated => "response_truncated",
-            ErrorType::ConnectionClosed => "connection_closed",
-            ErrorType::ConnectionReset => "connection_reset",
-            ErrorType::ResponseNotObserved => "response_not_observed",
-            ErrorType::RequestAborted => "request_aborted",
-        })
+            ErrorType::Ended(Outcome::NotObserved | Outcome::Complete) => {
+                return Cow::Borrowed("response_not_observed");
+            }
+            ErrorType::Ended(Outcome::Aborted(cut)) => (cut, "_in_request"),
+            ErrorType::Ended(Outcome::Unanswered(cut)) => (cut, ""),
+            ErrorType::Ended(Outcome::Truncated(cut)) => (cut, "_in_response"),
+        };
+        let what = match cut {
+            Cut::Closed(Some(Side::Client)) => "client_closed",
+            Cut::Closed(Some(Side::Server)) => "server_closed",
+            Cut::Closed(None) => "connection_closed",
+            Cut::Reset(Side::Client) => "client_reset",
+            Cut::Reset(Side::Server) => "server_reset",
+            Cut::Expired => "connection_timeout",
+        };
+        if stage.is_empty() { Cow::Borrowed(what) } else { Cow::Owned(format!("{what}{stage}")) }
+    }
+}
+
+/// The lowest status that is an error to `role`.
+pub(super) fn lowest(role: Role) -> u16 {
+    match role {
+        Role::Server => 500,
+        Role::Client => 400,
     }
 }
 
@@ -179,18 +204,25 @@ mod tests {
 
     #[test]
     fn error_types() {
+        let (by_client, by_server) = (Cut::Closed(Some(Side::Client)), Cut::Reset(Side::Server));
         // status, outcome => server's, client's
         let cases = [
             (Some(200), Complete, None, None),
             (Some(404), Complete, None, Some("404")),
             (Some(500), Complete, Some("500"), Some("500")),
-            (Some(503), Truncated, Some("503"), Some("503")),
-            (Some(200), Truncated, Some("response_truncated"), Some("response_truncated")),
-            (Some(999), Complete, Some("invalid_status"), Some("invalid_status")),
-            (None, Unanswered, Some("connection_closed"), Some("connection_closed")),
-            (None, Reset, Some("connection_reset"), Some("connection_reset")),
+            (Some(503), Truncated(by_client), Some("503"), Some("503")),
+            (
+                Some(200),
+                Truncated(by_client),
+                Some("client_closed_in_response"),
+                Some("client_closed_in_response"),
+            ),
+            (Some(600), Complete, Some("600"), Some("600")),
+            (Some(999), Truncated(by_client), Some("999"), Some("999")),
+            (None, Unanswered(by_client), Some("client_closed"), Some("client_closed")),
+            (None, Unanswered(Cut::Expired), Some("connection_timeout"), Some("connection_timeout")),
             (None, NotObserved, Some("response_not_observed"), Some("response_not_observed")),
-            (None, Aborted, Some("request_aborted"), Some("request_aborted")),
+            (None, Aborted(by_server), Some("server_reset_in_request"), Some("server_reset_in_request")),
         ];
         for (status, outcome, server, client) in cases {
             let http = http(status, None, None);
@@ -199,6 +231,14 @@ mod tests {
                 assert_eq!(made.as_deref(), expected, "{status:?} {outcome:?} {role:?}");
             }
         }
+    }
+
+    #[test]
+    fn errors_without_a_status_have_names_of_their_own() {
+        let all = ErrorType::without_status();
+        let names: std::collections::BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
+        let meanings: std::collections::BTreeSet<_> = all.iter().map(|(_, meaning)| meaning).collect();
+        assert_eq!((names.len(), meanings.len()), (3 * 6 + 1, 3 * 6 + 1));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use sidecar_ebpf::abi::{count, record, verdict};
 
-use super::{Bytes, Store, catalogue, coverage};
+use super::{
+    Bytes, Store, catalogue, coverage,
+    reason::{ConnectFailed, CutOff, Drop},
+};
 
 /// `COUNTS` and `TRAFFIC`, each entry summed over the CPUs by wrapping addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +39,15 @@ const ROLES: [&str; record::ROLES as usize] = ["unknown", "client", "server"];
 /// `network.io.direction`, by `INGRESS` and `EGRESS`.
 pub(super) const DIRECTIONS: [&str; 2] = ["receive", "transmit"];
 /// `error.type`, by `FAILED_…`; [`crate::model::Failure`] has the same order.
-pub(super) const FAILURES: [&str; record::FAILURES as usize] =
-    ["connection_refused", "timeout", "cancelled", "host_unreachable"];
+pub(super) const FAILURES: [&str; record::FAILURES as usize] = ConnectFailed::WORDS;
 /// `sidecar.reason` of connections that did not end by FIN both ways, by `END_…` less one.
-pub(super) const RESETS: [&str; record::RESETS as usize] = ["received", "sent", "timeout"];
+pub(super) const RESETS: [&str; record::RESETS as usize] = CutOff::WORDS;
 /// `sidecar.reason` of drops in the kernel.
-const DROPS: [(u32, &str); 4] = [
-    (count::RING_FULL, "ring_full"),
-    (count::UNREADABLE, "unreadable"),
-    (count::HEADERS, "headers"),
-    (count::NO_STORAGE, "no_storage"),
+const DROPS: [(u32, Drop); 4] = [
+    (count::RING_FULL, Drop::RingFull),
+    (count::UNREADABLE, Drop::Unreadable),
+    (count::HEADERS, Drop::Headers),
+    (count::NO_STORAGE, Drop::NoStorage),
 ];
 
 /// Sets what the kernel counted, the account of bytes and the coverage.
@@ -72,7 +74,7 @@ pub fn record(store: &mut Store, counted: &Counted, understood: Understood) {
         store.set(&catalogue::TCP_FAILED, &[name], slots[count::FAILED as usize + reason]);
     }
     for (slot, reason) in DROPS {
-        store.set(&catalogue::CAPTURE_DROPS, &[reason], slots[slot as usize]);
+        store.set(&catalogue::CAPTURE_DROPS, &[reason.word()], slots[slot as usize]);
     }
     store.set(&catalogue::CAPTURE_RECORDS, &[], understood.records);
     store.set(&catalogue::CAPTURE_COPIED, &[], understood.copied);

@@ -16,7 +16,7 @@ pub const METHOD: &str = "http.request.method";
 pub const ROUTE: &str = "http.route";
 /// The method as it was sent, where it is `_OTHER` (spans).
 pub const METHOD_ORIGINAL: &str = "http.request.method_original";
-/// 100 to 599.
+/// 100 to 999: what was on the wire.
 pub const STATUS: &str = "http.response.status_code";
 /// IP address of the socket's other end.
 pub const PEER_ADDRESS: &str = "network.peer.address";
@@ -44,13 +44,13 @@ pub const TCP_ROLE: &str = "sidecar.tcp.role";
 pub const ROUTE_SOURCE: &str = "sidecar.route.source";
 /// `User-Agent`, where the configuration names it.
 pub const USER_AGENT: &str = "user_agent.original";
-/// Why something was dropped or odd; each metric has a fixed set.
+/// Why something was dropped or odd; each metric has a fixed set, in `reason`.
 pub const REASON: &str = "sidecar.reason";
 /// How payload bytes were accounted for.
 pub const CLASS: &str = "sidecar.class";
 /// What became of an exchange.
 pub const OUTCOME: &str = "sidecar.outcome";
-/// Whether an exchange became a span, or why not: `sampled`, `not_sampled`, `instrumented`, `export`.
+/// Whether an exchange became a span, or why not.
 pub const DECISION: &str = "sidecar.decision";
 /// `metrics`, `traces` or `logs`.
 pub const SIGNAL: &str = "sidecar.signal";

@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod key;
 pub mod names;
 mod now;
+pub mod reason;
 mod reference;
 mod requests;
 mod route;

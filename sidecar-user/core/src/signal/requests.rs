@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::http::{self, ErrorType, Host};
 use super::interned::Names;
 use super::now::Now;
+use super::reason::{Ended, Excluded};
 use super::series::Series;
 use super::snapshot::{Attributes, Moment, Point, PointValue};
 use super::{Containers, ExemplarIds, Histogram, Layout, Options, catalogue, key};
@@ -48,7 +49,7 @@ pub(super) struct Requests {
     layouts: Layouts,
     hosts: Names,
     now: Now,
-    outcomes: [u64; OUTCOMES.len()],
+    outcomes: [u64; Ended::WORDS.len()],
     excluded: u64,
 }
 
@@ -73,7 +74,7 @@ impl Requests {
             },
             hosts: Names::default(),
             now: Now::new(options.series_cap),
-            outcomes: [0; OUTCOMES.len()],
+            outcomes: [0; Ended::WORDS.len()],
             excluded: 0,
         }
     }
@@ -114,7 +115,7 @@ impl Requests {
             return;
         }
         let Detail::Http(http) = &exchange.detail;
-        self.outcomes[exchange.outcome as usize] += 1;
+        self.outcomes[Ended::from(exchange.outcome) as usize] += 1;
         let role = http::role(connection);
         let key = |server| HttpKey::new(role, exchange.outcome, http, server, container);
         let measured = match role {
@@ -176,7 +177,7 @@ impl Requests {
             Some(self.outcomes())
         } else if is(&catalogue::EXCLUDED_EXCHANGES) {
             Some(vec![Point {
-                attributes: vec![(key::REASON, "path".into())],
+                attributes: vec![(key::REASON, Excluded::Path.word().into())],
                 started: None,
                 value: PointValue::U64(self.excluded),
             }])
@@ -210,7 +211,7 @@ impl Requests {
     }
 
     fn outcomes(&self) -> Vec<Point> {
-        let counted = OUTCOMES.iter().zip(self.outcomes).filter(|(_, n)| *n > 0);
+        let counted = Ended::WORDS.iter().zip(self.outcomes).filter(|(_, n)| *n > 0);
         let point = |(outcome, n): (&&'static str, u64)| Point {
             attributes: vec![(key::OUTCOME, (*outcome).into()), (key::PROTOCOL_NAME, http::PROTOCOL.into())],
             started: None,
@@ -278,10 +279,6 @@ fn empty<const N: usize>(layouts: &[Layout; N]) -> Measured<N> {
     layouts.each_ref().map(Histogram::new)
 }
 
-/// `sidecar.outcome`, indexed by [`Outcome`].
-const OUTCOMES: [&str; 6] = ["complete", "truncated", "unanswered", "reset", "not_observed", "aborted"];
-const _: () = assert!(Outcome::Aborted as usize == OUTCOMES.len() - 1);
-
 /// What tells one HTTP series from another: the attributes before they are words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct HttpKey {
@@ -305,7 +302,7 @@ impl HttpKey {
         HttpKey {
             method: http.method,
             version: http.version,
-            status: http::status(http),
+            status: http.status,
             error: ErrorType::of(role, outcome, http),
             route: http.route.clone().filter(|_| role == Role::Server),
             server,

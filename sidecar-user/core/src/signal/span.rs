@@ -113,7 +113,7 @@ fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<Er
         }
     }
     out.extend(http.route.as_ref().map(|route| (key::ROUTE, route.pattern.to_string().into())));
-    out.extend(http::status(http).map(|status| (key::STATUS, status.into())));
+    out.extend(http.status.map(|status| (key::STATUS, status.into())));
     out.extend(error.map(|error| (key::ERROR_TYPE, error.text().into())));
     out.push((key::PROTOCOL_VERSION, http::version(http.version).into()));
     out.push((key::SERVER_ADDRESS, address.into()));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Activity, Connection, ConnectionId, Detail, Exchange, Http, HttpVersion, Kind, Ktime, Method, MetricDef,
-    Outcome, Role, Start, Tcp, TraceParent,
+    Activity, Connection, ConnectionId, Cut, Detail, Exchange, Http, HttpVersion, Kind, Ktime, Method,
+    MetricDef, Outcome, Role, Side, Start, Tcp, TraceParent,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -100,13 +100,13 @@ fn attributes_of_durations() {
             Some(Role::Server),
             exchange(Method::Post, Some(999), Outcome::Complete),
             server,
-            "http.request.method=POST url.scheme=http error.type=invalid_status network.protocol.version=1.1",
+            "http.request.method=POST url.scheme=http http.response.status_code=999 error.type=999 network.protocol.version=1.1",
         ),
         (
             Some(Role::Client),
-            exchange(Method::Get, None, Outcome::Unanswered),
+            exchange(Method::Get, None, Outcome::Unanswered(Cut::Closed(Some(Side::Server)))),
             client,
-            "http.request.method=GET url.scheme=http error.type=connection_closed network.protocol.version=1.1 \
+            "http.request.method=GET url.scheme=http error.type=server_closed network.protocol.version=1.1 \
              server.address=api.test server.port=8080",
         ),
         (
@@ -166,11 +166,11 @@ fn one_spelling_for_each_address() {
 fn every_request_is_counted_once() {
     let outcomes = [
         Outcome::Complete,
-        Outcome::Truncated,
-        Outcome::Unanswered,
-        Outcome::Reset,
+        Outcome::Truncated(Cut::Closed(None)),
+        Outcome::Unanswered(Cut::Closed(None)),
+        Outcome::Unanswered(Cut::Reset(Side::Client)),
         Outcome::NotObserved,
-        Outcome::Aborted,
+        Outcome::Aborted(Cut::Expired),
     ];
     let mut store = Store::new(Options::default());
     for outcome in outcomes {
@@ -187,7 +187,7 @@ fn every_request_is_counted_once() {
     assert_eq!(counted, outcomes.len() as u64);
     let ended: Vec<String> =
         points(&mut store, &catalogue::PARSER_OUTCOMES).into_iter().map(|(k, _)| k).collect();
-    let expected = ["aborted", "complete", "not_observed", "reset", "truncated", "unanswered"]
+    let expected = ["aborted", "complete", "not_observed", "truncated", "unanswered"]
         .map(|outcome| format!("sidecar.outcome={outcome} network.protocol.name=http"));
     assert_eq!(ended, expected);
 }
@@ -345,7 +345,7 @@ fn spans() {
          server.port=8080 network.peer.address=10.0.0.2 network.peer.port=8080"
     );
 
-    let mut own = exchange(Method::Other, None, Outcome::Reset);
+    let mut own = exchange(Method::Other, None, Outcome::Unanswered(Cut::Reset(Side::Client)));
     let Detail::Http(http) = &mut own.detail;
     http.method_original = Some("PURGE".into());
     let root = Span::new(&connection(Some(Role::Server)), &own, ids, None);
@@ -370,7 +370,7 @@ fn measures_of_an_exchange() {
     early.answered = Some(Ktime(1_001_000_000));
     let Detail::Http(http) = &mut early.detail;
     http.request_body = None;
-    let none = exchange(Method::Post, None, Outcome::Reset);
+    let none = exchange(Method::Post, None, Outcome::Unanswered(Cut::Reset(Side::Client)));
     // What is measured => sums of the three, in their order.
     let cases: [(&MetricDef, [Option<f64>; 3]); 5] = [
         (&catalogue::HTTP_SERVER_DURATION, [Some(0.03), Some(0.03), Some(0.03)]),

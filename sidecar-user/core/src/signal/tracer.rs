@@ -1,6 +1,6 @@
 //! What becomes of an exchange as a span, decided before anything is made of it.
 
-use super::{App, IdSource, Instrumented, Sampler, SpanIds, catalogue, store::Store};
+use super::{App, IdSource, Instrumented, Sampler, SpanIds, catalogue, reason::Decided, store::Store};
 use crate::model::{Connection, Detail, Exchange, Role};
 
 /// Decides, and counts what it decided.
@@ -13,7 +13,7 @@ pub struct Tracer {
     if_instrumented: IfInstrumented,
     ids: IdSource,
     news: Option<App>,
-    counts: [u64; DECISIONS.len()],
+    counts: [u64; Decided::WORDS.len()],
 }
 
 /// What is done about an application that traces itself.
@@ -42,9 +42,6 @@ pub enum Decision {
     Off,
 }
 
-/// `sidecar.decision`; the order is that of `Tracer::counts`.
-const DECISIONS: [&str; 4] = ["sampled", "not_sampled", "instrumented", "export"];
-
 impl Decision {
     /// The span's ids, if it becomes one.
     #[must_use]
@@ -55,12 +52,12 @@ impl Decision {
         }
     }
 
-    fn index(self) -> Option<usize> {
+    fn decided(self) -> Option<Decided> {
         match self {
-            Decision::Sampled(_) => Some(0),
-            Decision::NotSampled => Some(1),
-            Decision::Instrumented => Some(2),
-            Decision::Export => Some(3),
+            Decision::Sampled(_) => Some(Decided::Sampled),
+            Decision::NotSampled => Some(Decided::NotSampled),
+            Decision::Instrumented => Some(Decided::Instrumented),
+            Decision::Export => Some(Decided::Export),
             Decision::Off => None,
         }
     }
@@ -68,7 +65,7 @@ impl Decision {
     /// `sidecar.decision`'s word; `off` where nobody wants spans.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        self.index().map_or("off", |index| DECISIONS[index])
+        self.decided().map_or("off", Decided::word)
     }
 }
 
@@ -82,7 +79,7 @@ impl Tracer {
         instrumented: Instrumented,
         if_instrumented: IfInstrumented,
     ) -> Self {
-        let counts = [0; DECISIONS.len()];
+        let counts = [0; Decided::WORDS.len()];
         Tracer { is_on, sampler, instrumented, if_instrumented, ids, news: None, counts }
     }
 
@@ -95,8 +92,8 @@ impl Tracer {
     pub fn decide(&mut self, connection: &Connection, exchange: &Exchange) -> Decision {
         self.news = self.instrumented.note(connection, exchange).or(self.news);
         let decision = self.decision(connection, exchange);
-        if let Some(index) = decision.index() {
-            self.counts[index] += 1;
+        if let Some(decided) = decision.decided() {
+            self.counts[decided as usize] += 1;
         }
         decision
     }
@@ -140,7 +137,7 @@ impl Tracer {
     pub fn record(&self, store: &mut Store) {
         self.instrumented.record(store);
         if self.is_on {
-            for (decision, n) in DECISIONS.iter().zip(self.counts) {
+            for (decision, n) in Decided::WORDS.iter().zip(self.counts) {
                 store.set(&catalogue::SPANS, &[decision], n);
             }
         }

@@ -6,18 +6,16 @@ use super::messages::is_interim;
 use super::parser::Http1;
 use super::queue::Pending;
 use super::reader::{LongHead, Place};
-use crate::model::{Headers, Ktime, Outcome, Side};
+use crate::model::{Cut, Headers, Ktime, Outcome, Side};
 use crate::protocol::{Close, Signal};
 
 impl Http1 {
     /// `side` sent its last byte. After the client's FIN the server may still answer, even a request that was cut
     /// off; after the server's nothing is answered.
     pub(super) fn side_ended(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
+        self.first_end.get_or_insert((side, at));
         match side {
-            Side::Client => {
-                self.client_end.get_or_insert(at);
-                self.cut_request(at, out);
-            }
+            Side::Client => self.cut_request(at, out),
             Side::Server => {
                 self.cut_response();
                 self.finish_all(at, Cause::ServerEnd, out);
@@ -73,7 +71,8 @@ impl Http1 {
         let server = &self.readers[Side::Server.index()];
         let is_lost = matches!(server.place, Place::Lost | Place::Trial) && self.is_hidden;
         let is_until_close = server.place == Place::Body(Body::UntilClose);
-        let (last, client_end) = (server.last, self.client_end);
+        let (last, cut) = (server.last, self.cut(cause));
+        let client_end = self.first_end.filter(|_| cut == Cut::Closed(Some(Side::Client)));
         self.queue.finish_all(out, |Pending { answered, .. }, is_sending| match (cause, answered) {
             (Cause::Close(Close::Forgotten), _) => (Outcome::NotObserved, at),
             (_, Some(_)) if is_lost => (Outcome::Complete, last),
@@ -82,14 +81,21 @@ impl Http1 {
             (Cause::ServerEnd | Cause::Close(Close::Closed), Some(_)) if is_until_close => {
                 (Outcome::Complete, last)
             }
-            (_, Some(_)) => (Outcome::Truncated, at),
-            (Cause::Close(Close::Reset), None) => (Outcome::Reset, at),
-            (Cause::ServerEnd | Cause::Close(Close::Closed), None) if is_sending && client_end.is_some() => {
-                (Outcome::Aborted, client_end.unwrap_or(at))
-            }
-            (Cause::Close(Close::Closed), None) if is_sending => (Outcome::Aborted, at),
-            (Cause::ServerEnd | Cause::Close(Close::Closed), None) => (Outcome::Unanswered, at),
+            (_, Some(_)) => (Outcome::Truncated(cut), at),
+            (_, None) if is_sending => (Outcome::Aborted(cut), client_end.map_or(at, |(_, end)| end)),
+            (_, None) => (Outcome::Unanswered(cut), at),
         });
+    }
+
+    /// What ended the connection, by whose end came first. A side that closed and was answered by its peer's data resets
+    /// too; that one is told.
+    fn cut(&self, cause: Cause) -> Cut {
+        let first = self.first_end.map(|(side, _)| side);
+        match (cause, first) {
+            (Cause::Close(Close::Expired), _) => Cut::Expired,
+            (Cause::Close(Close::Reset(by)), first) if first.is_none_or(|side| side == by) => Cut::Reset(by),
+            (_, first) => Cut::Closed(first),
+        }
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) struct Http1 {
     pub(super) explained: u64,
     /// Who sent the last bytes.
     pub(super) spoke: Option<Side>,
-    /// When the client sent its FIN.
-    pub(super) client_end: Option<Ktime>,
+    /// Whose FIN came first, and when.
+    pub(super) first_end: Option<(Side, Ktime)>,
     /// It was given up, or speaks something else now.
     pub(super) is_opaque: bool,
     /// What the client sends is no HTTP any more: only what is outstanding is followed.
@@ -46,7 +46,7 @@ impl Http1 {
             odd: Oddities::default(),
             explained: 0,
             spoke: None,
-            client_end: None,
+            first_end: None,
             is_opaque: false,
             is_closing: false,
             is_doubtful: is_joined,

@@ -19,7 +19,7 @@ pub static TCP_CLOSED: MetricDef = def(
     "TCP connections of the application that were closed, whichever way; those that were joined are not among them.",
     &[key::TCP_ROLE],
 );
-/// Attempts that never reached `ESTABLISHED`. `error.type`: connection_refused, timeout, cancelled, host_unreachable.
+/// Attempts that never reached `ESTABLISHED`.
 pub static TCP_FAILED: MetricDef = def(
     "sidecar.tcp.connection.failed",
     Kind::Counter,
@@ -60,7 +60,7 @@ pub static TCP_ACTIVE: MetricDef = def(
      them.",
     &[key::TCP_ROLE],
 );
-/// Connections that did not end by FIN both ways. Reasons: received, sent, timeout.
+/// Connections that did not end by FIN both ways.
 pub static TCP_RESET: MetricDef = def(
     "sidecar.tcp.connection.reset",
     Kind::Counter,

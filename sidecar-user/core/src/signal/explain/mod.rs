@@ -68,7 +68,7 @@ pub struct Explained {
     /// What was measured, in the metric's unit.
     pub value: f64,
     /// `error.type`, and why it is that.
-    pub error: Option<(String, &'static str)>,
+    pub error: Option<(String, String)>,
     /// Why `http.route` is what it is, or is not.
     pub route: &'static str,
 }
@@ -159,7 +159,7 @@ impl Kept {
         let role = http::role(&self.connection);
         let (metric, series, value) =
             requests::measurement(metric, &self.connection, &self.exchange, self.container.clone())?;
-        let error = self.error().map(|error| (error.text().into_owned(), error.why(role)));
+        let error = self.error().map(|error| (error.text().into_owned(), error.why(role).into_owned()));
         let route = route(role, self.http());
         Some(Explained { kept: self.clone(), role, metric, series, value, error, route })
     }

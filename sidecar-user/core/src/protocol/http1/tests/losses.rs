@@ -163,7 +163,7 @@ fn lost() -> Vec<Case> {
         case(
             "a request's chunks were lost",
             &[c("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked||2|ab|"), Do::Gap(CLIENT, 30), CLOSED],
-            &["POST a/ -> - unanswered -/- @1 - - 3"],
+            &["POST a/ -> - unanswered by FIN -/- @1 - - 3"],
         )
         .unexplained(30),
         case(
@@ -328,7 +328,7 @@ fn oversized() -> Vec<Case> {
         case(
             "a response, cut off",
             &[c("GET /x HTTP/1.1||"), s(&response[..60]), CLOSED],
-            &["GET -/x -> 200 truncated 0/0 @1 1 2 3"],
+            &["GET -/x -> 200 truncated by FIN 0/0 @1 1 2 3"],
         )
         .limits(limits.clone())
         .odd(once)

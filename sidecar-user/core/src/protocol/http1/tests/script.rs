@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::super::open;
-use crate::model::{Detail, Exchange, HttpVersion, Ktime, Method, Outcome, Side};
+use crate::model::{Cut, Detail, Exchange, HttpVersion, Ktime, Method, Outcome, Side};
 use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal};
 
 /// One thing that happens on a connection.
@@ -33,7 +33,9 @@ pub(super) fn s(text: &str) -> Do {
 pub(super) const CLIENT: Side = Side::Client;
 pub(super) const SERVER: Side = Side::Server;
 pub(super) const CLOSED: Do = Do::Close(Close::Closed);
-pub(super) const RESET: Do = Do::Close(Close::Reset);
+pub(super) const RESET: Do = Do::Close(Close::Reset(Side::Server));
+pub(super) const RESET_BY_CLIENT: Do = Do::Close(Close::Reset(Side::Client));
+pub(super) const EXPIRED: Do = Do::Close(Close::Expired);
 pub(super) const FORGOTTEN: Do = Do::Close(Close::Forgotten);
 
 /// A conversation and what it should come to.
@@ -172,6 +174,17 @@ fn finished(mut parser: Box<dyn Parser>, n_steps: usize, mut out: Vec<Signal>) -
     exchanges.take(at_rest).collect()
 }
 
+fn cut_by(cut: Cut) -> &'static str {
+    match cut {
+        Cut::Closed(Some(Side::Client)) => "client FIN",
+        Cut::Closed(Some(Side::Server)) => "server FIN",
+        Cut::Closed(None) => "FIN",
+        Cut::Reset(Side::Client) => "client RST",
+        Cut::Reset(Side::Server) => "server RST",
+        Cut::Expired => "timeout",
+    }
+}
+
 /// An exchange as the cases write it.
 pub(super) fn written(exchange: &Exchange) -> String {
     let Detail::Http(http) = &exchange.detail;
@@ -191,12 +204,11 @@ pub(super) fn written(exchange: &Exchange) -> String {
         None => line.push_str(" -"),
     }
     let outcome = match exchange.outcome {
-        Outcome::Complete => "complete",
-        Outcome::Truncated => "truncated",
-        Outcome::Unanswered => "unanswered",
-        Outcome::Reset => "reset",
-        Outcome::NotObserved => "not observed",
-        Outcome::Aborted => "aborted",
+        Outcome::Complete => "complete".to_owned(),
+        Outcome::Truncated(cut) => format!("truncated by {}", cut_by(cut)),
+        Outcome::Unanswered(cut) => format!("unanswered by {}", cut_by(cut)),
+        Outcome::NotObserved => "not observed".to_owned(),
+        Outcome::Aborted(cut) => format!("aborted by {}", cut_by(cut)),
     };
     let [sent, got] = [http.request_body, http.response_body]
         .map(|bytes| bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string()));

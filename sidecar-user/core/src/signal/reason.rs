@@ -1,0 +1,139 @@
+//! Values of attributes that come from a fixed set, each with its meaning. Who counts takes the words from here, and so
+//! does `docs/metrics.md`.
+
+use crate::model::Outcome;
+
+/// An enum whose variants are such values: each with its word, and its meaning as a sentence without a stop.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident $word:literal $meaning:literal)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $(#[doc = $meaning] $variant,)+
+        }
+
+        impl $name {
+            /// The attribute's values, in the order of the variants' numbers.
+            pub const WORDS: [&'static str; [$($word),+].len()] = [$($word),+];
+            /// What they mean, in the same order.
+            pub(super) const MEANINGS: [&'static str; [$($word),+].len()] = [$($meaning),+];
+
+            /// The attribute's value.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                Self::WORDS[self as usize]
+            }
+        }
+    };
+}
+
+words! {
+    /// `sidecar.outcome`: an [`Outcome`] without what caused it.
+    Ended {
+        Complete "complete" "the response was seen to its end, or to where its connection properly ended it"
+        Truncated "truncated" "the connection ended when the response had begun, before it was whole"
+        Unanswered "unanswered" "the connection ended before a response began"
+        NotObserved "not_observed" "the response went by in bytes that were not captured"
+        Aborted "aborted" "the connection ended before the request was whole, and no response had begun"
+    }
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Ended {
+        match outcome {
+            Outcome::Complete => Ended::Complete,
+            Outcome::Truncated(_) => Ended::Truncated,
+            Outcome::Unanswered(_) => Ended::Unanswered,
+            Outcome::NotObserved => Ended::NotObserved,
+            Outcome::Aborted(_) => Ended::Aborted,
+        }
+    }
+}
+
+words! {
+    /// `sidecar.decision`.
+    Decided {
+        Sampled "sampled" "it became a span"
+        NotSampled "not_sampled" "the sampler left it out"
+        Instrumented "instrumented" "the application traces itself"
+        Export "export" "it is an export of the application's own telemetry"
+    }
+}
+
+words! {
+    /// `error.type` of an attempt to connect, in the order of [`crate::model::Failure`] and of the kernel's `FAILED_…`.
+    ConnectFailed {
+        Refused "connection_refused" "the peer answered with RST"
+        Timeout "timeout" "nothing answered until the kernel gave up"
+        Cancelled "cancelled" "the application closed the socket first"
+        Unreachable "host_unreachable" "an ICMP error said that host or network cannot be reached"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of a connection that did not end by FIN both ways, in the order of the kernel's `END_…`, less one.
+    CutOff {
+        Received "received" "the peer sent RST"
+        Sent "sent" "the application's side sent RST"
+        Timeout "timeout" "the peer acknowledged nothing until the kernel gave up"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of `sidecar.capture.drops`.
+    Drop {
+        RingFull "ring_full" "the ring buffer had no room"
+        Unreadable "unreadable" "the kernel could not read the packet's payload"
+        Headers "headers" "the packet's headers could not be read to their end"
+        NoStorage "no_storage" "the kernel had no memory for the connection's state: it is not seen"
+        MalformedRecord "malformed_record" "the record is none that this build's programs write"
+        UnknownConnection "unknown_connection" "its connection is not followed"
+        TableFull "table_full" "as many connections as may be are followed (`capture.connections`)"
+        MemoryFull "memory_full" "all connections together held too much (`capture.held_bytes`): this one is read no further"
+        ReorderFull "reorder_full" "too much waited behind a hole, which was given up"
+        ListenLost "listen_lost" "data on a listening socket found no room to wait for its connection, or waited in vain"
+        VerdictFull "verdict_full" "the kernel's map of verdicts had no room: the connection's budget stays the default one"
+        IdledOut "idled_out" "the connection was forgotten before its end was seen"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of `sidecar.parser.oddities`.
+    Oddity {
+        OrphanResponse "orphan_response" "a response to no request that is known"
+        Malformed "malformed" "a head, or a chunk, that is not well-formed"
+        Oversized "oversized" "a head longer than is held, or than what was copied of it"
+        OutstandingFull "outstanding_full" "more requests without a response than are held: the connection is read no further"
+        Resync "resync" "the place in the bytes was lost, and found again"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of exchanges and connections that are left out.
+    Excluded {
+        Port "port" "the server's port is in `exclude.ports`"
+        Peer "peer" "the other end is in `exclude.peers`"
+        Path "path" "the path is in `exclude.paths`"
+    }
+}
+
+words! {
+    /// Why pushed items were not taken, the last of several tries.
+    Failed {
+        Connection "connection" "no connection could be made, or it broke before there was an answer"
+        Timeout "timeout" "there was no answer in time"
+        Unavailable "unavailable" "the receiver said: not now"
+        Refused "refused" "the receiver said: never"
+        BadAnswer "bad_answer" "the answer was not understood"
+        Rejected "rejected" "the receiver said so of these items, and took the others"
+        Encoding "encoding" "they could not be made into a request"
+    }
+}
+
+words! {
+    /// Why items were never pushed.
+    Dropped {
+        QueueFull "queue_full" "the queue was full"
+        Shutdown "shutdown" "the end came first: the deadline passed, or the receiver did not answer any more"
+    }
+}
