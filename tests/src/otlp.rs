@@ -59,6 +59,8 @@ pub struct Span {
     pub trace: String,
     /// In hexadecimal; empty for none.
     pub parent: String,
+    /// `tracestate`.
+    pub trace_state: String,
     /// Its status is an error.
     pub error: bool,
     /// Numbers as text.
@@ -165,6 +167,7 @@ fn span(json: &Value, resource: &Labels) -> Span {
         kind: text("kind"),
         trace: hex(&text("traceId")),
         parent: hex(&text("parentSpanId")),
+        trace_state: text("traceState"),
         error: json["status"]["code"] == "STATUS_CODE_ERROR",
         attributes: attributes(&json["attributes"]),
         resource: resource.clone(),

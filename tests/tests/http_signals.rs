@@ -337,12 +337,16 @@ fn routes_and_headers_are_what_was_asked_for() {
     let dir = tempfile::tempdir().expect("a folder");
     let receiver = Receiver::start(dir.path());
     let config = dir.path().join("sidecar.yaml");
-    let text = "http:\n  routes:\n    - /users/{user}/posts/*\n  request_headers: [user-agent, x-id, authorization]\n  \
+    let text = "http:\n  routes:\n    - /users/{user}/posts/*\n  request_headers: [user-agent, x-id, authorization, referer]\n  \
                 response_headers: [x-answer]\nspans:\n  url_path: false\n";
     std::fs::write(&config, text).expect("a configuration");
     let (config, endpoint) = (config.display().to_string(), receiver.endpoint());
     let mut shapes = Shapes::start(dir.path(), &["--config", &config, "--otlp-endpoint", &endpoint]);
-    let headers = ["-A", "shopper/1", "-H", "X-Id: 1", "-H", "X-Id: 2", "-H", "Authorization: Bearer word"];
+    const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let ids = ["-A", "shopper/1", "-H", "X-Id: 1", "-H", "X-Id: 2", "-H", "Authorization: Bearer word"];
+    let trace = ["-H", PARENT, "-H", "tracestate: rojo=1, congo=2", "-H", "tracestate: t@v=3"];
+    let referer = ["-H", "Referer: http://ada:word@shop.test:81/basket?token=word#word"];
+    let headers = [&ids[..], &trace, &referer].concat();
     let get = |path: &str| {
         let url = shapes.url(path);
         curl(&[&headers[..], &[&url]].concat(), &["http_code"])[0] as u16
@@ -382,6 +386,15 @@ fn routes_and_headers_are_what_was_asked_for() {
                 && of("http.request.header.x-id").contains("\"2\"")
         );
         assert!(of("http.request.header.authorization").contains("REDACTED"), "{span:?}");
+        assert_eq!(
+            of("http.request.header.referer").matches("http://shop.test:81/basket\"").count(),
+            1,
+            "{span:?}"
+        );
+        assert_eq!(
+            (span.parent.as_str(), span.trace_state.as_str()),
+            ("00f067aa0ba902b7", "rojo=1,congo=2,t@v=3")
+        );
         assert!(of("http.response.header.x-answer").contains("yes"), "{span:?}");
     }
     let requests = format!("{:?}", receiver.requests("traces"));

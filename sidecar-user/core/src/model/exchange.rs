@@ -97,6 +97,8 @@ pub struct Http {
     pub response_headers: Headers,
     /// `traceparent`, if it was sent and well-formed.
     pub parent: Option<TraceParent>,
+    /// `tracestate` beside it, at most 512 bytes; of several lines one list.
+    pub trace_state: Option<Box<str>>,
     /// The signal that the request exports by OTLP/HTTP, if it does.
     pub exports: Option<Telemetry>,
     /// Bytes of the request's body, after chunked coding was removed; `None` unless it was seen to its end before the

@@ -196,6 +196,7 @@ mod tests {
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             parent: None,
+            trace_state: None,
             exports: None,
             request_body: Some(0),
             response_body: Some(0),

@@ -30,6 +30,8 @@ pub struct Span {
     pub id: [u8; 8],
     /// The span that sent the request, across the network.
     pub parent: Option<[u8; 8]>,
+    /// `tracestate` that came with the parent; empty for none.
+    pub trace_state: Box<str>,
     /// W3C trace flags: the parent's, and `sampled`.
     pub flags: u8,
     /// The request's first byte.
@@ -59,6 +61,7 @@ impl Span {
             trace: ids.trace,
             id: ids.span,
             parent: http.parent.map(|parent| parent.span),
+            trace_state: http.trace_state.clone().unwrap_or_default(),
             flags: http.parent.map_or(0, |parent| parent.flags) | SAMPLED,
             started: exchange.started,
             ended: exchange.ended,

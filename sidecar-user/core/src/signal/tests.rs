@@ -35,6 +35,7 @@ pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) ->
         request_headers: Vec::new(),
         response_headers: Vec::new(),
         parent: None,
+        trace_state: None,
         exports: None,
         request_body: Some(0),
         response_body: None,

@@ -101,7 +101,8 @@ fn encode(span: Span, started: UnixNanos, ended: UnixNanos, scope: Instrumentati
         SpanId::from_bytes(span.id),
         TraceFlags::new(span.flags),
         false,
-        TraceState::NONE,
+        // What is none by the specification is handed on to nobody.
+        span.trace_state.parse().unwrap_or(TraceState::NONE),
     );
     SpanData {
         span_context: context,
@@ -172,23 +173,32 @@ mod tests {
         let span = Span {
             role: Role::Client,
             parent: Some([3; 8]),
+            trace_state: "rojo=1,t@v=2".into(),
             attributes: vec![("server.port", 80u16.into()), ("url.path", "/".into())],
             error: true,
             ..tests::span()
         };
-        let root = Span { parent: None, error: false, role: Role::Server, ..span.clone() };
+        let root = Span {
+            parent: None,
+            trace_state: Box::default(),
+            error: false,
+            role: Role::Server,
+            ..span.clone()
+        };
         let scope = InstrumentationScope::builder(SCOPE).build();
 
         let made = encode(span, UnixNanos(5), UnixNanos(9), scope.clone());
         assert!(made.span_context.is_valid() && made.span_context.is_sampled());
         assert_eq!(made.parent_span_id, SpanId::from_bytes([3; 8]));
         assert!(made.parent_span_is_remote);
+        assert_eq!(made.span_context.trace_state().header(), "rojo=1,t@v=2");
         assert_eq!((made.span_kind, made.status), (SpanKind::Client, Status::error("")));
         assert_eq!(made.end_time.duration_since(made.start_time).ok(), Some(Duration::from_nanos(4)));
         assert_eq!(made.attributes, [KeyValue::new("server.port", 80i64), KeyValue::new("url.path", "/")]);
 
         let made = encode(root, UnixNanos(5), UnixNanos(9), scope);
         assert_eq!((made.parent_span_id, made.parent_span_is_remote), (SpanId::INVALID, false));
+        assert_eq!(made.span_context.trace_state().header(), "");
         assert_eq!((made.span_kind, made.status), (SpanKind::Server, Status::Unset));
     }
 }

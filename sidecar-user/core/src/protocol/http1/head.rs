@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use httparse::{Error, Header, ParserConfig, Status};
 
 use super::authority::{Target, decimal, host_and_port};
-use super::{captured, odd_line, otlp, plain, traceparent};
+use super::{captured, odd_line, otlp, plain, traceparent, tracestate};
 use crate::model::{Headers, Http, HttpVersion, Method};
 use crate::protocol::Keep;
 
@@ -198,6 +198,8 @@ impl<'a> Heads<'a> {
         let target = Target::new(method, start.target);
         let authority = target.authority.map(str::as_bytes).or(lines.host).unwrap_or_default();
         let (host, port) = host_and_port(authority);
+        let parent = lines.parent.and_then(traceparent::parse);
+        let trace_state = parent.and_then(|_| tracestate::list(&lines.states));
         let http = Http {
             method,
             method_original: (method == Method::Other).then(|| original(start.method)),
@@ -209,7 +211,8 @@ impl<'a> Heads<'a> {
             route: None,
             request_headers: captured,
             response_headers: Headers::new(),
-            parent: lines.parent.and_then(traceparent::parse),
+            parent,
+            trace_state,
             exports: otlp::exported(method, target.path, lines.content_type),
             request_body: None,
             response_body: None,
@@ -257,15 +260,17 @@ impl StatusLine {
 pub(super) enum Name {
     Host,
     TraceParent,
+    TraceState,
     ContentType,
     ContentLength,
     TransferEncoding,
 }
 
 impl Name {
-    pub(super) const ALL: [(Name, &'static str); 5] = [
+    pub(super) const ALL: [(Name, &'static str); 6] = [
         (Name::Host, "host"),
         (Name::TraceParent, "traceparent"),
+        (Name::TraceState, "tracestate"),
         (Name::ContentType, "content-type"),
         (Name::ContentLength, "content-length"),
         (Name::TransferEncoding, "transfer-encoding"),
@@ -278,6 +283,7 @@ pub(super) struct Lines<'a> {
     host: Option<&'a [u8]>,
     parent: Option<&'a [u8]>,
     n_parents: u32,
+    states: Vec<&'a [u8]>,
     length: Option<Option<u64>>,
     coding: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
@@ -305,6 +311,7 @@ impl<'a> Lines<'a> {
                 self.n_parents += 1;
                 self.parent = (self.n_parents == 1).then_some(value);
             }
+            Name::TraceState => self.states.push(value),
             Name::ContentType => self.content_type = Some(value),
             Name::ContentLength => self.add_length(value),
             Name::TransferEncoding => self.coding = Some(value),

@@ -23,6 +23,7 @@ mod start_line;
 #[cfg(test)]
 mod tests;
 mod traceparent;
+mod tracestate;
 mod want;
 
 use std::sync::Arc;

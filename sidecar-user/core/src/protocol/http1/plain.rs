@@ -67,7 +67,8 @@ fn named(line: &[u8]) -> Option<(Name, &[u8])> {
             .or_else(|| is(Name::ContentType, after(line, b"content-type"))),
         b'h' => is(Name::Host, after(line, b"host")),
         b't' => is(Name::TransferEncoding, after(line, b"transfer-encoding"))
-            .or_else(|| is(Name::TraceParent, after(line, b"traceparent"))),
+            .or_else(|| is(Name::TraceParent, after(line, b"traceparent")))
+            .or_else(|| is(Name::TraceState, after(line, b"tracestate"))),
         _ => None,
     }
 }
@@ -150,7 +151,9 @@ mod tests {
         "HTTP/1.1 2000 OK",
         "HTTP/1.1 500 caf\u{e9}",
     ];
-    const LINES: [&str; 22] = [
+    const LINES: [&str; 24] = [
+        "tracestate: a=1, b=2",
+        "TraceState: c=3",
         "Host: a.test:80",
         "host:b",
         "Host : c",

@@ -153,6 +153,6 @@ impl Pending {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let http = &self.http;
         let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
-        text(&http.method_original) + text(&http.host) + text(&http.path) + headers
+        text(&http.method_original) + text(&http.host) + text(&http.path) + text(&http.trace_state) + headers
     }
 }

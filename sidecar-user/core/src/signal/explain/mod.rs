@@ -107,6 +107,7 @@ impl Explain {
         let Detail::Http(http) = &mut exchange.detail;
         http.path = http.path.take().filter(|_| self.with_paths).map(shortened);
         (http.request_headers, http.response_headers) = (Vec::new(), Vec::new());
+        http.trace_state = None;
         if self.newest.len() >= self.cap
             && let Some(oldest) = self.newest.pop_front()
             && oldest.error().is_some()

@@ -71,6 +71,22 @@ fn cases() -> Vec<Case> {
             ],
             &["GET a/ -> 200 complete 0/2 @1 1 2 2 parent b7"],
         ),
+        case(
+            "tracestate, in two lines",
+            &[
+                c(
+                    "GET / HTTP/1.1|TraceState: rojo=1|Host: a|traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01|tracestate: t@v=2||",
+                ),
+                s(OK),
+            ],
+            &["GET a/ -> 200 complete 0/2 @1 1 2 2 parent b7 state rojo=1,t@v=2"],
+        ),
+        case("tracestate of no parent", &[c("GET / HTTP/1.1|Host: a|tracestate: a=1||"), s(OK)], &[GOT]),
+        case(
+            "tracestate of a bad parent",
+            &[c("GET / HTTP/1.1|Host: a|tracestate: a=1|traceparent: 00-4BF9||"), s(OK)],
+            &[GOT],
+        ),
         case("a bad traceparent", &[c("GET / HTTP/1.1|Host: a|traceparent: 00-4BF9||"), s(OK)], &[GOT]),
         case(
             "no paths wanted",

@@ -227,5 +227,8 @@ pub(super) fn written(exchange: &Exchange) -> String {
     if let Some(parent) = http.parent {
         let _ = write!(line, " parent {:02x}", parent.span[7]);
     }
+    if let Some(state) = &http.trace_state {
+        let _ = write!(line, " state {state}");
+    }
     line
 }
