@@ -196,7 +196,8 @@ pub struct Http {
     pub route_cap: u32,
     /// Request headers that spans show, as `http.request.header.NAME` (`user-agent` as `user_agent.original`). At most 16;
     /// 4 values of each, 256 bytes of each value, 2048 of all of a message. Values of `authorization`, `cookie`,
-    /// `proxy-authorization` and `set-cookie` are always `REDACTED`.
+    /// `proxy-authorization` and `set-cookie` are always `REDACTED`; `referer`, `location`, `content-location` and `origin`
+    /// lose query, fragment and user.
     pub request_headers: Vec<HeaderName>,
     /// Response headers that spans show, as `http.response.header.NAME`, with the same bounds.
     pub response_headers: Vec<HeaderName>,
@@ -256,7 +257,9 @@ pub struct Spans {
     /// What is done about an application that makes spans by itself. That shows by its exports, if they go out as
     /// plaintext OTLP/HTTP; towards a TLS or gRPC endpoint nobody can see it: then say `assume`.
     pub instrumented: Instrumented,
-    /// Whether spans and `/explain` show the path, `url.path` and `url.full`. The query is never shown.
+    /// Whether spans and `/explain` show the path, `url.path` and `url.full`. The query is never shown; but a path may name
+    /// a person too (`/users/ada@example.org`, an account's number, a token for a reset): where it may not be told, switch
+    /// it off.
     pub url_path: bool,
 }
 
