@@ -9,6 +9,8 @@ the request had been read.
 /soon          answers before the body is read
 /hold          an answer when /go has been asked for
 /users/...     200; everything else 404
+
+What has no request line it answers with 400, and goes on.
 """
 
 import json
@@ -24,12 +26,17 @@ LOCK = threading.Lock()
 class Handler(socketserver.StreamRequestHandler):
     def handle(self):
         while line := self.rfile.readline():
+            self.writes = []
+            if line.count(b" ") != 2:
+                while self.rfile.readline().strip():
+                    pass
+                self.whole("400 Bad Request", b"what?")
+                continue
             method, target, _ = line.decode().split(" ")
             headers = {}
             while (field := self.rfile.readline().strip()):
                 name, _, value = field.decode().partition(":")
                 headers[name.lower()] = value.strip()
-            self.writes = []
             length = int(headers.get("content-length", 0))
             path = "/" + target.split("://")[-1].split("/", 1)[1] if "://" in target else target
             kind = path.split("?")[0].split("/")[1]

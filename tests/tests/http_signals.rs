@@ -291,6 +291,53 @@ fn odd_shapes_are_counted_once_and_measured_as_far_as_they_went() {
     assert!(!exposed.contains("secret") && !exposed.contains("nowhere") && !exposed.contains("/users/7"));
 }
 
+/// The server answers what is no request with 400, and goes on: so does the observation, of a connection that was HTTP.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn what_is_no_request_ends_no_connection() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let shapes = Shapes::start(dir.path(), &[]);
+    let mut stream = shapes.connect();
+    let mut ask = |request: &str, answer: &str| {
+        stream.write_all(request.as_bytes()).expect("send");
+        let mut said = Vec::new();
+        eventually("an answer", || {
+            let mut piece = [0; 4096];
+            let n = stream.read(&mut piece).expect("an answer");
+            said.extend_from_slice(&piece[..n]);
+            said.ends_with(answer.as_bytes()).then_some(())
+        });
+    };
+    let get = "GET /users/1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..3 {
+        ask(get, "user");
+        ask("no request\r\nat all\r\n\r\n", "what?");
+    }
+    ask(get, "user");
+    drop(stream);
+    // One that never was HTTP is given up at its first word.
+    let mut stream = shapes.connect();
+    for request in ["no request\r\nat all\r\n\r\n", get] {
+        stream.write_all(request.as_bytes()).expect("send");
+    }
+    eventually("two answers", || {
+        let mut piece = [0; 4096];
+        let n = stream.read(&mut piece).expect("an answer");
+        piece[..n].ends_with(b"user").then_some(())
+    });
+    drop(stream);
+    let scrape = shapes.sidecar.scrape_at_rest();
+    assert_eq!(shapes.logged().len(), 4 + 1);
+    let status = |code| {
+        scrape.count("http_server_request_duration_seconds_count", &[("http_response_status_code", code)])
+    };
+    assert_eq!((status("200"), status("400")), (4, 0));
+    assert_eq!(scrape.count("http_server_request_duration_seconds_count", &[]), 4);
+    let odd = |reason| scrape.count("sidecar_parser_oddities_total", &[("sidecar_reason", reason)]);
+    assert_eq!((odd("malformed"), odd("orphan_response"), odd("resync")), (3, 3, 3));
+    assert!(scrape.bytes("unclassified") > 0, "the last");
+}
+
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn what_is_going_on_is_exact() {

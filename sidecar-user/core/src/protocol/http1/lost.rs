@@ -104,13 +104,14 @@ impl Http1 {
         }
     }
 
-    /// Bytes of `side` are not HTTP, where they should be.
+    /// Bytes of `side` are not HTTP, where they should be. On a connection that has shown that it speaks it, or of which
+    /// something went by unread, its next turn may be again; else nothing more is read.
     pub(super) fn malformed(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
         if self.reader(side).place == Place::Trial {
             return self.refute(side, at, out);
         }
         self.odd.malformed += 1;
-        if self.is_doubtful {
+        if self.is_doubtful || self.has_exchanged {
             self.lose(side);
         } else if side == Side::Client && !self.queue.is_empty() {
             self.is_closing = true;

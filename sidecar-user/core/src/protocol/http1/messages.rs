@@ -234,6 +234,7 @@ impl Http1 {
                 // Answered before its body came: the next request may follow that body without a turn between them.
                 self.overlaps |= matches!(self.readers[Side::Client.index()].place, Place::Body(_));
                 self.queue.finish(Outcome::Complete, at, out);
+                self.has_exchanged = true;
                 if self.is_closing && self.queue.is_empty() {
                     self.give_up(at, out);
                 }

@@ -28,6 +28,8 @@ pub(super) struct Http1 {
     pub(super) is_closing: bool,
     /// Bytes went by unread at some time: what looks malformed may be a misunderstanding of ours.
     pub(super) is_doubtful: bool,
+    /// A request was answered to the end: whatever comes, HTTP is spoken here.
+    pub(super) has_exchanged: bool,
     /// Messages did not alternate: two requests were open at once, or one was answered before it was all there.
     pub(super) overlaps: bool,
     /// The server's current message answers no request that is known.
@@ -50,6 +52,7 @@ impl Http1 {
             is_opaque: false,
             is_closing: false,
             is_doubtful: is_joined,
+            has_exchanged: false,
             overlaps: false,
             is_orphan: false,
             is_hidden: false,

@@ -290,6 +290,79 @@ fn joined() -> Vec<Case> {
     ]
 }
 
+/// What is no message, where one was to come.
+fn malformed() -> Vec<Case> {
+    let once = Oddities { malformed: 1, ..Oddities::default() };
+    let refused = Oddities { malformed: 1, orphan_responses: 1, resyncs: 1, ..Oddities::default() };
+    let no = "HTTP/1.1 400 No|Content-Length: 2||no";
+    vec![
+        case("never HTTP", &[c("no request||"), s(no), c(GET), s(OK)], &[])
+            .odd(once)
+            .unexplained(14 + 40 + 27 + 40)
+            .opaque(),
+        case(
+            "never answered",
+            &[c(GET), s("no response||"), c(GET), s(OK)],
+            &["GET a/ -> - not observed 0/- @1 1 - 2"],
+        )
+        .odd(once)
+        .unexplained(15 + 27 + 40)
+        .opaque(),
+        case(
+            "no request, and refused",
+            &[c(GET), s(OK), c("no request||"), s(no), c(GET), s(OK)],
+            &["GET a/ -> 200 complete 0/2 @1 1 2 2", "GET a/ -> 200 complete 0/2 @5 5 6 6"],
+        )
+        .odd(refused)
+        .unexplained(14),
+        case(
+            "no request, behind one",
+            &[c(GET), s(OK), c(GET), c("no request||"), s(OK), s(no), c(GET), s(OK)],
+            &[
+                "GET a/ -> 200 complete 0/2 @1 1 2 2",
+                "GET a/ -> 200 complete 0/2 @3 3 5 5",
+                "GET a/ -> 200 complete 0/2 @7 7 8 8",
+            ],
+        )
+        .odd(refused)
+        .unexplained(14),
+        case(
+            "no response",
+            &[c(GET), s(OK), c(GET), s("no response||"), c(GET), s(OK)],
+            &[
+                "GET a/ -> 200 complete 0/2 @1 1 2 2",
+                "GET a/ -> - not observed 0/- @3 3 - 5",
+                "GET a/ -> 200 complete 0/2 @5 5 6 6",
+            ],
+        )
+        .odd(Oddities { malformed: 1, resyncs: 1, ..Oddities::default() })
+        .unexplained(15),
+        case(
+            "no chunk",
+            &[c(GET), s(OK), c(GET), s("HTTP/1.1 200 OK|Transfer-Encoding: chunked||xyz"), c(GET), s(OK)],
+            &[
+                "GET a/ -> 200 complete 0/2 @1 1 2 2",
+                "GET a/ -> 200 complete 0/- @3 3 4 4",
+                "GET a/ -> 200 complete 0/2 @5 5 6 6",
+            ],
+        )
+        .odd(Oddities { malformed: 1, resyncs: 1, ..Oddities::default() })
+        .unexplained(3),
+        case(
+            "no HTTP any more",
+            &[c(GET), s(OK), c("no request||"), s("no response||"), c("no"), s("no")],
+            &["GET a/ -> 200 complete 0/2 @1 1 2 2"],
+        )
+        .odd(Oddities { malformed: 2, ..Oddities::default() })
+        .unexplained(14 + 15 + 4),
+    ]
+}
+
+#[test]
+fn what_is_no_message() {
+    malformed().iter().for_each(Case::check);
+}
+
 fn oversized() -> Vec<Case> {
     let limits = Limits { head_bytes: 40, ..Limits::default() };
     let request = "GET /x HTTP/1.1|Host: a|Cookie: 0123456789012345678901234567890123456789||";
