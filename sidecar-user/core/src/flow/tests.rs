@@ -166,11 +166,15 @@ impl Play {
     }
 
     pub(super) fn close(&mut self) -> &mut Self {
+        self.close_as(End::Orderly)
+    }
+
+    fn close_as(&mut self, end: End) -> &mut Self {
         let bytes = [u64::from(self.next[0] - self.begun[0]), u64::from(self.next[1] - self.begun[1])];
         let event = Event::Closed {
             id: ID,
             at: Ktime(self.clock),
-            end: End::Orderly,
+            end,
             account: Account { bytes, ..Account::default() },
             is_unjudged: true,
             drained: Drained::default(),
@@ -209,6 +213,21 @@ fn a_server_and_a_client() {
         assert_eq!(play.flows.tally().explained, (GET.len() + OK.len()) as u64);
         assert!(play.flows.is_empty());
         assert!(play.told.forgotten.is_empty(), "there was no verdict to forget");
+    }
+}
+
+#[test]
+fn whose_reset_it_was_depends_on_the_role() {
+    for (role, request, end, told) in [
+        (Role::Server, Dir::Ingress, End::Received, "server Unanswered(Reset(Client))"),
+        (Role::Server, Dir::Ingress, End::Sent, "server Unanswered(Reset(Server))"),
+        (Role::Client, Dir::Egress, End::Received, "client Unanswered(Reset(Server))"),
+        (Role::Client, Dir::Egress, End::Sent, "client Unanswered(Reset(Client))"),
+        (Role::Client, Dir::Egress, End::Expired, "client Unanswered(Expired)"),
+    ] {
+        let mut play = Play::new();
+        play.open(Some(role), false).data(request, GET).close_as(end);
+        assert_eq!(play.told.exchanges, [told]);
     }
 }
 
