@@ -32,7 +32,7 @@ use sidecar_core::config::{Config, Listen, Resolved};
 use tokio::{
     runtime,
     sync::{Notify, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
@@ -292,7 +292,6 @@ async fn observe(
     // The path of the data: ring, flows, store; then whoever wants to see it.
     let stats = Arc::new(ExportStats::default());
     let (spans, span_queue) = otlp::queue(SPANS, Arc::clone(&stats));
-    let wants_spans = config.otlp.to_traces().is_some();
     let Watch { mut watcher, ring, verdicts, counts } = watch;
     let observed = watcher.observed();
     let parts = pipeline::Parts {
@@ -301,14 +300,23 @@ async fn observe(
         counts,
         containers: observed.containers(),
         is_pod: matches!(target, Target::Pod),
-        spans: wants_spans.then_some(spans),
+        spans,
     };
     let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
 
     let subject = watcher.first();
     let resource = Arc::new(Resource::new(identity::attributes(&config, target, subject.as_ref(), pod)));
+    let options = otlp::Options {
+        interval: config.otlp.interval.get(),
+        form: otlp::Form { temporality: config.otlp.temporality, histograms: config.otlp.histograms },
+        drain: config.shutdown.deadline.get(),
+        ..otlp::Options::default()
+    };
+    let (exporter, switch) = Exporter::new(receivers, options, &resource, Arc::clone(&stats))
+        .context("set up the push by OTLP")?;
     let facts =
-        Arc::new(Facts::new(handle.clone(), Arc::clone(&observed), Arc::clone(&resource), resolved, log));
+        Facts::new(handle.clone(), Arc::clone(&observed), Arc::clone(&resource), switch, resolved, log);
+    let facts = Arc::new(facts);
 
     let mut servers = JoinSet::new();
     let mut addresses = [const { String::new() }; 2];
@@ -341,7 +349,8 @@ async fn observe(
             }
         });
     }
-    let exporter = start_exporter(&config, receivers, &resource, &stats, &facts, span_queue, &draining)?;
+    let source = facts::Source { facts: Arc::clone(&facts) };
+    let exporter = tokio::spawn(async move { exporter.run(&source, span_queue, draining).await });
     let logger = watcher.attached().start_logger();
 
     info!(
@@ -373,9 +382,7 @@ async fn observe(
     // In this order: what is in the ring, then what was made of it, then whoever may ask.
     stop_capture(&handle, &observed, &facts).await;
     let _ = drain.send(true);
-    if let Some(exporter) = exporter
-        && exporter.await.is_err()
-    {
+    if exporter.await.is_err() {
         // It ends by itself, at the deadline at the latest.
         error!("the exporter panicked");
     }
@@ -427,30 +434,4 @@ async fn stop_capture(handle: &Handle, observed: &Observed, facts: &Facts) {
             warn!("the capture thread did not answer in time: the last records are not exported")
         }
     }
-}
-
-/// Nothing is started where there is nobody to push to.
-fn start_exporter(
-    config: &Config,
-    receivers: Receivers,
-    resource: &Resource,
-    stats: &Arc<ExportStats>,
-    facts: &Arc<Facts>,
-    spans: tokio::sync::mpsc::Receiver<sidecar_core::signal::Span>,
-    draining: &watch::Receiver<bool>,
-) -> anyhow::Result<Option<JoinHandle<()>>> {
-    if receivers.is_empty() {
-        return Ok(None);
-    }
-    let options = otlp::Options {
-        interval: config.otlp.interval.get(),
-        form: otlp::Form { temporality: config.otlp.temporality, histograms: config.otlp.histograms },
-        drain: config.shutdown.deadline.get(),
-        ..otlp::Options::default()
-    };
-    let exporter =
-        Exporter::new(receivers, options, resource, Arc::clone(stats)).context("set up the push by OTLP")?;
-    let source = facts::Source { facts: Arc::clone(facts) };
-    let draining = draining.clone();
-    Ok(Some(tokio::spawn(async move { exporter.run(&source, spans, draining).await })))
 }

@@ -1,6 +1,7 @@
 //! Settings that take effect while the daemon runs, against servers that are being asked all the while.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -15,8 +16,10 @@ use sidecar_tests::{
     eventually, free_port,
     load::Load,
     nginx::Nginx,
-    otlp::Receiver,
+    otlp::{Numbers, Receiver},
+    pki::{Pki, TlsFront},
     process::{self, Process},
+    rotel::Rotel,
     sidecar::Sidecar,
 };
 
@@ -182,4 +185,123 @@ fn sampling_and_what_spans_say() {
     assert!(paths.iter().all(|path| *path == "/1000.bin"), "{paths:?}");
     let with_header = told.iter().filter(|span| span.attributes.contains_key("http.response.header.server"));
     assert_eq!(with_header.count(), 5);
+}
+
+/// `sidecar.export.*` of spans: sent, failed, dropped.
+fn account(place: &Place) -> [u64; 3] {
+    let scrape = place.sidecar.scrape();
+    let of = |what| scrape.count(&format!("sidecar_export_{what}_total"), &[("sidecar_signal", "traces")]);
+    ["sent", "failed", "dropped"].map(of)
+}
+
+/// In the midst of requests: each becomes one span, at the one collector or at the other.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_collector_is_replaced_under_load() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let [old, new] = dirs.each_ref().map(|dir| Rotel::start(dir.path()));
+    let settings = |endpoint| format!("otlp: {{endpoint: \"{endpoint}\", interval: 1s}}\n");
+    let mut place = Place::new(&settings(old.endpoint()), &[]);
+    let url = place.nginx.url("100.bin");
+    let dir = place.dir.path().join("load");
+    fs::create_dir(&dir).expect("a folder");
+    // Fewer than the queue holds, and longer than a batch takes to fill.
+    let asking = thread::spawn(move || {
+        let mut load = Load::new(&dir, &[]);
+        load.hey("GET", 1800, "-c 2 -q 150", &url);
+        load.total()
+    });
+    eventually("spans at the old one", || (!old.spans().is_empty()).then_some(()));
+    place.apply(&settings(new.endpoint()), Some(Signal::HUP));
+    eventually("metrics at the new one", || (!new.metrics().points.is_empty()).then_some(()));
+    let sent = asking.join().expect("the load");
+    assert_eq!(place.sidecar.scrape_at_rest().requests("server"), place.nginx.answered());
+    assert_eq!(account(&place)[1..], [0, 0]);
+    place.sidecar.stop();
+
+    eventually("each span", || (old.spans().len() + new.spans().len() == 1800).then_some(()));
+    let (at_old, at_new) = (old.spans(), new.spans());
+    assert_eq!((sent, (at_old.len() + at_new.len()) as u64), (1800, sent));
+    assert!(at_old.len() >= 100 && at_new.len() >= 100, "{} {}", at_old.len(), at_new.len());
+    let traces: BTreeSet<_> = at_old.iter().chain(&at_new).map(|span| &span.trace).collect();
+    assert_eq!(traces.len(), 1800, "none of them twice");
+    // What is pushed is cumulative: the new one has the whole of it.
+    let durations = new.metrics().points.into_iter().filter_map(|((name, _), numbers)| match numbers {
+        Numbers::Histogram { count, .. } if name == "http.server.request.duration" => Some(count),
+        _ => None,
+    });
+    assert_eq!(durations.sum::<u64>(), sent);
+}
+
+/// A collector that does not answer is replaced by one that speaks otherwise; then by nobody, and by somebody again.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn what_waits_goes_to_the_new_collector() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::with(dir.path(), &["--http"]);
+    let dead = format!("otlp: {{endpoint: \"http://127.0.0.1:{}\"}}\n", free_port());
+    let alive = format!(
+        "otlp: {{endpoint: \"{}\", protocol: http/protobuf, compression: gzip, headers: {{x-key: new}}}}\n",
+        receiver.endpoint()
+    );
+    let mut place = Place::new(&dead, &["--log-level", "debug"]);
+    place.curl("100.bin", 30);
+    eventually("a try", || place.sidecar.log().contains("and is tried again").then_some(()));
+    place.apply(&alive, Some(Signal::HUP));
+    eventually("each span", || (receiver.taken("traces") == 30).then_some(()));
+    assert_eq!(account(&place), [30, 0, 0]);
+    for request in receiver.requests("traces") {
+        assert_eq!(request["headers"]["x-key"], "new", "{request}");
+    }
+
+    // Nobody: no span is made, and none waits.
+    place.apply("log: {level: info}\n", None);
+    place.curl("100.bin", 5);
+    assert_eq!(place.count("sidecar_spans_total", "sidecar_decision", "sampled"), 30);
+    place.apply(&alive, Some(Signal::HUP));
+    place.curl("100.bin", 7);
+    let scrape = place.sidecar.scrape_at_rest();
+    assert_eq!(scrape.requests("server"), place.nginx.answered());
+    assert!(place.sidecar.log().contains("otlp.compression, otlp.endpoint, otlp.headers, otlp.protocol"));
+    place.sidecar.stop();
+    assert_eq!(receiver.taken("traces"), 37);
+}
+
+/// A certificate that is renewed under its name is taken without a signal or other settings; one that is broken is not.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_renewed_certificate_is_taken() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (pki, receiver) = (Pki::new(dir.path()), Receiver::start(dir.path()));
+    let front = TlsFront::start(&pki, &format!("grpc_pass grpc://127.0.0.1:{}", receiver.port()));
+    let authority = pki.path("now.pem");
+    // As a mounted Secret is: in place at once.
+    let renew = |content: &[u8]| {
+        fs::write(pki.path("new.pem"), content).expect("written");
+        fs::rename(pki.path("new.pem"), &authority).expect("in place");
+    };
+    let file = |name| fs::read(pki.path(name)).expect("a file");
+    renew(&file("other.pem"));
+    let settings = format!(
+        "otlp:\n  endpoint: {}\n  certificate: {authority}\n  client_certificate: {}\n  client_key: {}\n",
+        front.endpoint(),
+        pki.path("client.pem"),
+        pki.path("client.key")
+    );
+    let mut place = Place::new(&settings, &["--log-level", "debug"]);
+    place.curl("100.bin", 10);
+    eventually("a try", || place.sidecar.log().contains("UnknownIssuer").then_some(()));
+    renew(&file("ca.pem"));
+    eventually("each span", || (receiver.taken("traces") == 10).then_some(()));
+    assert!(place.sidecar.log().contains("\"applied\":\"otlp.certificate\""), "{}", place.sidecar.log());
+
+    renew(b"no certificate\n");
+    let refused = || place.count("sidecar_config_reloads_total", "sidecar_state", "refused");
+    eventually("the refusal", || (refused() == 1).then_some(()));
+    assert!(place.sidecar.log().contains("sidecar.yaml:3:16: otlp.certificate: "), "{}", place.sidecar.log());
+    place.curl("100.bin", 5);
+    assert_eq!(place.sidecar.scrape_at_rest().requests("server"), place.nginx.answered());
+    assert_eq!(account(&place)[1..], [0, 0]);
+    place.sidecar.stop();
+    assert_eq!(receiver.taken("traces"), 15);
 }

@@ -16,7 +16,10 @@ use tracing::warn;
 use super::{explain, logging, pipeline::Handle, watching::Observed};
 use crate::{
     admin::{self, Answer, Check},
-    export::{Format, Resource, otlp},
+    export::{
+        Format, Resource,
+        otlp::{self, Receivers, Switch},
+    },
     kernel::clock,
 };
 
@@ -37,6 +40,7 @@ pub(crate) struct Facts {
     handle: Handle,
     observed: Arc<Observed>,
     resource: Arc<Resource>,
+    exporter: Switch,
     resolved: Mutex<Resolved>,
     reloads: Mutex<Reloads>,
     log: logging::Reload,
@@ -50,13 +54,14 @@ impl Facts {
         handle: Handle,
         observed: Arc<Observed>,
         resource: Arc<Resource>,
+        exporter: Switch,
         resolved: Resolved,
         log: logging::Reload,
     ) -> Self {
         let level = Mutex::new(resolved.config.log.level);
         let resolved = Mutex::new(resolved);
         let reloads = Mutex::default();
-        Facts { handle, observed, resource, resolved, reloads, log, level, last: Mutex::new(None) }
+        Facts { handle, observed, resource, exporter, resolved, reloads, log, level, last: Mutex::new(None) }
     }
 
     /// The settings that hold.
@@ -64,18 +69,22 @@ impl Facts {
         lock(&self.resolved).clone()
     }
 
-    /// Lets new settings take effect: the one place that tells each owner. They have, where it returns.
-    pub(super) async fn apply(&self, change: Reload) {
+    /// Lets new settings take effect: the one place that tells each owner. They have, where it returns. Files of
+    /// certificates that were renewed are told of as their keys are.
+    pub(super) async fn apply(&self, change: Reload, receivers: Receivers) {
         let level = change.now.config.log.level;
         if change.applied.iter().any(|key| key == "log.level")
             && let Err(error) = admin::Facts::set_log_level(self, level)
         {
             warn!(error, "the level of the log stays");
         }
+        let interval = change.now.config.otlp.interval.get();
+        self.exporter.open(&receivers, interval);
         if !change.applied.is_empty() && !self.handle.settings(change.now.config.clone()).await {
             warn!("the capture thread is gone: the settings stay");
             return;
         }
+        self.exporter.close(receivers, interval);
         *lock(&self.resolved) = change.now;
         let reloads = &mut *lock(&self.reloads);
         reloads.n_applied += 1;
@@ -83,6 +92,11 @@ impl Facts {
             [] => String::new(),
             keys => format!("a restart is needed for {}", keys.join(", ")),
         };
+    }
+
+    /// Keys whose files, certificates or keys, have another content than what is used.
+    pub(super) fn renewed(&self, receivers: &Receivers) -> Vec<String> {
+        self.exporter.renewed(receivers)
     }
 
     /// In one line, what is observed.

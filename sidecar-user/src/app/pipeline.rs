@@ -71,8 +71,8 @@ pub(super) struct Out {
     /// Whether anything behind routes and tracer may see a path.
     shows_path: bool,
     explain: Explain,
-    /// To the exporter, where spans are wanted. It counts what finds its queue full.
-    spans: Option<SpanSender>,
+    /// To the exporter. It counts what finds its queue full.
+    spans: SpanSender,
 }
 
 /// What the pipeline is made of.
@@ -83,7 +83,7 @@ pub(crate) struct Parts {
     pub(crate) containers: Arc<Containers>,
     /// The application's network namespace is the daemon's own.
     pub(crate) is_pod: bool,
-    pub(crate) spans: Option<SpanSender>,
+    pub(crate) spans: SpanSender,
 }
 
 /// What others ask of it.
@@ -173,8 +173,8 @@ impl Parts {
         export: &Arc<ExportStats>,
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
         let Parts { ring, verdicts, counts, containers, is_pod, spans: queue } = self;
-        let tracer = spans::tracer(&config.spans, queue.is_some());
-        let keep = Arc::new(keep(config, queue.is_some()));
+        let tracer = spans::tracer(config);
+        let keep = Arc::new(keep(config));
         let limits = Arc::new(Limits { keep, ..Limits::default() });
         let mut flows = Flows::new(flow::Options {
             connections: config.capture.connections as usize,
@@ -265,10 +265,15 @@ impl Pipeline {
     /// What has passed already is understood as it was until now.
     fn set(&mut self, config: &Config) {
         self.drain_all();
-        let Pipeline { flows, out, .. } = self;
-        flows.set(keep(config, out.spans.is_some()), exclude(config), out);
+        let Pipeline { flows, out, is_pushed, .. } = self;
+        *is_pushed = config.otlp.to_metrics().is_some();
+        flows.set(keep(config), exclude(config), out);
         out.routes.set(routes(config));
-        out.tracer.set(spans::sampler(&config.spans), spans::if_instrumented(&config.spans));
+        out.tracer.set(
+            spans::are_wanted(config),
+            spans::sampler(&config.spans),
+            spans::if_instrumented(&config.spans),
+        );
         out.shows_path = config.spans.url_path;
         out.explain.set(config.explain.exchanges as usize, out.shows_path);
         out.store.set_bounds(config.metrics.series as usize, expiry(config));
@@ -341,7 +346,8 @@ fn expiry(config: &Config) -> Option<Duration> {
 }
 
 /// What leaves the parsers: paths and headers only where something is made of them.
-fn keep(config: &Config, has_spans: bool) -> Keep {
+fn keep(config: &Config) -> Keep {
+    let has_spans = spans::are_wanted(config);
     let has_routes = config.http.learn_routes || !config.http.routes.is_empty();
     let names = |names: &[HeaderName]| names.iter().map(|name| Arc::from(name.as_str())).collect();
     let mut keep = Keep {
@@ -389,8 +395,8 @@ impl Sink for Out {
             http.path = None;
         }
         let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
-        if let (Some(ids), Some(spans)) = (decision.ids(), &self.spans) {
-            spans.send(Span::new(connection, &exchange, ids, container.as_deref()));
+        if let Some(ids) = decision.ids() {
+            self.spans.send(Span::new(connection, &exchange, ids, container.as_deref()));
         }
         self.store.exchange(connection, &exchange, exemplar);
         self.explain.keep(connection, exchange, decision, container);

@@ -115,16 +115,21 @@ impl Reloader {
 
     async fn read(&mut self) {
         match self.files.read() {
-            Ok((new, _)) => {
+            Ok((new, receivers)) => {
                 for notice in &new.notices {
                     warn!("{notice}");
                 }
-                let change = reload(&self.facts.settings(), &new);
+                let mut change = reload(&self.facts.settings(), &new);
+                for key in self.facts.renewed(&receivers) {
+                    if !change.applied.contains(&key) {
+                        change.applied.push(key);
+                    }
+                }
                 let (applied, waiting) = (change.applied.join(", "), change.waiting.join(", "));
                 if !change.waiting.is_empty() {
                     warn!(keys = waiting, "these settings need a restart: the old ones hold");
                 }
-                self.facts.apply(change).await;
+                self.facts.apply(change, receivers).await;
                 match (applied.is_empty(), waiting.is_empty()) {
                     (true, true) => info!("settings read again: nothing changed"),
                     (true, false) => {}

@@ -8,8 +8,15 @@ use tracing::info;
 
 use crate::{discovery::kin, kernel::clock};
 
-/// The tracer; `is_on` where spans have somewhere to go.
-pub(super) fn tracer(settings: &config::Spans, is_on: bool) -> Tracer {
+/// Whether spans have somewhere to go.
+pub(super) fn are_wanted(settings: &config::Config) -> bool {
+    settings.otlp.to_traces().is_some()
+}
+
+/// The tracer.
+pub(super) fn tracer(settings: &config::Config) -> Tracer {
+    let is_on = are_wanted(settings);
+    let settings = &settings.spans;
     let scope = if kin::can_be_looked_up() { Scope::Process } else { Scope::Cgroup };
     let ids = IdSource::new(clock::seed());
     Tracer::new(is_on, sampler(settings), ids, Instrumented::new(scope), if_instrumented(settings))

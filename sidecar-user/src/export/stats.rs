@@ -71,6 +71,11 @@ impl ExportStats {
         [self.sent[i].load(Ordering::Relaxed), sum(&self.failed[i]), sum(&self.dropped[i])]
     }
 
+    /// Whether anything was ever offered.
+    pub(super) fn is_used(&self) -> bool {
+        [Signal::Metrics, Signal::Traces].into_iter().any(|signal| self.totals(signal) != [0; 3])
+    }
+
     /// Sets the store's series.
     pub(crate) fn record(&self, store: &mut Store) {
         for (i, signal) in SIGNALS.iter().enumerate() {

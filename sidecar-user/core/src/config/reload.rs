@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Config, Resolved, keys};
+use super::{Config, Otlp, Resolved, keys};
 
 /// What a change of the settings comes to.
 #[derive(Clone, Debug)]
@@ -20,24 +20,64 @@ pub struct Reload {
 /// Copies a key's value from new settings.
 type Carry = fn(&mut Config, &Config);
 
+/// A row for each key: its path, and what carries the field of that path.
+macro_rules! live {
+    ($($section:ident.$key:ident),* $(,)?) => {
+        &[$((
+            concat!(stringify!($section), ".", stringify!($key)),
+            |now, new| now.$section.$key.clone_from(&new.$section.$key),
+        )),*]
+    };
+}
+
 /// Keys that take effect while running, each with what carries it over.
-const LIVE: &[(&str, Carry)] = &[
-    ("exclude.paths", |now, new| now.exclude.paths.clone_from(&new.exclude.paths)),
-    ("exclude.peers", |now, new| now.exclude.peers.clone_from(&new.exclude.peers)),
-    ("exclude.ports", |now, new| now.exclude.ports.clone_from(&new.exclude.ports)),
-    ("explain.exchanges", |now, new| now.explain.exchanges = new.explain.exchanges),
-    ("http.learn_routes", |now, new| now.http.learn_routes = new.http.learn_routes),
-    ("http.request_headers", |now, new| now.http.request_headers.clone_from(&new.http.request_headers)),
-    ("http.response_headers", |now, new| now.http.response_headers.clone_from(&new.http.response_headers)),
-    ("http.route_cap", |now, new| now.http.route_cap = new.http.route_cap),
-    ("http.routes", |now, new| now.http.routes.clone_from(&new.http.routes)),
-    ("log.level", |now, new| now.log.level = new.log.level),
-    ("metrics.expiry", |now, new| now.metrics.expiry = new.metrics.expiry),
-    ("metrics.series", |now, new| now.metrics.series = new.metrics.series),
-    ("spans.instrumented", |now, new| now.spans.instrumented = new.spans.instrumented),
-    ("spans.ratio", |now, new| now.spans.ratio = new.spans.ratio),
-    ("spans.sampler", |now, new| now.spans.sampler = new.spans.sampler),
-    ("spans.url_path", |now, new| now.spans.url_path = new.spans.url_path),
+const LIVE: &[(&str, Carry)] = live![
+    exclude.paths,
+    exclude.peers,
+    exclude.ports,
+    explain.exchanges,
+    http.learn_routes,
+    http.request_headers,
+    http.response_headers,
+    http.route_cap,
+    http.routes,
+    log.level,
+    metrics.expiry,
+    metrics.series,
+    otlp.certificate,
+    otlp.client_certificate,
+    otlp.client_key,
+    otlp.compression,
+    otlp.endpoint,
+    otlp.headers,
+    otlp.insecure,
+    otlp.interval,
+    otlp.metrics,
+    otlp.metrics_certificate,
+    otlp.metrics_client_certificate,
+    otlp.metrics_client_key,
+    otlp.metrics_compression,
+    otlp.metrics_endpoint,
+    otlp.metrics_headers,
+    otlp.metrics_insecure,
+    otlp.metrics_protocol,
+    otlp.metrics_timeout,
+    otlp.protocol,
+    otlp.timeout,
+    otlp.traces,
+    otlp.traces_certificate,
+    otlp.traces_client_certificate,
+    otlp.traces_client_key,
+    otlp.traces_compression,
+    otlp.traces_endpoint,
+    otlp.traces_headers,
+    otlp.traces_insecure,
+    otlp.traces_protocol,
+    otlp.traces_timeout,
+    spans.instrumented,
+    spans.ratio,
+    spans.sampler,
+    spans.url_path,
 ];
 
 /// Whether this key takes effect while running.
@@ -53,10 +93,12 @@ pub fn reload(running: &Resolved, new: &Resolved) -> Reload {
     let changed = changed(&running.config, &new.config);
     for (key, carry) in LIVE.iter().filter(|(key, _)| changed.contains(*key)) {
         carry(&mut now.config, &new.config);
-        match new.origins.get(*key) {
-            Some(origin) => drop(now.origins.insert((*key).to_owned(), origin.clone())),
-            None => drop(now.origins.remove(*key)),
-        }
+        // Of the key, or of its entries.
+        let is_its =
+            |path: &str| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        now.origins.retain(|path, _| !is_its(path));
+        let its = new.origins.iter().filter(|(path, _)| is_its(path));
+        now.origins.extend(its.map(|(path, origin)| (path.clone(), origin.clone())));
     }
     let (applied, waiting) = changed.into_iter().partition(|key| is_live(key));
     Reload { now, applied, waiting }
@@ -70,8 +112,13 @@ fn changed(old: &Config, new: &Config) -> BTreeSet<String> {
     let keys = keys();
     let differs = |path: &&str| {
         // Secrets are written as `***`: their change shows on the values themselves.
-        at(&before, path) != at(&after, path)
-            || (*path == "otlp.headers" && old.otlp.headers != new.otlp.headers)
+        let headers = |otlp: &Otlp| match *path {
+            "otlp.headers" => Some(otlp.headers.clone()),
+            "otlp.metrics_headers" => Some(otlp.metrics_headers.clone()),
+            "otlp.traces_headers" => Some(otlp.traces_headers.clone()),
+            _ => None,
+        };
+        at(&before, path) != at(&after, path) || headers(&old.otlp) != headers(&new.otlp)
     };
     keys.iter().map(|key| key.path.as_str()).filter(differs).map(str::to_owned).collect()
 }
@@ -96,13 +143,13 @@ mod tests {
             (vec![("log.level", "info"), ("tcp.peers", "500"), ("otlp.headers", "a=b")], vec![], vec![]),
             (
                 vec![("log.level", "debug"), ("tcp.peers", "501"), ("otlp.headers", "a=c")],
-                vec!["log.level"],
-                vec!["otlp.headers", "tcp.peers"],
+                vec!["log.level", "otlp.headers"],
+                vec!["tcp.peers"],
             ),
             (
-                vec![("shutdown.deadline", "9s")],
-                vec![],
-                vec!["otlp.headers", "shutdown.deadline", "tcp.peers"],
+                vec![("shutdown.deadline", "9s"), ("otlp.temporality", "delta")],
+                vec!["otlp.headers"],
+                vec!["otlp.temporality", "shutdown.deadline", "tcp.peers"],
             ),
         ] {
             let change = reload(&running, &resolved(&new));
@@ -115,11 +162,18 @@ mod tests {
             );
             // What waits is not half in force.
             assert_eq!(change.now.config.tcp, running.config.tcp);
-            assert_eq!(change.now.config.otlp, running.config.otlp);
+            assert_eq!(change.now.config.otlp.temporality, running.config.otlp.temporality);
         }
         let change = reload(&running, &resolved(&[("log.level", "debug")]));
         assert_eq!(change.now.config.log.level, Level::Debug);
         assert_eq!(change.now.origin("log.level"), &Origin::File { line: 1, column: 1 });
+        assert_eq!(change.now.origin("otlp.headers.a"), &Origin::Default);
+        for key in ["otlp.headers", "otlp.metrics_headers", "otlp.traces_headers"] {
+            let change =
+                reload(&resolved(&[(key, "a=b")]), &resolved(&[("log.level", "info"), (key, "a=c")]));
+            assert_eq!(change.applied, [key]);
+            assert_eq!(change.now.origin(&format!("{key}.a")), &Origin::File { line: 2, column: 1 });
+        }
     }
 
     /// Each row carries its own key's value, and no other's.
@@ -138,6 +192,36 @@ mod tests {
             ("log.level", "debug"),
             ("metrics.expiry", "9s"),
             ("metrics.series", "77"),
+            ("otlp.certificate", "a.pem"),
+            ("otlp.client_certificate", "b.pem"),
+            ("otlp.client_key", "c.pem"),
+            ("otlp.compression", "gzip"),
+            ("otlp.endpoint", "http://a:1"),
+            ("otlp.headers", "a=b"),
+            ("otlp.insecure", "true"),
+            ("otlp.interval", "9s"),
+            ("otlp.metrics", "false"),
+            ("otlp.metrics_certificate", "d.pem"),
+            ("otlp.metrics_client_certificate", "e.pem"),
+            ("otlp.metrics_client_key", "f.pem"),
+            ("otlp.metrics_compression", "gzip"),
+            ("otlp.metrics_endpoint", "http://b:1"),
+            ("otlp.metrics_headers", "c=d"),
+            ("otlp.metrics_insecure", "true"),
+            ("otlp.metrics_protocol", "grpc"),
+            ("otlp.metrics_timeout", "8s"),
+            ("otlp.protocol", "http/protobuf"),
+            ("otlp.timeout", "7s"),
+            ("otlp.traces", "false"),
+            ("otlp.traces_certificate", "g.pem"),
+            ("otlp.traces_client_certificate", "h.pem"),
+            ("otlp.traces_client_key", "i.pem"),
+            ("otlp.traces_compression", "gzip"),
+            ("otlp.traces_endpoint", "http://c:1"),
+            ("otlp.traces_headers", "e=f"),
+            ("otlp.traces_insecure", "true"),
+            ("otlp.traces_protocol", "grpc"),
+            ("otlp.traces_timeout", "6s"),
             ("spans.instrumented", "ignore"),
             ("spans.ratio", "0.5"),
             ("spans.sampler", "always_off"),

@@ -135,5 +135,6 @@ words! {
     Dropped {
         QueueFull "queue_full" "the queue was full"
         Shutdown "shutdown" "the end came first: the deadline passed, or the receiver did not answer any more"
+        SwitchedOff "switched_off" "new settings name no receiver any more"
     }
 }

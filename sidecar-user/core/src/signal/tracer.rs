@@ -84,8 +84,8 @@ impl Tracer {
     }
 
     /// Decides so from now on. What is known of applications stays.
-    pub fn set(&mut self, sampler: Sampler, if_instrumented: IfInstrumented) {
-        (self.sampler, self.if_instrumented) = (sampler, if_instrumented);
+    pub fn set(&mut self, is_on: bool, sampler: Sampler, if_instrumented: IfInstrumented) {
+        (self.is_on, self.sampler, self.if_instrumented) = (is_on, sampler, if_instrumented);
     }
 
     /// What becomes of an exchange. The parent is the one that the request names, never a guess.

@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::outage::Outage;
+use super::receivers::{Plan, Receiver};
 use super::retry::{self, Again};
 use super::stopped;
-use super::wire::{Failure, Wire};
-use crate::export::{ExportStats, Failed, Signal};
+use super::wire::Failure;
+use crate::export::{Dropped, ExportStats, Failed, Signal};
 
 /// How a delivery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,28 +39,64 @@ pub(super) enum AtShutdown {
     GiveUp,
 }
 
-/// Delivers requests of one signal to one receiver, one after the other.
+/// Delivers requests of one signal, one after the other, to the receiver that there is at the time.
 pub(super) struct Delivery {
-    pub(super) wire: Wire,
-    pub(super) signal: Signal,
+    plan: watch::Receiver<Plan>,
+    receiver: Option<Receiver>,
+    signal: Signal,
     pub(super) stats: Arc<ExportStats>,
-    pub(super) outage: Outage,
-    /// How long one request is tried for.
-    pub(super) window: Duration,
-    pub(super) at_shutdown: AtShutdown,
-    pub(super) shutdown: watch::Receiver<bool>,
+    outage: Outage,
+    at_shutdown: AtShutdown,
+    shutdown: watch::Receiver<bool>,
 }
 
 impl Delivery {
+    pub(super) fn new(
+        plan: watch::Receiver<Plan>,
+        signal: Signal,
+        stats: Arc<ExportStats>,
+        at_shutdown: AtShutdown,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
+        let receiver = plan.borrow().receiver.clone();
+        Delivery { plan, receiver, signal, stats, outage: Outage::new(signal), at_shutdown, shutdown }
+    }
+
+    /// Between two pushes.
+    pub(super) fn interval(&self) -> Duration {
+        self.plan.borrow().interval
+    }
+
+    /// Whether there is somebody to push to.
+    pub(super) fn is_on(&self) -> bool {
+        self.plan.borrow().receiver.is_some()
+    }
+
+    /// Returns when something else is planned.
+    pub(super) async fn changed(&mut self) {
+        if self.plan.changed().await.is_err() {
+            // Nobody is left who could plan.
+            std::future::pending().await
+        }
+    }
+
     /// Pushes an encoded request of `n` items, with retries, and counts what became of them. Whoever calls has counted
-    /// them as offered.
+    /// them as offered. A request that waits for another try when the receiver changes is tried there as if it were new.
     pub(super) async fn deliver(&mut self, request: Vec<u8>, n: u64) -> End {
-        let packed = self.wire.packed(request);
-        let until = Instant::now() + self.window;
-        let mut failures = 0;
+        let request = Bytes::from(request);
+        let mut packed = None;
+        let (mut until, mut failures) = (Instant::now() + self.window(), 0);
         loop {
+            if self.renew() {
+                (packed, until, failures) = (None, Instant::now() + self.window(), 0);
+            }
+            let Some(receiver) = &mut self.receiver else {
+                self.stats.dropped(self.signal, Dropped::SwitchedOff, n);
+                return End::Refused;
+            };
+            let packed = packed.get_or_insert_with(|| receiver.wire.packed(&request)).clone();
             let is_last = *self.shutdown.borrow();
-            let failure = match self.attempt(packed.clone()).await {
+            let failure = match attempt(receiver, self.signal, packed).await {
                 Ok(answer) => {
                     self.taken(&answer, n);
                     return End::Taken;
@@ -79,17 +116,30 @@ impl Delivery {
                         return self.failed(&failure, n);
                     }
                 }
+                _ = self.plan.changed(), if self.plan.has_changed().is_ok() => {}
                 () = sleep(delay) => {}
             }
         }
     }
 
-    async fn attempt(&mut self, packed: Bytes) -> Result<Partial, Failure> {
-        let answer = self.wire.attempt(packed).await?;
-        Partial::decode(self.signal, answer).map_err(|error| {
-            let message = format!("read the receiver's answer: {error}");
-            Failure { why: Failed::BadAnswer, again: Again::Never, message }
-        })
+    /// How long one request is tried for.
+    fn window(&self) -> Duration {
+        match self.signal {
+            // Beyond the interval the next push is worth more than this one.
+            Signal::Metrics => retry::WINDOW.min(self.interval()),
+            Signal::Traces => retry::WINDOW,
+        }
+    }
+
+    /// Goes by what is planned now; whether that is another receiver. The same one keeps its connection.
+    fn renew(&mut self) -> bool {
+        let plan = self.plan.borrow();
+        let basis = |receiver: &Option<Receiver>| receiver.as_ref().map(|receiver| receiver.basis.clone());
+        let is_new = basis(&plan.receiver) != basis(&self.receiver);
+        if is_new {
+            self.receiver.clone_from(&plan.receiver);
+        }
+        is_new
     }
 
     fn taken(&self, answer: &Partial, n: u64) {
@@ -104,6 +154,14 @@ impl Delivery {
         self.stats.failed(self.signal, failure.why, n);
         if failure.again == Again::Never { End::Refused } else { End::GaveUp }
     }
+}
+
+async fn attempt(receiver: &mut Receiver, signal: Signal, packed: Bytes) -> Result<Partial, Failure> {
+    let answer = receiver.wire.attempt(packed).await?;
+    Partial::decode(signal, answer).map_err(|error| {
+        let message = format!("read the receiver's answer: {error}");
+        Failure { why: Failed::BadAnswer, again: Again::Never, message }
+    })
 }
 
 /// What the receiver says about a request that it took.

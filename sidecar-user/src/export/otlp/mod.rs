@@ -6,6 +6,7 @@ mod batch;
 mod delivery;
 mod metrics;
 mod outage;
+mod receivers;
 mod retry;
 mod spans;
 mod wire;
@@ -16,25 +17,22 @@ use std::time::Duration;
 
 use opentelemetry_otlp::ExporterBuildError;
 use prost::Message as _;
-use sidecar_core::config;
 use sidecar_core::model::Ktime;
 use sidecar_core::signal::{Snapshot, Span, UnixNanos};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 
 use self::batch::Batcher;
 use self::delivery::{AtShutdown, Delivery, End};
 use self::metrics::Delivered;
-use self::outage::Outage;
+use self::receivers::Plan;
 use self::spans::SpanEncoder;
-use self::wire::Wire;
 use super::{Dropped, ExportStats, Resource, Signal};
-use crate::config::file::Reader;
 
 pub(crate) use self::batch::{SpanSender, queue};
 pub(crate) use self::metrics::Form;
-pub(crate) use self::wire::Error;
+pub(crate) use self::receivers::{Receivers, Switch};
 
 /// Instrumentation scope of all that is pushed.
 const SCOPE: &str = "sidecar";
@@ -70,30 +68,6 @@ impl Default for Options {
     }
 }
 
-/// Where to push, checked: the certificates and keys are read.
-pub(crate) struct Receivers {
-    metrics: Option<Wire>,
-    traces: Option<Wire>,
-}
-
-impl Receivers {
-    /// Reads the files that the settings name. Connects to nobody: that is done at the first push.
-    pub(crate) fn open(settings: &config::Otlp, reader: &mut Reader) -> Result<Self, Error> {
-        let mut wire = |target: Option<config::Target>, signal| {
-            target.map(|target| Wire::new(&target, signal, reader)).transpose()
-        };
-        Ok(Receivers {
-            metrics: wire(settings.to_metrics(), Signal::Metrics)?,
-            traces: wire(settings.to_traces(), Signal::Traces)?,
-        })
-    }
-
-    /// Whether there is anybody to push to.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.metrics.is_none() && self.traces.is_none()
-    }
-}
-
 /// Whoever owns the store and the clock.
 pub(crate) trait Source: Send + Sync {
     /// The series as they stand; `None` where nobody answers any more.
@@ -105,22 +79,24 @@ pub(crate) trait Source: Send + Sync {
 /// An exporter that is set up and does not run yet.
 pub(crate) struct Exporter {
     options: Options,
-    receivers: Receivers,
+    plans: [watch::Receiver<Plan>; 2],
     resource: Resource,
     encoder: SpanEncoder,
     stats: Arc<ExportStats>,
 }
 
 impl Exporter {
-    /// Nothing of it runs yet.
+    /// Nothing of it runs yet. There may be nobody to push to: the switch names somebody later.
     pub(crate) fn new(
         receivers: Receivers,
         options: Options,
         resource: &Resource,
         stats: Arc<ExportStats>,
-    ) -> Result<Self, ExporterBuildError> {
+    ) -> Result<(Self, Switch), ExporterBuildError> {
         let encoder = SpanEncoder::new(resource)?;
-        Ok(Exporter { options, receivers, resource: resource.clone(), encoder, stats })
+        let switch = Switch::new(receivers, options.interval);
+        let plans = [Signal::Metrics, Signal::Traces].map(|signal| switch.plan(signal));
+        Ok((Exporter { options, plans, resource: resource.clone(), encoder, stats }, switch))
     }
 
     /// Pushes until `shutdown` turns true (or its sender is gone), then what is left, for `Options::drain` at most.
@@ -131,26 +107,16 @@ impl Exporter {
         spans: mpsc::Receiver<Span>,
         shutdown: watch::Receiver<bool>,
     ) {
-        let Exporter { options, receivers, resource, encoder, stats } = self;
-        let delivery = |wire, signal, window, at_shutdown| Delivery {
-            wire,
-            signal,
-            stats: Arc::clone(&stats),
-            outage: Outage::new(signal),
-            window,
-            at_shutdown,
-            shutdown: shutdown.clone(),
+        let Exporter { options, plans: [to_metrics, to_traces], resource, encoder, stats } = self;
+        let delivery = |plan: &watch::Receiver<Plan>, signal, at_shutdown| {
+            Delivery::new(plan.clone(), signal, Arc::clone(&stats), at_shutdown, shutdown.clone())
         };
         let metrics = async {
-            let Some(wire) = receivers.metrics else { return };
-            // Beyond the interval the next push is worth more than this one.
-            let window = retry::WINDOW.min(options.interval);
-            let delivery = delivery(wire, Signal::Metrics, window, AtShutdown::GiveUp);
-            push_metrics(delivery, &resource, &options, source, shutdown.clone()).await;
+            let delivery = delivery(&to_metrics, Signal::Metrics, AtShutdown::GiveUp);
+            push_metrics(delivery, &resource, options.form, source, shutdown.clone()).await;
         };
         let traces = async {
-            let Some(wire) = receivers.traces else { return };
-            let mut delivery = delivery(wire, Signal::Traces, retry::WINDOW, AtShutdown::TryOnce);
+            let mut delivery = delivery(&to_traces, Signal::Traces, AtShutdown::TryOnce);
             let mut batcher = Batcher::new(spans, &options);
             batcher.run(&encoder, &mut delivery, source, shutdown.clone()).await;
         };
@@ -175,7 +141,10 @@ impl Exporter {
         for signal in [Signal::Metrics, Signal::Traces] {
             stats.dropped(signal, Dropped::Shutdown, stats.waiting(signal));
         }
-        account(&stats, lost() > before);
+        let is_on = |plan: &watch::Receiver<Plan>| plan.borrow().receiver.is_some();
+        if is_on(&to_metrics) || is_on(&to_traces) || stats.is_used() {
+            account(&stats, lost() > before);
+        }
     }
 }
 
@@ -206,20 +175,28 @@ fn account(stats: &ExportStats, is_incomplete: bool) {
 async fn push_metrics(
     mut delivery: Delivery,
     resource: &Resource,
-    options: &Options,
+    form: Form,
     source: &impl Source,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let resource = metrics::resource(resource);
-    let mut delivered = Delivered::new(options.form);
-    let mut ticks = interval_at(Instant::now() + options.interval, options.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut delivered = Delivered::new(form);
+    let mut pace = delivery.interval();
+    let mut ticks = every(pace);
     let mut is_last = false;
     while !is_last {
+        if pace != delivery.interval() {
+            pace = delivery.interval();
+            ticks = every(pace);
+        }
         tokio::select! {
             biased;
             () = stopped(&mut shutdown) => is_last = true,
+            () = delivery.changed() => continue,
             _ = ticks.tick() => {}
+        }
+        if !delivery.is_on() {
+            continue;
         }
         let Some(snapshot) = source.snapshot().await else { continue };
         let rest = delivered.rest(&snapshot);
@@ -228,13 +205,19 @@ async fn push_metrics(
             continue;
         }
         delivery.stats.offered(Signal::Metrics, n);
-        let request = metrics::encode(&rest, &resource, options.form).encode_to_vec();
+        let request = metrics::encode(&rest, &resource, form).encode_to_vec();
         // What is not taken is in the next push.
         if delivery.deliver(request, n).await == End::Taken {
             delivery.stats.metrics_taken(snapshot.at);
             delivered.took(snapshot);
         }
     }
+}
+
+fn every(pace: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + pace, pace);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Returns when shutdown was asked for.
@@ -245,10 +228,27 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
+    use sidecar_core::config;
     use sidecar_core::signal::{Moment, Options as StoreOptions, Store};
 
     use super::*;
+    use crate::config::file::Reader;
     use crate::export::tests;
+
+    /// A certificate that signs itself.
+    const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBhTCCASugAwIBAgIUUAeGDJhVMP9qPo8AeeGb4yMqyb4wCgYIKoZIzj0EAwIw
+FzEVMBMGA1UEAwwMYW4gYXV0aG9yaXR5MCAXDTI2MTEyNzEzNDMzMVoYDzIxMjYx
+MTAzMTM0MzMxWjAXMRUwEwYDVQQDDAxhbiBhdXRob3JpdHkwWTATBgcqhkjOPQIB
+BggqhkjOPQMBBwNCAAQVCbZt/MFr4AxDwl5MaDPuoKjNWFvegMMl/eetSe6LVZfv
+1ami/XizQ0twMzdnzhPz7hlhywvb43D4wteWdgMBo1MwUTAdBgNVHQ4EFgQUBKGR
+V1dlG8fEQNlOH2UvZ/J7zMcwHwYDVR0jBBgwFoAUBKGRV1dlG8fEQNlOH2UvZ/J7
+zMcwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiB4YN5yE8XxNdO5
+IV/1SmIXC8Jvu7Auo+vNVlt3wL3etAIhAL2kcI7Ulm0jyJYSi4J6V96cHMQ3P/sU
+9QD3bIrK5dWQ
+-----END CERTIFICATE-----
+";
 
     struct Fixed;
 
@@ -274,12 +274,14 @@ mod tests {
         counted.map(str::to_owned).collect()
     }
 
-    fn exporter(endpoint: &str, options: Options, stats: &Arc<ExportStats>) -> Exporter {
-        let settings = config::Otlp {
-            endpoint: Some(endpoint.parse().expect("an endpoint")),
-            ..config::Otlp::default()
-        };
-        let receivers = Receivers::open(&settings, &mut Reader::at_start()).expect("receivers");
+    fn receivers(endpoint: &str) -> Receivers {
+        let endpoint = Some(endpoint.parse().expect("an endpoint"));
+        let settings = config::Otlp { endpoint, ..config::Otlp::default() };
+        Receivers::open(&settings, &mut Reader::at_start()).expect("receivers")
+    }
+
+    fn exporter(endpoint: &str, options: Options, stats: &Arc<ExportStats>) -> (Exporter, Switch) {
+        let receivers = receivers(endpoint);
         Exporter::new(receivers, options, &tests::resource(), Arc::clone(stats)).expect("an exporter")
     }
 
@@ -288,7 +290,7 @@ mod tests {
     async fn a_dead_receiver_does_not_delay_the_end() {
         let options = Options { batch: 2, drain: Duration::from_secs(3600), ..Options::default() };
         let stats = Arc::new(ExportStats::default());
-        let exporter = exporter("http://127.0.0.1:1", options, &stats);
+        let (exporter, _switch) = exporter("http://127.0.0.1:1", options, &stats);
         let (sender, exit) = queue(8, Arc::clone(&stats));
         for _ in 0..3 {
             sender.send(tests::span());
@@ -315,7 +317,7 @@ mod tests {
         let endpoint = format!("http://{}", silent.local_addr().expect("its address"));
         let options = Options { batch: 2, drain: Duration::from_millis(50), ..Options::default() };
         let stats = Arc::new(ExportStats::default());
-        let exporter = exporter(&endpoint, options, &stats);
+        let (exporter, _switch) = exporter(&endpoint, options, &stats);
         let (sender, exit) = queue(8, Arc::clone(&stats));
         for _ in 0..3 {
             sender.send(tests::span());
@@ -330,5 +332,52 @@ mod tests {
             r#"sidecar_export_dropped_total{sidecar_signal="traces",sidecar_reason="shutdown"} 3"#.to_owned(),
         ];
         assert_eq!(told(&stats), expected);
+    }
+
+    /// Nobody to push to any more: what waits for another try, what lies in the queue, and nothing else.
+    #[tokio::test]
+    async fn what_waits_is_dropped_when_it_is_switched_off() {
+        let options = Options { batch: 2, ..Options::default() };
+        let stats = Arc::new(ExportStats::default());
+        let (exporter, switch) = exporter("http://127.0.0.1:1", options, &stats);
+        let (sender, exit) = queue(8, Arc::clone(&stats));
+        for _ in 0..3 {
+            sender.send(tests::span());
+        }
+        let stop = watch::Sender::new(false);
+        let switched = async {
+            switch.open(&Receivers::default(), Duration::from_secs(1));
+            assert_eq!(stats.waiting(Signal::Traces), 3, "only what has a receiver is opened");
+            switch.close(Receivers::default(), Duration::from_secs(1));
+            while stats.waiting(Signal::Traces) > 1 {
+                tokio::task::yield_now().await;
+            }
+            stop.send_replace(true);
+        };
+        tokio::join!(exporter.run(&Fixed, exit, stop.subscribe()), switched);
+        let expected =
+            [r#"sidecar_export_dropped_total{sidecar_signal="traces",sidecar_reason="switched_off"} 3"#];
+        assert_eq!(told(&stats), expected);
+    }
+
+    #[test]
+    fn a_file_of_the_same_name_and_another_content_is_renewed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca.pem");
+        let open = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            let settings = config::Otlp {
+                endpoint: Some("https://127.0.0.1:1".parse().expect("an endpoint")),
+                certificate: Some(path.clone()),
+                ..config::Otlp::default()
+            };
+            Receivers::open(&settings, &mut Reader::again()).expect("receivers")
+        };
+        let (one, other) = (AUTHORITY.to_owned(), format!("{AUTHORITY}# renewed\n"));
+        let stats = Arc::default();
+        let (_, switch) =
+            Exporter::new(open(&one), Options::default(), &tests::resource(), stats).expect("one");
+        assert_eq!(switch.renewed(&open(&one)), Vec::<String>::new());
+        assert_eq!(switch.renewed(&open(&other)), ["otlp.certificate"]);
     }
 }

@@ -21,6 +21,7 @@ use crate::export::{Failed, Signal};
 const MESSAGE_MAX: usize = 200;
 
 /// A receiver and the connection to it.
+#[derive(Clone)]
 pub(super) struct Grpc {
     connector: Connector,
     client: Client<Connector, Body>,

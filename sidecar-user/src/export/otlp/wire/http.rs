@@ -14,6 +14,7 @@ use crate::export::gzip::gzip;
 use crate::export::otlp::retry::Again;
 
 /// A receiver's URL and the connections to it.
+#[derive(Clone)]
 pub(super) struct Http {
     client: Client<Connector, Full<Bytes>>,
     uri: Uri,
@@ -30,9 +31,9 @@ impl Http {
         Http { client: client(connector, false), uri, headers, is_gzip }
     }
 
-    pub(super) fn packed(&self, request: Vec<u8>) -> Bytes {
+    pub(super) fn packed(&self, request: &Bytes) -> Bytes {
         // Into memory: that does not fail.
-        if self.is_gzip { gzip(&request).unwrap_or_default() } else { request.into() }
+        if self.is_gzip { gzip(request).unwrap_or_default() } else { request.clone() }
     }
 
     pub(super) async fn attempt(&self, packed: Bytes) -> Result<Bytes, Failure> {

@@ -117,11 +117,13 @@ pub(super) struct Failure {
 }
 
 /// The way to one receiver, for one signal. Connects when it is first used, and again whenever it has to.
+#[derive(Clone)]
 pub(super) struct Wire {
     way: Way,
     timeout: Duration,
 }
 
+#[derive(Clone)]
 enum Way {
     Http(Http),
     Grpc(Grpc),
@@ -153,11 +155,11 @@ impl Wire {
     }
 
     /// The request as it will be sent, however often.
-    pub(super) fn packed(&self, request: Vec<u8>) -> Bytes {
+    pub(super) fn packed(&self, request: &Bytes) -> Bytes {
         match &self.way {
             Way::Http(http) => http.packed(request),
             // Compressed inside its frame.
-            Way::Grpc(_) => request.into(),
+            Way::Grpc(_) => request.clone(),
         }
     }
 
