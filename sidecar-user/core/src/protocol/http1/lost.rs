@@ -11,12 +11,16 @@ use super::start_line;
 use crate::model::{Ktime, Outcome, Side};
 use crate::protocol::{Detect, Signal};
 
+/// So many turns in a row that are no message are something else than HTTP, whatever was before.
+const STRANGE_MAX: u32 = 64;
+
 impl Http1 {
     /// A turn of `side` begins with `bytes`.
-    pub(super) fn turn(&mut self, side: Side, bytes: &[u8]) {
+    pub(super) fn turn(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
         // A head is not interrupted by the other side: what was on trial is none, or is not coming.
         if self.reader(side).place == Place::Trial {
             self.lose(side);
+            self.wonder(at, out);
         }
         let is_due = match &self.reader(side).place {
             Place::Lost => match side {
@@ -34,6 +38,17 @@ impl Http1 {
             let reader = self.reader(side);
             let place = std::mem::replace(&mut reader.place, Place::Trial);
             reader.interrupted = if let Place::Body(Body::Length(left)) = place { Some(left) } else { None };
+        } else if self.reader(side).place == Place::Lost {
+            self.wonder(at, out);
+        }
+    }
+
+    /// A turn was no message. Too many of them end the reading, so that the kernel copies nothing more.
+    fn wonder(&mut self, at: Ktime, out: &mut Vec<Signal>) {
+        let Some(n) = &mut self.n_strange else { return };
+        *n += 1;
+        if *n >= STRANGE_MAX {
+            self.give_up(at, out);
         }
     }
 
@@ -56,6 +71,7 @@ impl Http1 {
             if !std::mem::take(&mut reader.is_joining) {
                 self.odd.resyncs += 1;
             }
+            self.n_strange = None;
         }
         was_lost
     }
@@ -112,6 +128,7 @@ impl Http1 {
         }
         self.odd.malformed += 1;
         if self.is_doubtful || self.has_exchanged {
+            self.n_strange = self.n_strange.or(self.has_exchanged.then_some(0));
             self.lose(side);
         } else if side == Side::Client && !self.queue.is_empty() {
             self.is_closing = true;
@@ -124,7 +141,10 @@ impl Http1 {
     /// What was on trial is no head.
     fn refute(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
         let reader = self.reader(side);
-        let Some(left) = reader.interrupted.take() else { return self.lose(side) };
+        let Some(left) = reader.interrupted.take() else {
+            self.lose(side);
+            return self.wonder(at, out);
+        };
         reader.place = Place::Body(Body::Length(left));
         let held = std::mem::take(&mut reader.held);
         self.go_through(side, at, &held, out);

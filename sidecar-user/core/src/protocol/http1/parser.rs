@@ -30,6 +30,8 @@ pub(super) struct Http1 {
     pub(super) is_doubtful: bool,
     /// A request was answered to the end: whatever comes, HTTP is spoken here.
     pub(super) has_exchanged: bool,
+    /// Turns that began as no message since something was malformed and the place not found again.
+    pub(super) n_strange: Option<u32>,
     /// Messages did not alternate: two requests were open at once, or one was answered before it was all there.
     pub(super) overlaps: bool,
     /// The server's current message answers no request that is known.
@@ -53,6 +55,7 @@ impl Http1 {
             is_closing: false,
             is_doubtful: is_joined,
             has_exchanged: false,
+            n_strange: None,
             overlaps: false,
             is_orphan: false,
             is_hidden: false,
@@ -153,7 +156,7 @@ impl Parser for Http1 {
             return self.step();
         }
         if self.spoke.replace(side) != Some(side) {
-            self.turn(side, bytes);
+            self.turn(side, at, bytes, out);
         }
         self.reader(side).last = at;
         self.go_through(side, at, bytes, out);

@@ -295,6 +295,7 @@ fn malformed() -> Vec<Case> {
     let once = Oddities { malformed: 1, ..Oddities::default() };
     let refused = Oddities { malformed: 1, orphan_responses: 1, resyncs: 1, ..Oddities::default() };
     let no = "HTTP/1.1 400 No|Content-Length: 2||no";
+    let strange = vec![[s("\u{1}||"), c("\u{1}||")]; 33].concat();
     vec![
         case("never HTTP", &[c("no request||"), s(no), c(GET), s(OK)], &[])
             .odd(once)
@@ -355,6 +356,14 @@ fn malformed() -> Vec<Case> {
         )
         .odd(Oddities { malformed: 2, ..Oddities::default() })
         .unexplained(14 + 15 + 4),
+        case(
+            "no HTTP for good",
+            &[&[c(GET), s(OK), c("no request||")][..], &strange, &[c(GET), s(OK)]].concat(),
+            &["GET a/ -> 200 complete 0/2 @1 1 2 2"],
+        )
+        .odd(Oddities { malformed: 2, ..Oddities::default() })
+        .unexplained(14 + 66 * 5 + 27 + 40)
+        .opaque(),
     ]
 }
 
