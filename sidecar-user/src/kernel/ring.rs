@@ -1,6 +1,6 @@
 //! The reader of `EVENTS`: when to look, and when to sleep.
 //!
-//! While records come it drains every 5 ms and the programs wake nobody. After two empty drains it arms the `WAKE`
+//! While records come it drains every 20 ms and the programs wake nobody. After two empty drains it arms the `WAKE`
 //! word, so that the next record wakes it once, and sleeps. A ring that fills faster than the pace wakes it too.
 
 mod buffer;
@@ -21,8 +21,9 @@ use rustix::event::{EventfdFlags, Timespec, epoll};
 use self::buffer::Buffer;
 use super::{load::Error, maps::take};
 
-/// Between two drains while records come.
-const PACE: Duration = Duration::from_millis(5);
+/// Between two drains while records come. Each begins with cold caches, so few long ones are cheaper than many short ones;
+/// times are the kernel's own, and whoever asks for something wakes the reader.
+const PACE: Duration = Duration::from_millis(20);
 /// The longest sleep: housekeeping is due now and then.
 const IDLE: Duration = Duration::from_secs(1);
 /// Drains without a record before the reader sleeps.
