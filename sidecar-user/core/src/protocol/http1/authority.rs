@@ -45,7 +45,9 @@ pub(super) fn host_and_port(authority: &[u8]) -> (Option<Box<str>>, Option<u16>)
     let start = authority.iter().rposition(|b| *b == b'@').map_or(0, |at| at + 1);
     let authority = &authority[start..];
     let (host, port) = match authority.iter().rposition(|b| *b == b':') {
-        Some(colon) if !authority[colon..].contains(&b']') => (&authority[..colon], &authority[colon + 1..]),
+        Some(colon) if authority[colon..].iter().all(|b| *b != b']') => {
+            (&authority[..colon], &authority[colon + 1..])
+        }
         _ => (authority, &b""[..]),
     };
     let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
@@ -60,7 +62,22 @@ pub(super) fn host_and_port(authority: &[u8]) -> (Option<Box<str>>, Option<u16>)
 
 /// May it be in a host's name or address (RFC 3986 section 3.2.2)? No path, query or user begins in one.
 fn is_of_host(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(&b)
+    const IS: [bool; 256] = {
+        let mut is = [false; 256];
+        let mut b = 0u8;
+        while b < 128 {
+            is[b as usize] = b.is_ascii_alphanumeric();
+            b += 1;
+        }
+        let others = b"-._~%!$&'()*+,;=:";
+        let mut i = 0;
+        while i < others.len() {
+            is[others[i] as usize] = true;
+            i += 1;
+        }
+        is
+    };
+    IS[usize::from(b)]
 }
 
 /// A number in decimal digits and nothing else; `None` where it does not fit.

@@ -18,7 +18,7 @@ impl Http1 {
     /// A turn of `side` begins with `bytes`.
     pub(super) fn turn(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
         // A head is not interrupted by the other side: what was on trial is none, or is not coming.
-        if self.reader(side).place == Place::Trial {
+        if matches!(self.reader(side).place, Place::Trial) {
             self.lose(side);
             self.wonder(at, out);
         }
@@ -64,7 +64,7 @@ impl Http1 {
     pub(super) fn found(&mut self, side: Side) -> bool {
         let reader = self.reader(side);
         reader.has_read = true;
-        let was_lost = reader.place == Place::Trial;
+        let was_lost = matches!(reader.place, Place::Trial);
         if was_lost {
             reader.place = Place::Head;
             reader.interrupted = None;

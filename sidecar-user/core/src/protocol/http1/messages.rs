@@ -27,7 +27,7 @@ impl Http1 {
             return self.take_empty_lines(side, at, &bytes[..empty], out);
         }
         self.reader(side).since = at;
-        if side == Side::Client && self.reader(side).place == Place::Head {
+        if side == Side::Client && matches!(self.reader(side).place, Place::Head) {
             self.settle(at, out);
         }
         let head_bytes = self.limits.head_bytes;
@@ -133,7 +133,7 @@ impl Http1 {
         match message {
             // After a loss, what is left of a method looks like one that nobody knows.
             Message::Request(request)
-                if self.reader(side).place == Place::Trial
+                if matches!(self.reader(side).place, Place::Trial)
                     && start_line::is_rest_of_method(&request.http) =>
             {
                 self.malformed(side, at, out);

@@ -5,6 +5,8 @@ use super::head::{HEADERS_MAX, Lines, Name, StartLine, StatusLine, method};
 use crate::model::Method;
 
 const DELETE: u8 = 0x7f;
+/// One in each byte of a word.
+const EACH: u64 = u64::from_ne_bytes([1; 8]);
 
 /// The request that `bytes` begin with, and how many of them it is.
 pub(super) fn request(bytes: &[u8]) -> Option<(usize, StartLine<'_>, Lines<'_>)> {
@@ -51,7 +53,7 @@ fn lines<'a>(bytes: &[u8], mut rest: &'a [u8]) -> Option<(usize, Lines<'a>)> {
 fn add<'a>(lines: &mut Lines<'a>, line: &'a [u8]) -> Option<()> {
     let Some((name, rest)) = named(line) else { return Some(()) };
     match rest {
-        [b':', value @ ..] if !value.contains(&DELETE) => lines.add(name, value.trim_ascii()),
+        [b':', value @ ..] if !has_delete(value) => lines.add(name, value.trim_ascii()),
         // A space before the colon, or none of these names after all.
         [b':' | b' ', ..] => return None,
         _ => {}
@@ -77,38 +79,52 @@ fn named(line: &[u8]) -> Option<(Name, &[u8])> {
 /// is set here tells nothing but a letter's case.
 fn after<'a, const N: usize>(line: &'a [u8], name: &[u8; N]) -> Option<&'a [u8]> {
     let (begin, rest) = line.split_first_chunk::<N>()?;
-    let differs = begin.iter().zip(name).fold(0, |differs, (a, b)| differs | (a | 0x20) ^ b);
-    (differs == 0).then_some(rest)
+    let is_word = |(a, b): (&[u8; 8], &[u8; 8])| {
+        let [a, b] = [a, b].map(|bytes| u64::from_ne_bytes(*bytes) | (EACH * 0x20));
+        a == b
+    };
+    let is_it = match begin.last_chunk().zip(name.last_chunk()) {
+        // Word by word; the last one may overlap.
+        Some(last) => begin.as_chunks().0.iter().zip(name.as_chunks().0).chain([last]).all(is_word),
+        None => begin.eq_ignore_ascii_case(name),
+    };
+    is_it.then_some(rest)
 }
 
 fn start_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    line(bytes).filter(|(line, _)| !line.contains(&DELETE))
+    line(bytes).filter(|(line, _)| !has_delete(line))
+}
+
+/// Without a way out, so that it takes many bytes at a time.
+fn has_delete(text: &[u8]) -> bool {
+    text.iter().fold(false, |has, b| has | (*b == DELETE))
 }
 
 /// The first line, without its end, and what comes after it.
 fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (line, rest) = bytes.split_at_checked(first_control(bytes)?)?;
+    let (line, rest) = bytes.split_at_checked(first_below::<b' '>(bytes)?)?;
     Some((line, rest.strip_prefix(b"\r\n")?))
 }
 
-/// Where the first byte below a space is. [`DELETE`], which is a control character too, matters only in what is looked at.
-fn first_control(bytes: &[u8]) -> Option<usize> {
-    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+/// Where the first byte below `LIMIT` is. Those below a space are control characters; [`DELETE`] is one too, and matters
+/// only in what is looked at.
+fn first_below<const LIMIT: u8>(bytes: &[u8]) -> Option<usize> {
     const HIGHEST: u64 = EACH << 7;
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        // The highest bit of each byte that is below 0x20. Only in bytes after the first of them may it be wrong.
-        let found = word.wrapping_sub(EACH * 0x20) & !word & HIGHEST;
+        // The highest bit of each byte that is below. Only in bytes after the first of them may it be wrong.
+        let found = word.wrapping_sub(EACH * u64::from(LIMIT)) & !word & HIGHEST;
         if found != 0 {
             return Some(8 * at + found.trailing_zeros() as usize / 8);
         }
     }
-    rest.iter().position(|b| *b < b' ').map(|at| 8 * words.len() + at)
+    rest.iter().position(|b| *b < LIMIT).map(|at| 8 * words.len() + at)
 }
 
+/// What comes before and after the first space of a line, which has nothing below it.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let space = line.iter().position(|b| *b == b' ')?;
+    let space = first_below::<{ b' ' + 1 }>(line)?;
     Some((&line[..space], &line[space + 1..]))
 }
 
@@ -184,13 +200,25 @@ mod tests {
             for at in 0..24 {
                 let mut bytes = [b'a', 0x80, 0xff, b' ', b'~', 0xa0].repeat(4);
                 bytes[at] = control;
-                assert_eq!(first_control(&bytes), Some(at), "{control} at {at}");
+                assert_eq!(first_below::<b' '>(&bytes), Some(at), "{control} at {at}");
                 bytes[at..].fill(control);
-                assert_eq!(first_control(&bytes), Some(at), "{control} from {at}");
+                assert_eq!(first_below::<b' '>(&bytes), Some(at), "{control} from {at}");
             }
         }
         let others: Vec<u8> = (32..=255).collect();
-        assert_eq!(first_control(&others), None);
+        assert_eq!(first_below::<b' '>(&others), None);
+    }
+
+    #[test]
+    fn every_byte_of_a_name_counts() {
+        for (_, name) in Name::ALL {
+            assert!(named(name.to_uppercase().as_bytes()).is_some(), "{name}");
+            for at in 0..name.len() {
+                let mut other = name.as_bytes().to_vec();
+                other[at] = b'_';
+                assert!(named(&other).is_none(), "{name}, {at}");
+            }
+        }
     }
 
     #[test]
