@@ -71,7 +71,7 @@ impl ExportStats {
         [self.sent[i].load(Ordering::Relaxed), sum(&self.failed[i]), sum(&self.dropped[i])]
     }
 
-    /// Whether anything was ever offered.
+    /// Whether anything that was ever offered has ended.
     pub(super) fn is_used(&self) -> bool {
         [Signal::Metrics, Signal::Traces].into_iter().any(|signal| self.totals(signal) != [0; 3])
     }

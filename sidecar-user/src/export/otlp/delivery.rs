@@ -109,15 +109,16 @@ impl Delivery {
             let Some(delay) = delay else { return self.failed(&failure, n) };
             debug!(signal = ?self.signal, error = failure.message, ?delay, "push failed, and is tried again");
             self.outage.failed(&failure.message, is_last);
-            tokio::select! {
+            let used = self.receiver.as_ref().map(|receiver| &receiver.basis);
+            let other = async { self.plan.wait_for(|plan| plan.basis() != used).await.map(|_| ()) };
+            let is_stopped = tokio::select! {
                 biased;
-                () = stopped(&mut self.shutdown) => {
-                    if self.at_shutdown == AtShutdown::GiveUp {
-                        return self.failed(&failure, n);
-                    }
-                }
-                _ = self.plan.changed(), if self.plan.has_changed().is_ok() => {}
-                () = sleep(delay) => {}
+                () = stopped(&mut self.shutdown) => true,
+                Ok(()) = other => false,
+                () = sleep(delay) => false,
+            };
+            if is_stopped && self.at_shutdown == AtShutdown::GiveUp {
+                return self.failed(&failure, n);
             }
         }
     }
@@ -134,8 +135,7 @@ impl Delivery {
     /// Goes by what is planned now; whether that is another receiver. The same one keeps its connection.
     fn renew(&mut self) -> bool {
         let plan = self.plan.borrow();
-        let basis = |receiver: &Option<Receiver>| receiver.as_ref().map(|receiver| receiver.basis.clone());
-        let is_new = basis(&plan.receiver) != basis(&self.receiver);
+        let is_new = plan.basis() != self.receiver.as_ref().map(|receiver| &receiver.basis);
         if is_new {
             self.receiver.clone_from(&plan.receiver);
         }

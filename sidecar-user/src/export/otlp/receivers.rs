@@ -71,6 +71,12 @@ pub(super) struct Plan {
     pub(super) interval: Duration,
 }
 
+impl Plan {
+    pub(super) fn basis(&self) -> Option<&Basis> {
+        self.receiver.as_ref().map(|receiver| &receiver.basis)
+    }
+}
+
 /// Changes where a running exporter pushes to: what is being sent ends where it began, every try that begins later goes to
 /// the new receiver.
 pub(crate) struct Switch {
@@ -127,9 +133,14 @@ impl Switch {
 
     fn set(&self, new: &Receivers, interval: Duration, is_meant: impl Fn(&Option<Receiver>) -> bool) {
         for (plan, receiver) in [(&self.metrics, &new.metrics), (&self.traces, &new.traces)] {
-            if is_meant(receiver) {
-                plan.send_replace(Plan { receiver: receiver.clone(), interval });
-            }
+            let next = Plan { receiver: receiver.clone(), interval };
+            plan.send_if_modified(|now| {
+                let differs = is_meant(receiver) && (now.interval != interval || now.basis() != next.basis());
+                if differs {
+                    *now = next;
+                }
+                differs
+            });
         }
     }
 }
