@@ -116,8 +116,8 @@ fn who_ended_it_and_how_is_told() {
     ] {
         assert_eq!(curl_fails(&cgroup, &[&url(path)]), exit, "{path}");
     }
-    assert_eq!(curl_fails(&cgroup, &["--max-time", "0.2", &url("/")]), TIMED_OUT);
-    assert_eq!(curl_fails(&cgroup, &["--max-time", "0.2", &url("/body/")]), TIMED_OUT);
+    assert_eq!(curl_fails(&cgroup, &["--max-time", "1", &url("/")]), TIMED_OUT);
+    assert_eq!(curl_fails(&cgroup, &["--max-time", "1", &url("/body/")]), TIMED_OUT);
     let expected = [
         "server_closed",
         "server_reset",
@@ -169,9 +169,9 @@ fn clients_that_nginx_says_gave_up() {
         eventually("nginx to be done", || (open(&sidecar.scrape()) == 0.0).then_some(()));
     }
     for _ in 0..3 {
-        assert_eq!(curl_fails(&cgroup, &["--max-time", "0.2", &nginx.url("never")]), TIMED_OUT);
+        assert_eq!(curl_fails(&cgroup, &["--max-time", "1", &nginx.url("never")]), TIMED_OUT);
     }
-    let slow = ["--limit-rate", "10k", "--max-time", "0.3"];
+    let slow = ["--limit-rate", "10k", "--max-time", "1"];
     assert_eq!(curl_fails(&cgroup, &[&slow[..], &[&nginx.url("5000000.bin")]].concat()), TIMED_OUT);
     let of =
         |kinds: &BTreeMap<_, u64>, status: &str| kinds.get(&("GET".to_owned(), status.to_owned())).copied();
