@@ -1,6 +1,6 @@
 //! Who may speak to the admin listener. A page in the operator's browser reaches loopback too: by a name that it
 //! rebinds to 127.0.0.1 (so the Host must be one that only this machine has), or across origins (so a request that
-//! carries an Origin is a browser's, and refused).
+//! carries an Origin is a browser's, and refused). A socket file is reached by no name, so there any Host will do.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,16 +10,21 @@ use hyper::{
     http::uri::Authority,
 };
 
-/// Why a request is not looked at; `local` is the address at which the connection was accepted, none for a socket
-/// file.
-pub(super) fn refuse(
-    headers: &HeaderMap,
-    uri: &Uri,
-    local: Option<IpAddr>,
-) -> Option<(StatusCode, &'static str)> {
+/// Where a connection was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Via {
+    /// At an address, if it could be told.
+    Tcp(Option<IpAddr>),
+    /// At a socket file.
+    File,
+}
+
+/// Why a request is not looked at.
+pub(super) fn refuse(headers: &HeaderMap, uri: &Uri, via: Via) -> Option<(StatusCode, &'static str)> {
     if headers.contains_key(ORIGIN) {
         return Some((StatusCode::FORBIDDEN, "requests of web pages are refused"));
     }
+    let Via::Tcp(local) = via else { return None };
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let is_ours = host.is_some_and(|host| is_ours(&host, local))
@@ -55,8 +60,11 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(ORIGIN, HeaderValue::from_str(origin).expect("a header"));
         }
-        let local = local.map(|ip| ip.parse().expect("an address"));
-        refuse(&headers, &uri.parse().expect("a uri"), local).map(|(status, _)| status.as_u16())
+        let via = match local {
+            Some("file") => Via::File,
+            local => Via::Tcp(local.map(|ip| ip.parse().expect("an address"))),
+        };
+        refuse(&headers, &uri.parse().expect("a uri"), via).map(|(status, _)| status.as_u16())
     }
 
     #[test]
@@ -90,6 +98,14 @@ mod tests {
     fn the_target_counts_as_much_as_the_header() {
         assert_eq!(check(&["localhost"], None, "http://localhost:9465/log", None), None);
         assert_eq!(check(&["localhost"], None, "http://evil.example/log", None), Some(421));
+    }
+
+    #[test]
+    fn a_socket_file_has_no_name() {
+        for hosts in [&["docker"][..], &["evil.example"], &[""], &[]] {
+            assert_eq!(check(hosts, None, "/", Some("file")), None, "{hosts:?}");
+        }
+        assert_eq!(check(&["localhost"], Some("http://localhost"), "/", Some("file")), Some(403));
     }
 
     #[test]

@@ -22,7 +22,8 @@ use tracing::{debug, warn};
 use super::{
     SharedFacts,
     bind::{Bound, Listener},
-    guard, operator,
+    guard::{self, Via},
+    operator,
     places::{Place, Places, Told},
     public,
     reply::{self, Reply},
@@ -86,20 +87,20 @@ pub(super) async fn serve_within(
                 let place = Place::new();
                 let told = place.clone();
                 let connection = connections.spawn(async move {
-                    let answer = async |local, request| {
+                    let answer = async |via, request| {
                         told.set_asked(true);
-                        let reply = answer(face, &facts, local, request).await;
+                        let reply = answer(face, &facts, via, request).await;
                         told.set_asked(false);
                         reply
                     };
                     let place = told.clone();
                     match stream {
                         Stream::Tcp(stream, local) => {
-                            let service = service_fn(|request| answer(local, request));
+                            let service = service_fn(|request| answer(Via::Tcp(local), request));
                             connection(Told { stream, place }, header_timeout, service, drain).await;
                         }
                         Stream::Unix(stream) => {
-                            let service = service_fn(|request| answer(None, request));
+                            let service = service_fn(|request| answer(Via::File, request));
                             connection(Told { stream, place }, header_timeout, service, drain).await;
                         }
                     }
@@ -182,11 +183,11 @@ async fn connection<S>(
 async fn answer(
     face: Face,
     facts: &SharedFacts,
-    local: Option<IpAddr>,
+    via: Via,
     request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
     if face == Face::Admin
-        && let Some((status, why)) = guard::refuse(request.headers(), request.uri(), local)
+        && let Some((status, why)) = guard::refuse(request.headers(), request.uri(), via)
     {
         return Ok(reply::refusal(status, why));
     }
