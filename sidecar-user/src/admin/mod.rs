@@ -24,8 +24,8 @@ mod tests;
 pub(crate) trait Facts: Send + Sync + 'static {
     /// The exposition that an `Accept` header asks for (empty: none was sent): content type and body.
     fn metrics<'a>(&'a self, accept: &'a str) -> Answer<'a, (String, Bytes)>;
-    /// The connections that are followed, and how many there are with those that are left out.
-    fn connections(&self) -> Answer<'_, (Vec<Value>, usize)>;
+    /// The connections that are followed, at most `limit`, and how many there are with those that are left out.
+    fn connections(&self, limit: usize) -> Answer<'_, (Vec<Value>, usize)>;
     /// The exchanges behind a series, by a query (without `?`) and an `Accept` header: content type and body, or what is
     /// wrong with the query.
     fn explain<'a>(

@@ -18,6 +18,11 @@ use super::{
     reply::{self, Methods, Reply},
 };
 
+/// Connections that are listed unless the query says how many.
+const LINES: usize = 1000;
+/// Most that a query may ask for.
+const LINES_MAX: usize = 10_000;
+
 /// Bytes that a request's body may have.
 const BODY_MAX: usize = 64 << 10;
 
@@ -51,7 +56,7 @@ where
         return refusal;
     }
     match request.uri().path() {
-        "/connections" => connections(facts).await,
+        "/connections" => connections(facts, request.uri().query().unwrap_or_default()).await,
         "/explain" => explain(facts, &request).await,
         "/config" => reply::json(StatusCode::OK, &facts.config()),
         _ if request.method() == Method::PUT => set_log(facts, request).await,
@@ -59,13 +64,28 @@ where
     }
 }
 
-async fn connections(facts: &dyn Facts) -> Reply {
-    let (listed, total) = facts.connections().await;
+async fn connections(facts: &dyn Facts, query: &str) -> Reply {
+    let limit = match limit(query) {
+        Ok(limit) => limit,
+        Err(why) => return reply::refusal(StatusCode::BAD_REQUEST, &why),
+    };
+    let (listed, total) = facts.connections(limit).await;
     let is_cut = HeaderValue::from_static(if listed.len() < total { "true" } else { "false" });
     let mut reply = reply::json(StatusCode::OK, &listed.into());
     reply.headers_mut().insert("sidecar-connections-total", total.into());
     reply.headers_mut().insert("sidecar-connections-cut", is_cut);
     reply
+}
+
+/// How many connections a query asks for; it may ask for nothing else.
+fn limit(query: &str) -> Result<usize, String> {
+    let mut limit = LINES;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let n = pair.strip_prefix("limit=").ok_or_else(|| format!("`{pair}`: there is only limit=N"))?;
+        let n = n.parse().ok().filter(|n| (1..=LINES_MAX).contains(n));
+        limit = n.ok_or_else(|| format!("limit: a number from 1 to {LINES_MAX}"))?;
+    }
+    Ok(limit)
 }
 
 async fn explain<B>(facts: &dyn Facts, request: &Request<B>) -> Reply {

@@ -45,8 +45,8 @@ impl Facts for Fixed {
         Box::pin(async move { ("text/plain; version=0.0.4".to_owned(), format!("up 1 # {accept}\n").into()) })
     }
 
-    fn connections(&self) -> Answer<'_, (Vec<Value>, usize)> {
-        Box::pin(async { (vec![json!({ "id": 7 })], 2) })
+    fn connections(&self, limit: usize) -> Answer<'_, (Vec<Value>, usize)> {
+        Box::pin(async move { (vec![json!({ "id": 7 }); limit.min(2)], 2) })
     }
 
     fn explain<'a>(
@@ -230,7 +230,14 @@ fn the_admin_listener_answers_its_operator() {
     let served = Served::admin();
     let port = served.tcp().port();
     for (line, status, body) in [
-        ("GET /connections", 200, json!([{ "id": 7 }])),
+        ("GET /connections", 200, json!([{ "id": 7 }, { "id": 7 }])),
+        ("GET /connections?limit=1", 200, json!([{ "id": 7 }])),
+        ("GET /connections?limit=10000&", 200, json!([{ "id": 7 }, { "id": 7 }])),
+        ("GET /connections?limit=0", 400, json!({ "error": "limit: a number from 1 to 10000" })),
+        ("GET /connections?limit=10001", 400, json!({ "error": "limit: a number from 1 to 10000" })),
+        ("GET /connections?limit=-1", 400, json!({ "error": "limit: a number from 1 to 10000" })),
+        ("GET /connections?limit", 400, json!({ "error": "`limit`: there is only limit=N" })),
+        ("GET /connections?role=server", 400, json!({ "error": "`role=server`: there is only limit=N" })),
         ("GET /explain?a=b%20c", 200, json!({ "query": "a=b%20c", "accept": "" })),
         ("GET /explain", 400, json!({ "error": "no query" })),
         ("GET /config", 200, json!({ "config": {} })),
@@ -243,9 +250,11 @@ fn the_admin_listener_answers_its_operator() {
             assert_eq!((reply.status, &value), (status, &body), "{line} {host}");
         }
     }
-    let reply = served.ask("GET /connections HTTP/1.1\nhost: localhost", "");
-    for header in ["sidecar-connections-total: 2", "sidecar-connections-cut: true"] {
-        assert!(reply.head.lines().any(|line| line == header), "{reply:?}");
+    for (limit, is_cut) in [(1, "true"), (2, "false")] {
+        let reply = served.ask(&format!("GET /connections?limit={limit} HTTP/1.1\nhost: localhost"), "");
+        for header in ["sidecar-connections-total: 2", &format!("sidecar-connections-cut: {is_cut}")] {
+            assert!(reply.head.lines().any(|line| line == header), "{reply:?}");
+        }
     }
     let reply = served.ask("DELETE /log HTTP/1.1\nhost: localhost", "");
     assert!(reply.status == 405 && reply.head.contains("allow: get, head, put"), "{reply:?}");

@@ -23,9 +23,6 @@ use crate::{
     kernel::clock,
 };
 
-/// Connections that `/connections` lists.
-const LINES: usize = 1000;
-
 /// What became of new settings.
 #[derive(Default)]
 struct Reloads {
@@ -147,9 +144,9 @@ impl admin::Facts for Facts {
         })
     }
 
-    fn connections(&self) -> Answer<'_, (Vec<Value>, usize)> {
-        Box::pin(async {
-            let (lines, total) = self.handle.connections(LINES).await.unwrap_or_default();
+    fn connections(&self, limit: usize) -> Answer<'_, (Vec<Value>, usize)> {
+        Box::pin(async move {
+            let (lines, total) = self.handle.connections(limit).await.unwrap_or_default();
             (lines.iter().map(connection).collect(), total)
         })
     }
