@@ -181,6 +181,7 @@ impl Parts {
             turn_bytes: config.capture.turn_bytes,
             head_bytes: config.capture.head_bytes,
             held_bytes: config.capture.held_bytes as usize,
+            reads: config.capture.socket_wait,
             limits,
             exclude: exclude(config),
         });

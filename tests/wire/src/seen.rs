@@ -35,8 +35,15 @@ impl Core {
     pub(crate) fn new() -> Core {
         let (connections, held_bytes) = (CONNECTIONS, HELD);
         let (limits, exclude) = (Limits::default().into(), Exclude::default());
-        let options =
-            Options { connections, turn_bytes: 1 << 20, head_bytes: 16_384, held_bytes, limits, exclude };
+        let options = Options {
+            connections,
+            turn_bytes: 1 << 20,
+            head_bytes: 16_384,
+            held_bytes,
+            reads: true,
+            limits,
+            exclude,
+        };
         let out = Out {
             routes: Routes::new(RouteOptions { patterns: Vec::new(), learn: true, cap: 8 }),
             store: Store::new(signal::Options { series_cap: SERIES, peers: 4, ..signal::Options::default() }),

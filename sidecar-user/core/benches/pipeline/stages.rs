@@ -66,6 +66,7 @@ impl Stage {
             turn_bytes: 4096,
             head_bytes: 1024,
             held_bytes: 64 << 20,
+            reads: false,
             limits: Limits { keep, ..Limits::default() }.into(),
             exclude: flow::Exclude::default(),
         };

@@ -44,7 +44,8 @@ pub(super) struct Flow {
     answered: Option<Ktime>,
     /// A response whose last byte was not seen to be acknowledged yet.
     undelivered: Option<Undelivered>,
-    reading: Reading,
+    /// Only where reads are told.
+    reading: Option<Box<Reading>>,
     /// Which way an RST went.
     reset: Option<Dir>,
     /// Bytes that it held when it was last weighed.
@@ -95,6 +96,7 @@ impl Flow {
         next: [u32; 2],
         at: Ktime,
         table: &'static [&'static Protocol],
+        reads: bool,
     ) -> Self {
         let mut lanes = [Lane::new(Dir::Ingress), Lane::new(Dir::Egress)];
         for (lane, seq) in lanes.iter_mut().zip(next) {
@@ -117,7 +119,7 @@ impl Flow {
             counted: Account::default(),
             answered: None,
             undelivered: None,
-            reading: Reading::default(),
+            reading: reads.then(Box::default),
             reset: None,
             weight: 0,
         }
@@ -151,7 +153,9 @@ impl Flow {
         self.reset = self.reset.or(segment.rst.then_some(segment.dir));
         let dir = segment.dir;
         self.deliver(segment.drained, segment.at, context);
-        self.reading.note(segment);
+        if let Some(reading) = &mut self.reading {
+            reading.note(segment);
+        }
         let n_exchanges = self.n_exchanges;
         let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
         let overflows = lane.n_overflows;
@@ -525,13 +529,16 @@ impl Flow {
             match signal {
                 Signal::Started(start) => {
                     self.n_outstanding += 1;
-                    self.reading.began(self.n_outstanding);
+                    if let Some(reading) = &mut self.reading {
+                        reading.began(self.n_outstanding);
+                    }
                     sink.started(&self.connection, &start);
                 }
                 Signal::Finished(mut exchange) => {
                     self.n_exchanges += 1;
                     self.n_outstanding = self.n_outstanding.saturating_sub(1);
-                    let read = self.reading.ended(self.n_outstanding, &exchange);
+                    let reading = self.reading.as_mut();
+                    let read = reading.and_then(|reading| reading.ended(self.n_outstanding, &exchange));
                     exchange.read = read.filter(|_| *role == Role::Server);
                     self.answered = answered(&exchange);
                     sink.finished(&self.connection, protocol, exchange);

@@ -68,6 +68,8 @@ pub struct Options {
     /// Bytes of memory that all connections together may hold of what passed: beginnings of messages, requests that are
     /// not over, segments that wait for others. At the bound, those that hold most are given up.
     pub held_bytes: usize,
+    /// Records tell when the application read.
+    pub reads: bool,
     /// For parsers.
     pub limits: Arc<Limits>,
     /// What is not read.
@@ -241,7 +243,8 @@ impl Flows {
                     // Twice: what was judged stays judged.
                     Entry::Occupied(known) => (known.into_mut(), false),
                     Entry::Vacant(place) => {
-                        let flow = Flow::new(connection, ends.next, *at, self.table);
+                        let reads = self.common.options.reads;
+                        let flow = Flow::new(connection, ends.next, *at, self.table, reads);
                         (place.insert(Box::new(flow)), true)
                     }
                 };

@@ -113,6 +113,7 @@ impl Play {
             turn_bytes: TURN,
             head_bytes: HEAD,
             held_bytes: HELD,
+            reads: true,
             limits: std::sync::Arc::default(),
             exclude,
         };
