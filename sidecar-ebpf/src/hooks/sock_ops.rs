@@ -64,10 +64,19 @@ pub(crate) fn tcp_log(ctx: SockOpsContext) -> u32 {
 }
 
 #[inline(always)]
-fn socket(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
+pub(super) fn socket(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
     // SAFETY: `sk` may be read in every program of this type; it is null where there is no full socket.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if sk.is_null() { None } else { Some(sk) }
+}
+
+/// Asks for callbacks, beside those that other programs, and other people's, have asked for.
+#[inline(always)]
+pub(super) fn ask(ctx: &SockOpsContext, callbacks: u32) {
+    // SAFETY: the context's fields may be read.
+    let others = unsafe { (&raw const (*ctx.ops).bpf_sock_ops_cb_flags).read_volatile() };
+    // SAFETY: the context is this program's own.
+    unsafe { bpf_sock_ops_cb_flags_set(ctx.ops, (others | callbacks) as i32) };
 }
 
 /// A listening socket: what it accepts will be a server's.
@@ -135,9 +144,7 @@ fn is_mptcp(ctx: &SockOpsContext) -> bool {
 /// State for a connection whose beginning we see; asks for the callbacks that it needs.
 #[inline(always)]
 fn begin(ctx: &SockOpsContext, sk: *mut bpf_sock, role: u8) -> Option<()> {
-    let callbacks = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
-    // SAFETY: the context is this program's own.
-    unsafe { bpf_sock_ops_cb_flags_set(ctx.ops, callbacks as i32) };
+    ask(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
     // SAFETY: helper without preconditions.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     let now = emit::now();
