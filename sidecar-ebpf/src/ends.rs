@@ -41,6 +41,18 @@ pub(crate) fn remote_port(sk: *mut bpf_sock) -> u16 {
     u16::from_be(read!(sk, dst_port))
 }
 
+/// The second word of an IPv4 address.
+#[inline(always)]
+pub(crate) fn mapped(v4: u32) -> u64 {
+    u64::from(MAPPED) | u64::from(v4) << 32
+}
+
+/// Is it an IPv4 address?
+#[inline(always)]
+pub(crate) fn is_mapped(addr: [u64; 2]) -> bool {
+    addr[0] == 0 && addr[1] as u32 == MAPPED
+}
+
 #[inline(always)]
 fn words(quarters: [u32; 4]) -> [u64; 2] {
     let word = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;

@@ -1,5 +1,5 @@
-//! The BPF programs. Every entry is a shim: it tries, counts, and lets the traffic pass; none can refuse a packet,
-//! a socket or a connection.
+//! The BPF programs. Every entry is a shim: it tries, counts, and lets the traffic pass; but for `steer4/6`, which exist
+//! only where somebody asked for them, none can refuse a packet, a socket or a connection.
 //!
 //! | program        | hook                    | what it adds                                     |
 //! |----------------|-------------------------|--------------------------------------------------|
@@ -11,6 +11,11 @@
 //! | `tcp_ops`      | `sock_ops`              | open, close, failed connect, listener's role     |
 //! | `tcp_log`      | `sock_ops`              | lines for the log, where they are asked for      |
 //! | `tcp_read`     | `tp_btf`                | when a socket was read, where that is asked for  |
+//! | `steer4/6`     | `cgroup/connect4/6`     | where a connection goes, where traffic is steered |
+//! | `steer_end`    | `cgroup/sock_release`   | places of connections that came to nothing       |
+//! | `peer4/6`      | `cgroup/getpeername4/6` | the address that was asked for                   |
+//! | `hand_over`    | `sock_ops`              | what was asked for, to the relay; places         |
+//! | `take_over`    | `sock_ops`              | the same, on the relay's side                    |
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -27,6 +32,7 @@ mod ends;
 mod hooks;
 mod maps;
 mod packet;
+mod steer;
 mod verdict;
 mod who;
 

@@ -4,13 +4,14 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, bpf_sock},
+    btf_maps::Array as BtfArray,
     helpers::generated::bpf_sk_storage_get,
     macros::{btf_map, map},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
-use sidecar_ebpf::abi::{control::Control, count, verdict, who::Who};
+use sidecar_ebpf::abi::{control::Control, count, steer, verdict, who::Who};
 
-use crate::conn::Conn;
+use crate::{conn::Conn, steer::Use};
 
 /// Records, kernel to user space. User space sets the size.
 #[map]
@@ -41,6 +42,48 @@ pub(crate) static WHO: SkStorage<Who, { NO_PREALLOC | CLONE }> = SkStorage::new(
 /// State of a connection.
 #[btf_map]
 pub(crate) static CONN: SkStorage<Conn, NO_PREALLOC> = SkStorage::new();
+
+/// How connections are steered; one entry, written by user space only.
+#[map]
+pub(crate) static STEER: Array<steer::Steer> = Array::with_max_entries(1, 0);
+/// Which service a destination is of. What is below has room where traffic is steered: user space bounds it.
+#[map]
+pub(crate) static RULES: LpmTrie<steer::RuleKey, steer::Rule> = LpmTrie::with_max_entries(1, 0);
+/// What is done about a service's connections.
+#[map]
+pub(crate) static SERVICES: HashMap<steer::ServiceKey, steer::Service> =
+    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+/// Each service's stretch of it has its targets, as often as their weights want.
+#[map]
+pub(crate) static TABLE: Array<u32> = Array::with_max_entries(1, 0);
+/// Endpoints.
+#[map]
+pub(crate) static TARGETS: Array<steer::Target> = Array::with_max_entries(1, 0);
+/// Connections of each endpoint.
+#[map]
+pub(crate) static LOADS: Array<u64> = Array::with_max_entries(1, 0);
+/// What goes on at each service.
+#[btf_map]
+pub(crate) static USES: BtfArray<Use, 1, 0> = BtfArray::new();
+/// Connections by verdict and reason.
+#[map]
+pub(crate) static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(steer::DECISIONS, 0);
+/// Connections by service and verdict.
+#[map]
+pub(crate) static SERVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// What the relay is told of connections that it has not accepted yet.
+#[map]
+pub(crate) static HANDOVER: HashMap<steer::Pair, steer::Handed> =
+    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+/// What was decided of a client's socket.
+#[btf_map]
+pub(crate) static STEERED: SkStorage<steer::Steered, NO_PREALLOC> = SkStorage::new();
+/// What the relay is told of a socket that it accepts.
+#[btf_map]
+pub(crate) static HANDED: SkStorage<steer::Handed, NO_PREALLOC> = SkStorage::new();
+/// On the relay's listeners; user space puts it there.
+#[btf_map]
+pub(crate) static LISTENER: SkStorage<u32, NO_PREALLOC> = SkStorage::new();
 
 const NO_PREALLOC: usize = 1;
 const CLONE: usize = 512;

@@ -4,5 +4,6 @@
 pub mod control;
 pub mod count;
 pub mod record;
+pub mod steer;
 pub mod verdict;
 pub mod who;

@@ -1,9 +1,11 @@
 //! One file a hook. `cgroup/…` programs return 1, which lets the traffic pass; the result of others is ignored.
 
 mod cgroup_skb;
+mod hand_over;
 mod sock;
 mod sock_addr;
 mod sock_ops;
+mod steer;
 mod tracepoint;
 
 /// The verdict of every `cgroup/…` program here.

@@ -2,7 +2,8 @@
 //! the fence (this crate has neither tokio nor aya), `cargo xtask tidy` the order of the layers inside it.
 //!
 //! From the bottom: [`model`] (plain values) · [`event`] (records to events), [`protocol`] (bytes to exchanges),
-//! [`signal`] (exchanges to series), [`config`] (what the user asked for) · [`flow`] (events to bytes in order).
+//! [`signal`] (exchanges to series), [`config`] (what the user asked for), [`traffic`] (what the kernel is told of it) ·
+//! [`flow`] (events to bytes in order).
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -11,3 +12,4 @@ pub mod flow;
 pub mod model;
 pub mod protocol;
 pub mod signal;
+pub mod traffic;

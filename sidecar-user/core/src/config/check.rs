@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AdminListen, Config, Duration, Notice, Origin, Otlp, Problem, Protocol};
+use super::{AdminListen, Config, Duration, Notice, Origin, Otlp, Problem, Protocol, traffic};
 
 /// Adds what is wrong, and what is dangerous.
 pub(super) fn check(
@@ -54,6 +54,7 @@ pub(super) fn check(
     for (key, message) in targets(&config.otlp, origins) {
         refuse(&key, message);
     }
+    traffic::check(&config.traffic, &mut refuse);
     let expiry = config.metrics.expiry;
     if expiry < Duration::from_secs(1) && expiry != Duration::from_secs(0) {
         refuse("metrics.expiry", format!("{expiry} is less than 1s, and not 0s"));

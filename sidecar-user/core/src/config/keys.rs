@@ -51,6 +51,8 @@ pub enum Kind {
         /// Names are folded to lower case.
         folds_case: bool,
     },
+    /// Any number of mappings, in their order, each with these keys; in one text as JSON.
+    Records(Vec<Key>),
 }
 
 impl Kind {
@@ -66,6 +68,7 @@ impl Kind {
             }
             Kind::List(of) => format!("a list, or one text with commas, of: {}", of.told()),
             Kind::Map { .. } => "names and texts".to_owned(),
+            Kind::Records(_) => "a list of mappings; in one text, as JSON".to_owned(),
         }
     }
 }
@@ -196,6 +199,10 @@ fn kind(field: &Value) -> Kind {
     } else if is("integer") {
         let bound = |name: &str, otherwise| field[name].as_u64().unwrap_or(otherwise);
         Kind::Number { min: bound("minimum", 0), max: bound("maximum", u64::MAX) }
+    } else if is("array") && field["items"]["properties"].is_object() {
+        let mut fields = Keys { keys: Vec::new(), sections: Vec::new() };
+        fields.collect(&field["items"], &Value::Null, "");
+        Kind::Records(fields.keys)
     } else if is("array") {
         Kind::List(Box::new(kind(&field["items"])))
     } else if is("object") {

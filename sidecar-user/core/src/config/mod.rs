@@ -24,6 +24,7 @@ mod reload;
 mod resolve;
 mod secret;
 mod text;
+mod traffic;
 mod value;
 mod watch;
 
@@ -36,6 +37,7 @@ pub use reference::reference;
 pub use reload::{Reload, is_live, reload};
 pub use resolve::{Resolved, resolve};
 pub use secret::{Headers, Secret};
+pub use traffic::{ServiceSettings, Traffic};
 pub use value::{
     AdminListen, Duration, Endpoint, HeaderName, Instrumented, Level, Listen, LogFormat, Pattern, Peers,
     Ratio, Refused, RingBytes, Sampler,
@@ -67,6 +69,8 @@ pub struct Config {
     pub otlp: Otlp,
     /// Which requests become spans, and what spans say.
     pub spans: Spans,
+    /// Where connections of the application go.
+    pub traffic: Traffic,
     /// What `/explain` on the admin listener has to tell.
     pub explain: Explain,
     /// How the daemon stops.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Key, is_live, keys,
+    Key, Kind, is_live, keys,
     otel::{Rule, VARIABLES},
 };
 
@@ -81,6 +81,20 @@ fn describe(key: &Key, out: &mut String) {
     let (path, variable, about) = (&key.path, key.variable(), &key.description);
     let _ = write!(out, "\n### `{path}`\n\n{about}\n\n");
     let _ = write!(out, "- Value: {kind}{secret}\n- Default: {default}\n- Variable: `{variable}`{when}\n");
+    if let Kind::Records(fields) = &key.kind {
+        let _ = write!(out, "\n| Key of each | Value | Default | |\n|---|---|---|---|\n");
+        for Key { path, kind, default, description, .. } in fields {
+            let default = default.as_ref().map_or(String::new(), |default| format!("`{default}`"));
+            let kind = match kind {
+                Kind::Records(fields) => {
+                    let told = |field: &Key| format!("`{}` ({})", field.path, field.kind.told());
+                    format!("a list; of each {}", fields.iter().map(told).collect::<Vec<_>>().join(" and "))
+                }
+                kind => kind.told(),
+            };
+            let _ = writeln!(out, "| `{path}` | {kind} | {default} | {description} |");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ const LIVE: &[(&str, Carry)] = live![
     spans.ratio,
     spans.sampler,
     spans.url_path,
+    traffic.services,
 ];
 
 /// Whether this key takes effect while running.
@@ -91,7 +92,10 @@ pub fn is_live(key: &str) -> bool {
 pub fn reload(running: &Resolved, new: &Resolved) -> Reload {
     let mut now = running.clone();
     let changed = changed(&running.config, &new.config);
-    for (key, carry) in LIVE.iter().filter(|(key, _)| changed.contains(*key)) {
+    // Where nothing was steered at the start, no program is there that could be told.
+    let can_steer = running.config.traffic.is_on();
+    let takes_effect = |key: &str| is_live(key) && (can_steer || !key.starts_with("traffic."));
+    for (key, carry) in LIVE.iter().filter(|(key, _)| changed.contains(*key) && takes_effect(key)) {
         carry(&mut now.config, &new.config);
         // Of the key, or of its entries.
         let is_its =
@@ -100,7 +104,7 @@ pub fn reload(running: &Resolved, new: &Resolved) -> Reload {
         let its = new.origins.iter().filter(|(path, _)| is_its(path));
         now.origins.extend(its.map(|(path, origin)| (path.clone(), origin.clone())));
     }
-    let (applied, waiting) = changed.into_iter().partition(|key| is_live(key));
+    let (applied, waiting) = changed.into_iter().partition(|key| takes_effect(key));
     Reload { now, applied, waiting }
 }
 
@@ -226,14 +230,20 @@ mod tests {
             ("spans.ratio", "0.5"),
             ("spans.sampler", "always_off"),
             ("spans.url_path", "false"),
+            ("traffic.services", r#"[{"name": "b", "addresses": ["10.0.0.2"]}]"#),
         ];
         assert_eq!(values.map(|(key, _)| key).to_vec(), LIVE.iter().map(|(key, _)| *key).collect::<Vec<_>>());
-        let running = resolved(&[]);
+        let steers = ("traffic.services", r#"[{"name": "a", "addresses": ["10.0.0.1"]}]"#);
         for pair in values {
+            let is_traffic = pair.0 == steers.0;
+            let running = resolved(if is_traffic { std::slice::from_ref(&steers) } else { &[] });
             let new = resolved(&[pair]);
             let change = reload(&running, &new);
             assert_eq!((change.applied, change.waiting), (vec![pair.0.to_owned()], vec![]));
             assert_eq!(change.now.config, new.config, "{}", pair.0);
         }
+        let change = reload(&resolved(&[]), &resolved(&[steers]));
+        assert_eq!((change.applied, change.waiting), (vec![], vec![steers.0.to_owned()]));
+        assert!(!change.now.config.traffic.is_on());
     }
 }

@@ -35,7 +35,10 @@ pub fn resolve(layers: &Layers) -> Result<Resolved, Vec<Problem>> {
         match leaves(setting, &keys) {
             Ok(leaves) => {
                 for (path, value) in leaves {
-                    origins.insert(path.join("."), setting.origin.clone());
+                    let path_text = path.join(".");
+                    let items = setting.items.iter().enumerate();
+                    origins.extend(items.map(|(i, at)| (format!("{path_text}.{i}"), at.clone())));
+                    origins.insert(path_text, setting.origin.clone());
                     insert(&mut tree, &path, value);
                 }
             }
@@ -88,6 +91,7 @@ fn leaves(setting: &Setting, keys: &Keys) -> Result<Vec<Leaf>, Fault> {
                 (key, text::pairs(text).map_err(|refused| format!("{}: {refused}", key.path))?)
             }
             Kind::List(of) => return list(key, of, text).map(|leaf| vec![leaf]),
+            Kind::Records(_) => return records(key, text).map(|leaf| vec![leaf]),
             kind => {
                 let leaf = (segments(key, None), value(&key.path, kind, text)?);
                 accepted(&leaf)?;
@@ -121,6 +125,17 @@ fn list(key: &Key, of: &Kind, text: &str) -> Result<Leaf, Fault> {
     Ok((segments(key, None), Value::Array(values.collect::<Result<_, _>>()?)))
 }
 
+/// The mappings of a JSON text, each accepted alone.
+fn records(key: &Key, text: &str) -> Result<Leaf, Fault> {
+    let values: Vec<Value> =
+        serde_json::from_str(text).map_err(|error| format!("{}: not a list in JSON: {error}", key.path))?;
+    for (i, value) in values.iter().enumerate() {
+        let leaf = (segments(key, None), Value::Array(vec![value.clone()]));
+        accepted(&leaf).map_err(|message| Fault { item: Some(i), message })?;
+    }
+    Ok((segments(key, None), Value::Array(values)))
+}
+
 fn segments(key: &Key, entry: Option<&str>) -> Vec<String> {
     let folds = key.kind == Kind::Map { folds_case: true };
     let entry = entry.map(|name| if folds { name.to_ascii_lowercase() } else { name.to_owned() });
@@ -152,7 +167,9 @@ fn value(path: &str, kind: &Kind, text: &str) -> Result<Value, String> {
             let hint = meant.map(|meant| format!(", did you mean `{meant}`?")).unwrap_or_default();
             Err(format!("{path}: `{text}` is not one of {}{hint}", words.join(", ")))
         }
-        Kind::Text(_) | Kind::List(_) | Kind::Map { .. } => Ok(Value::String(text.to_owned())),
+        Kind::Text(_) | Kind::List(_) | Kind::Map { .. } | Kind::Records(_) => {
+            Ok(Value::String(text.to_owned()))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod exchange;
 mod metric;
 mod network;
 mod pattern;
+pub mod policy;
 mod route;
 mod tcp;
 mod time;

@@ -28,6 +28,26 @@ impl Network {
             _ => false,
         }
     }
+
+    /// Whether all of another lies in it.
+    #[must_use]
+    pub fn covers(&self, other: &Network) -> bool {
+        self.address.is_ipv4() == other.address.is_ipv4()
+            && self.prefix <= other.prefix
+            && self.contains(other.address)
+    }
+
+    /// An address of it.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many bits its addresses have in common.
+    #[must_use]
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
 }
 
 /// Whether two numbers are the same but for their lowest `n` bits.

@@ -2,9 +2,10 @@
 //! not shown now.
 
 use super::{
-    Store, catalogue, key,
+    Steering, Store, catalogue, key,
     series::overflow,
     snapshot::{Attributes, Point, PointValue},
+    steering,
 };
 use crate::model::MetricDef;
 
@@ -83,6 +84,8 @@ pub struct Readings {
     pub cgroups: Cgroups,
     /// New settings that were applied, and that were refused.
     pub reloads: (u64, u64),
+    /// What became of connections, where they are steered.
+    pub steering: Option<Steering>,
 }
 
 /// Cgroups that come and go: containers that start again, units that are restarted.
@@ -102,6 +105,7 @@ pub struct Cgroups {
 
 /// Puts the readings into the store, in the place of those before.
 pub fn record(store: &mut Store, readings: &Readings) {
+    steering::record(store, readings.steering.as_ref());
     let Cgroups { attached, unreachable, n_attached, n_gone, n_refused } = readings.cgroups;
     for (state, n) in [("attached", attached), ("unreachable", unreachable)] {
         store.set(&catalogue::CGROUPS, &[state], n);

@@ -5,8 +5,10 @@
 //! have no name for; the rest of `sidecar.*` is the daemon's own health.
 
 mod tcp;
+mod traffic;
 
 pub use tcp::*;
+pub use traffic::*;
 
 use super::key;
 use crate::model::{Kind, MetricDef};
@@ -45,6 +47,13 @@ pub const ALL: &[&MetricDef] = &[
     &PEER_FAILED,
     &PEER_IO,
     &PEER_RETRANSMITS,
+    &TRAFFIC_CONNECTIONS,
+    &TRAFFIC_SERVICE_CONNECTIONS,
+    &TRAFFIC_SERVICE_ACTIVE,
+    &RELAY_ACCEPTED,
+    &RELAY_ACTIVE,
+    &RELAY_IO,
+    &RELAY_FAILURES,
     &CGROUPS,
     &CGROUP_CHANGES,
     &APP_SOURCE,

@@ -67,3 +67,7 @@ pub const RESOURCE: &str = "sidecar.resource";
 pub const SOURCE: &str = "sidecar.source";
 /// What became of something; each metric has a fixed set.
 pub const STATE: &str = "sidecar.state";
+/// What became of a connection that the application wanted: `direct`, `proxied`, `passed` or `denied`.
+pub const VERDICT: &str = "sidecar.verdict";
+/// Name of a service of the configuration.
+pub const SERVICE: &str = "sidecar.service";

@@ -26,6 +26,7 @@ mod sampling;
 mod series;
 mod snapshot;
 mod span;
+pub mod steering;
 mod store;
 mod tcp;
 #[cfg(test)]
@@ -44,5 +45,6 @@ pub use route::{RouteOptions, Routes};
 pub use sampling::{Root, Sampler};
 pub use snapshot::{Attributes, Family, Moment, Point, PointValue, Snapshot, UnixNanos, Value};
 pub use span::{Span, SpanIds};
+pub use steering::Steering;
 pub use store::{Number, Options, Store};
 pub use tracer::{Decision, IfInstrumented, Tracer};

@@ -1,0 +1,290 @@
+//! What the programs at `connect()` are told, and what they leave at a socket.
+//!
+//! A *rule* says which service a destination is of, a *service* what is done about a connection, a *table* which *target*
+//! gets it. Rules and services are there twice, in two banks: user space writes the one that nobody reads, then
+//! [`Steer::bank`] moves, so that a connection is decided by the old plan or by the new one. Tables and targets are never
+//! written while a bank that is read leads to them, but for one thing: a table's places may be dealt anew among the targets
+//! that it has (weights, ejections).
+//!
+//! Addresses are IPv6, IPv4 ones mapped (RFC 4291, 2.5.5.2); ports are in host order.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Banks of `RULES` and `SERVICES`.
+pub const BANKS: u32 = 2;
+/// Listeners of each family: so many times the ephemeral ports reach one destination through the relay.
+pub const LISTENERS: usize = 8;
+
+/// The single entry of `STEER`. Only user space writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Steer {
+    /// The bank that holds.
+    pub bank: u32,
+    /// 0: nothing is steered.
+    pub is_on: u32,
+    /// The daemon's last sign of life, `CLOCK_MONOTONIC`, ns.
+    pub beat_ns: u64,
+    /// Without one for so long it is taken to hang, ns. 0: nobody looks.
+    pub patience_ns: u64,
+    /// Cookie of the network namespace that has the listeners.
+    pub netns: u64,
+    /// Ports of the relay's listeners on 127.0.0.1 and on ::1. One that is not there is 0, and then so are those of its
+    /// family behind it.
+    pub listeners: [[u16; 2]; LISTENERS],
+}
+
+/// Key of `RULES`, a trie: behind the length of the prefix in bits, which is [`RULE_EXACT`] and that of the network.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RuleKey {
+    /// Which bank's.
+    pub bank: u8,
+    /// 4 or 6, so that no IPv6 network has IPv4 addresses in it.
+    pub family: u8,
+    /// Port of the destination; 0: any.
+    pub port: u16,
+    /// The network's address.
+    pub addr: [u8; 16],
+}
+
+/// Bits of a [`RuleKey`] before the address: all of them count.
+pub const RULE_EXACT: u32 = 32;
+
+/// Value of `RULES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Rule {
+    /// Id of a service.
+    pub service: u32,
+    /// Which of two rules holds, that for the port and that for any: the lower.
+    pub place: u16,
+    /// 1: the service's connections, but not these.
+    pub is_exception: u16,
+}
+
+/// The endpoint is written at `connect()`.
+pub const GEAR_DIRECT: u8 = 1;
+/// The connection goes to the relay.
+pub const GEAR_PROXY: u8 = 2;
+/// There is no connection.
+pub const GEAR_DENY: u8 = 3;
+
+/// The better of two places of the table.
+pub const BALANCE_LEAST: u8 = 0;
+/// Any place of the table.
+pub const BALANCE_RANDOM: u8 = 1;
+/// The table's place by what is known of the client: its address where it is bound, else its process.
+pub const BALANCE_HASH: u8 = 2;
+
+/// While the daemon is gone, connections go where they asked.
+pub const GONE_OPEN: u8 = 0;
+/// While the daemon is gone, connections that need it are refused.
+pub const GONE_CLOSED: u8 = 1;
+
+/// `Service::flags`: exceptions by user or executable are to be looked up.
+pub const SERVICE_EXCEPTIONS: u8 = 1;
+/// `Service::flags`: nothing is at the address that is asked for; it only stands for the service.
+pub const SERVICE_VIRTUAL: u8 = 2;
+/// `Service::flags`: it has endpoints of its own; else a relay dials what was asked for.
+pub const SERVICE_ENDPOINTS: u8 = 4;
+
+/// Key of `SERVICES`.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ServiceKey {
+    /// Which bank's.
+    pub bank: u32,
+    /// Id of the service.
+    pub service: u32,
+}
+
+/// A stretch of `TABLE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Table {
+    /// Where it begins.
+    pub first: u32,
+    /// How long it is; 0: no target.
+    pub len: u32,
+}
+
+/// Value of `SERVICES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Service {
+    /// One of `GEAR_…`.
+    pub gear: u8,
+    /// One of `BALANCE_…`.
+    pub balance: u8,
+    /// One of `GONE_…`.
+    pub gone: u8,
+    /// `SERVICE_…`, or-ed.
+    pub flags: u8,
+    /// Connections at a time; 0: any number.
+    pub connections: u32,
+    /// Targets of IPv4, and of IPv6.
+    pub tables: [Table; 2],
+    /// Between two connections at the rate that is allowed, ns; 0: any rate.
+    pub spacing_ns: u64,
+    /// How far a burst may run ahead of that, ns.
+    pub burst_ns: u64,
+}
+
+/// No target, where one is told.
+pub const NO_TARGET: u32 = u32::MAX;
+
+/// Entry of `TARGETS`: one endpoint of one service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Target {
+    /// Where it is.
+    pub addr: [u8; 16],
+    /// Its port.
+    pub port: u16,
+    /// Explicit padding.
+    pub pad: u16,
+    /// What a connection more costs there: the better of two is the one with the lower product of this and its connections.
+    pub cost: u32,
+}
+
+/// The endpoint was written.
+pub const VERDICT_DIRECT: u8 = 1;
+/// It went to the relay.
+pub const VERDICT_PROXIED: u8 = 2;
+/// It went where it asked.
+pub const VERDICT_PASSED: u8 = 3;
+/// It was refused.
+pub const VERDICT_DENIED: u8 = 4;
+
+/// By its service's gear.
+pub const REASON_GEAR: u8 = 0;
+/// No rule has its destination.
+pub const REASON_NO_RULE: u8 = 1;
+/// An exception of the service.
+pub const REASON_EXCEPTION: u8 = 2;
+/// The service's first connection: its endpoints are being made ready.
+pub const REASON_FIRST_USE: u8 = 3;
+/// No listener of the daemon is in the socket's network namespace.
+pub const REASON_NETNS: u8 = 4;
+/// The socket is bound to a device.
+pub const REASON_DEVICE: u8 = 5;
+/// The service has no endpoint, or none of the socket's address family.
+pub const REASON_NO_ENDPOINT: u8 = 6;
+/// The daemon shows no sign of life.
+pub const REASON_DAEMON: u8 = 7;
+/// As many connections as are allowed are open.
+pub const REASON_CONNECTIONS: u8 = 8;
+/// Connections come faster than is allowed.
+pub const REASON_RATE: u8 = 9;
+/// Not TCP, and not denied.
+pub const REASON_PROTOCOL: u8 = 10;
+/// Socket storage could not be had (out of memory).
+pub const REASON_MEMORY: u8 = 11;
+/// How many reasons there are.
+pub const REASONS: usize = 12;
+/// How many verdicts there are, and one place before them.
+pub const VERDICTS: usize = 5;
+
+/// Where `DECISIONS`, a per-CPU array, counts a verdict and its reason.
+#[must_use]
+#[inline(always)]
+pub const fn decision(verdict: u8, reason: u8) -> u32 {
+    (verdict as u32 % VERDICTS as u32) * REASONS as u32 + reason as u32 % REASONS as u32
+}
+
+/// How many entries `DECISIONS` has.
+pub const DECISIONS: u32 = (VERDICTS * REASONS) as u32;
+
+/// Entry of `USES`, by the service's id: what goes on at a service, through all plans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Use {
+    /// The kernel's spin lock.
+    pub lock: u32,
+    /// Connections that hold a place.
+    pub active: u32,
+    /// When the rate allows the next connection (the theoretical arrival time of ITU-T I.371's GCRA), ns.
+    pub next_ns: u64,
+}
+
+/// Where `SERVED`, a per-CPU array, counts a verdict on a service's connection.
+#[must_use]
+#[inline(always)]
+pub const fn served(service: u32, verdict: u8) -> u32 {
+    service.wrapping_mul(VERDICTS as u32).wrapping_add(verdict as u32 % VERDICTS as u32)
+}
+
+/// `Steered::holds`: a place among the service's connections, and its target's.
+pub const HOLDS_PLACE: u32 = 1;
+/// `Steered::holds`: an entry of `HANDOVER`.
+pub const HOLDS_ENTRY: u32 = 2;
+
+/// What was decided of a socket: its storage `STEERED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Steered {
+    /// What `connect()` was given.
+    pub asked: [u8; 16],
+    /// Id of the service; meaningless with `REASON_NO_RULE`.
+    pub service: u32,
+    /// Which of `TARGETS`, or `NO_TARGET`.
+    pub target: u32,
+    /// What `connect()` was given.
+    pub port: u16,
+    /// One of `VERDICT_…`; 0: nothing was decided yet.
+    pub verdict: u8,
+    /// One of `REASON_…`.
+    pub reason: u8,
+    /// `HOLDS_…`, or-ed. Changed under the service's lock.
+    pub holds: u32,
+}
+
+/// Key of `HANDOVER`: a connection to the relay, as its client's socket has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Pair {
+    /// Network namespace cookie.
+    pub netns: u64,
+    /// The client's address.
+    pub client: [u8; 16],
+    /// The client's port.
+    pub client_port: u16,
+    /// The listener's port. (Its address is loopback's, of the client's family.)
+    pub listener_port: u16,
+    /// Explicit padding.
+    pub pad: u32,
+}
+
+/// What the relay is told of an accepted socket: value of `HANDOVER`, then the socket's storage `HANDED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Handed {
+    /// Cookie of the client's socket.
+    pub cookie: u64,
+    /// What the client asked for.
+    pub asked: [u8; 16],
+    /// Where it is to go: an endpoint, else what was asked for.
+    pub to: [u8; 16],
+    /// Id of the service.
+    pub service: u32,
+    /// What the client asked for.
+    pub asked_port: u16,
+    /// Where it is to go.
+    pub to_port: u16,
+}
+
+const _: () = assert!(size_of::<Steer>() == 64);
+const _: () = assert!(size_of::<RuleKey>() == 20);
+const _: () = assert!(size_of::<Rule>() == 8);
+const _: () = assert!(size_of::<ServiceKey>() == 8);
+const _: () = assert!(size_of::<Service>() == 40);
+const _: () = assert!(size_of::<Target>() == 24);
+const _: () = assert!(size_of::<Use>() == 16);
+const _: () = assert!(size_of::<Steered>() == 32);
+const _: () = assert!(size_of::<Pair>() == 32);
+const _: () = assert!(size_of::<Handed>() == 48);

@@ -1,0 +1,379 @@
+//! `connect()`, where traffic is steered: decided here, once, and written into the address that the kernel goes on with.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{bpf_sock, bpf_sock_addr},
+    helpers::{
+        bpf_get_current_uid_gid,
+        generated::{
+            bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_set_retval, bpf_sk_lookup_tcp, bpf_sk_release,
+        },
+    },
+    macros::{cgroup_sock, cgroup_sock_addr},
+    programs::{SockAddrContext, SockContext},
+};
+use sidecar_ebpf::abi::{
+    record::ROLE_CLIENT,
+    steer::{
+        BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_TARGET, REASON_DAEMON,
+        REASON_DEVICE, REASON_EXCEPTION, REASON_GEAR, REASON_MEMORY, REASON_NETNS, REASON_NO_ENDPOINT,
+        REASON_NO_RULE, REASON_PROTOCOL, SERVICE_ENDPOINTS, SERVICE_VIRTUAL, Service, ServiceKey, Steer,
+        Steered, Table, VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
+    },
+};
+
+use super::PASS;
+use crate::{
+    emit, ends,
+    maps::{LISTENER, SERVICES, STEER, STEERED, WHO},
+    steer, who,
+};
+
+/// The verdict of a program that refuses: `EPERM`, unless `bpf_set_retval` said otherwise.
+const REFUSE: i32 = 0;
+const ECONNREFUSED: i32 = 111;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_MPTCP: u32 = 262;
+const TCP_CLOSE: u32 = 7;
+const LOCALHOST: u32 = 0x7f00_0001_u32.to_be();
+
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn steer4(ctx: SockAddrContext) -> i32 {
+    connect::<false>(&ctx)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn steer6(ctx: SockAddrContext) -> i32 {
+    connect::<true>(&ctx)
+}
+
+/// `getpeername()`: what the application asked for.
+#[cgroup_sock_addr(getpeername4)]
+pub(crate) fn peer4(ctx: SockAddrContext) -> i32 {
+    peer::<false>(ctx.sock_addr);
+    PASS
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub(crate) fn peer6(ctx: SockAddrContext) -> i32 {
+    peer::<true>(ctx.sock_addr);
+    PASS
+}
+
+/// The application lets go of a socket. One that is at work gives its place back at its end; this is for one whose
+/// `connect()` came to nothing: no route, no port, refused by another's program.
+#[cgroup_sock(sock_release)]
+pub(crate) fn steer_end(ctx: SockContext) -> i32 {
+    if let Some(steered) = steer::of(ctx.sock)
+        // SAFETY: the state of a socket of any kind may be read.
+        && unsafe { (*ctx.sock).state } == TCP_CLOSE
+    {
+        steer::release(steered);
+    }
+    PASS
+}
+
+/// What a connection becomes.
+struct Decision {
+    verdict: u8,
+    reason: u8,
+    /// A place of its service, and of this target.
+    target: u32,
+    /// Where it goes: IPv6, IPv4 mapped. As asked unless it is direct or proxied.
+    to: [u64; 2],
+    port: u16,
+}
+
+#[inline(always)]
+fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
+    let raw = ctx.sock_addr;
+    // SAFETY: `sk` may be read in every program of this type.
+    let sk = unsafe { (*raw).__bindgen_anon_1.sk };
+    if sk.is_null() {
+        return PASS;
+    }
+    who::note(ctx.as_ptr(), sk, u32::from(ROLE_CLIENT));
+    let Some(steer) = STEER.get(0) else { return PASS };
+    if steer.is_on == 0 || who::of(sk).1 {
+        return PASS;
+    }
+    if let Some(before) = steer::of(sk) {
+        // It tries again.
+        steer::release(before);
+    }
+    let (addr, port) = (address::<V6>(raw), port(raw));
+    let Some(rule) = steer::rule(steer.bank, addr, port) else {
+        note(sk, addr, port, None, [VERDICT_PASSED, REASON_NO_RULE]);
+        return PASS;
+    };
+    let id = rule.service;
+    let key = ServiceKey { bank: steer.bank, service: id };
+    // SAFETY: user space writes no entry of a bank that is read.
+    let Some(service) = (unsafe { SERVICES.get(key) }) else { return PASS };
+    // SAFETY: the context's fields may be read.
+    let protocol = unsafe { (&raw const (*raw).protocol).read_volatile() };
+    let is_tcp = protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
+    if rule.is_exception != 0 {
+        note(sk, addr, port, Some(id), [VERDICT_PASSED, REASON_EXCEPTION]);
+        return PASS;
+    }
+    if service.gear == GEAR_DENY {
+        note(sk, addr, port, Some(id), [VERDICT_DENIED, REASON_GEAR]);
+        return REFUSE;
+    }
+    if !is_tcp {
+        note(sk, addr, port, Some(id), [VERDICT_PASSED, REASON_PROTOCOL]);
+        return PASS;
+    }
+    let now = emit::now();
+    let place = steer::take_place(id, service, now);
+    if place != REASON_GEAR {
+        note(sk, addr, port, Some(id), [VERDICT_DENIED, place]);
+        return refuse();
+    }
+    let decision = decide::<V6>(ctx, sk, steer, service, now, addr, port);
+    let Some(steered) = note(sk, addr, port, Some(id), [decision.verdict, decision.reason]) else {
+        return PASS;
+    };
+    // SAFETY: the verifier proved `steered`.
+    unsafe { ((*steered).target, (*steered).holds) = (decision.target, HOLDS_PLACE) };
+    steer::load(decision.target, 1);
+    if decision.verdict == VERDICT_DENIED {
+        steer::release(steered);
+        return refuse();
+    }
+    if decision.verdict != VERDICT_PASSED {
+        rewrite::<V6>(raw, decision.to, decision.port);
+    }
+    PASS
+}
+
+/// Of a service that has a place for it.
+#[inline(always)]
+fn decide<const V6: bool>(
+    ctx: &SockAddrContext,
+    sk: *mut bpf_sock,
+    steer: &Steer,
+    service: &Service,
+    now: u64,
+    addr: [u64; 2],
+    port: u16,
+) -> Decision {
+    let is_v6 = V6 && !ends::is_mapped(addr);
+    let table = table(service, is_v6);
+    let client = if service.balance >= BALANCE_HASH { client(sk, service.balance) } else { 0 };
+    let target = steer::choose(service.balance, table, client);
+    let mut decision = Decision { verdict: VERDICT_PASSED, reason: REASON_GEAR, target, to: addr, port };
+    let without = |mut decision: Decision, reason, is_refused: bool| {
+        decision.verdict = if is_refused { VERDICT_DENIED } else { VERDICT_PASSED };
+        decision.reason = reason;
+        decision
+    };
+    let is_virtual = service.flags & SERVICE_VIRTUAL != 0;
+    if service.flags & SERVICE_ENDPOINTS != 0 && target == NO_TARGET {
+        return without(decision, REASON_NO_ENDPOINT, is_virtual);
+    }
+    if service.gear == GEAR_DIRECT {
+        if let Some(target) = steer::target(target) {
+            decision.verdict = VERDICT_DIRECT;
+            (decision.to, decision.port) = (words(&target.addr), target.port);
+        }
+        return decision;
+    }
+    let is_closed = is_virtual || service.gone == GONE_CLOSED;
+    // SAFETY: the device may be read.
+    if unsafe { (*sk).bound_dev_if } != 0 {
+        return without(decision, REASON_DEVICE, is_closed);
+    }
+    if steer.patience_ns != 0 && now.wrapping_sub(steer.beat_ns) > steer.patience_ns {
+        return without(decision, REASON_DAEMON, is_closed);
+    }
+    let Some(listener) = listener(ctx, steer, is_v6) else {
+        let is_ours = WHO.get(sk).is_some_and(|who| {
+            // SAFETY: the verifier proved `who`.
+            unsafe { (*who).netns == steer.netns }
+        });
+        return without(decision, if is_ours { REASON_DAEMON } else { REASON_NETNS }, is_closed);
+    };
+    decision.verdict = VERDICT_PROXIED;
+    decision.to = loopback(is_v6);
+    decision.port = listener;
+    decision
+}
+
+/// All of both are read, and one taken: see `port_at`.
+#[inline(always)]
+fn table(service: &Service, is_v6: bool) -> Table {
+    // SAFETY: fields of the entry may be read.
+    let word = |at: *const u32| unsafe { at.read_volatile() };
+    let four = [word(&raw const service.tables[0].first), word(&raw const service.tables[0].len)];
+    let six = [word(&raw const service.tables[1].first), word(&raw const service.tables[1].len)];
+    let [first, len] = if is_v6 { six } else { four };
+    Table { first, len }
+}
+
+/// What `hash` balances by.
+#[inline(always)]
+fn client(sk: *mut bpf_sock, balance: u8) -> u64 {
+    match balance - BALANCE_HASH {
+        0 => {
+            // SAFETY: the verifier proved `who`.
+            WHO.get(sk).map_or(0, |who| u64::from(unsafe { (*who).tgid }))
+        }
+        1 => bpf_get_current_uid_gid() & 0xffff_ffff,
+        // SAFETY: helper without preconditions.
+        2 => unsafe { bpf_get_current_cgroup_id() },
+        _ => {
+            let [high, low] = ends::local(sk);
+            high ^ low
+        }
+    }
+}
+
+/// One of the relay's listeners, if it is there and ours.
+#[inline(always)]
+fn listener(ctx: &SockAddrContext, steer: &Steer, is_v6: bool) -> Option<u16> {
+    // SAFETY: helper without preconditions.
+    let any = port_at(steer, unsafe { bpf_get_prandom_u32() } as usize, is_v6);
+    let port = if any != 0 { any } else { port_at(steer, 0, is_v6) };
+    if port == 0 {
+        return None;
+    }
+    // A `bpf_sock_tuple`: addresses, then ports, of whom the listener would hear, which is anybody, and its own.
+    let mut tuple = MaybeUninit::<[u32; 9]>::uninit();
+    let mut put = |at: usize, word: u32| {
+        // SAFETY: the places below are within the array.
+        unsafe { tuple.as_mut_ptr().cast::<u32>().add(at).write_volatile(word) }
+    };
+    let ports = u32::from(port.to_be()) << 16;
+    let len = if is_v6 {
+        for at in 0..7 {
+            put(at, 0);
+        }
+        put(7, 1_u32.to_be());
+        put(8, ports);
+        36
+    } else {
+        put(0, 0);
+        put(1, LOCALHOST);
+        put(2, ports);
+        12
+    };
+    // SAFETY: `len` bytes of the tuple were written.
+    let found = unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), tuple.as_mut_ptr().cast(), len, u64::MAX, 0) };
+    if found.is_null() {
+        return None;
+    }
+    let is_ours = LISTENER.get(found).is_some();
+    // SAFETY: the reference that the lookup took.
+    unsafe { bpf_sk_release(found.cast()) };
+    if is_ours { Some(port) } else { None }
+}
+
+/// Both families' are read, and one taken: without CAP_PERFMON the way to a word of an entry must be equally long on each
+/// path to it.
+#[inline(always)]
+fn port_at(steer: &Steer, at: usize, is_v6: bool) -> u16 {
+    let first = (&raw const steer.listeners).cast::<u32>();
+    // SAFETY: within the array; its entries are aligned, as it lies behind words of eight bytes.
+    let both = unsafe { first.add(at % LISTENERS).read_volatile() };
+    (if is_v6 { both >> 16 } else { both & 0xffff }) as u16
+}
+
+/// Counts a decision, and leaves it at the socket. `None` only where memory ran out: then nothing is steered.
+#[inline(always)]
+fn note(
+    sk: *mut bpf_sock,
+    addr: [u64; 2],
+    port: u16,
+    service: Option<u32>,
+    [verdict, reason]: [u8; 2],
+) -> Option<*mut Steered> {
+    let Some(steered) = STEERED.get_or_zero(sk) else {
+        steer::tell(service, VERDICT_PASSED, REASON_MEMORY);
+        return None;
+    };
+    steer::tell(service, verdict, reason);
+    // SAFETY: the verifier proved `steered`; nobody else is at the socket.
+    let steered = unsafe { &mut *steered };
+    for (to, word) in steered.asked.chunks_exact_mut(8).zip(addr) {
+        to.copy_from_slice(&word.to_ne_bytes());
+    }
+    (steered.port, steered.verdict, steered.reason) = (port, verdict, reason);
+    (steered.service, steered.target, steered.holds) = (service.unwrap_or(0), NO_TARGET, 0);
+    Some(steered)
+}
+
+/// Not as one who may not, but as one whom nobody answers.
+#[inline(always)]
+fn refuse() -> i32 {
+    // SAFETY: helper without preconditions in this program type.
+    unsafe { bpf_set_retval(-ECONNREFUSED) };
+    REFUSE
+}
+
+#[inline(always)]
+fn peer<const V6: bool>(raw: *mut bpf_sock_addr) {
+    // SAFETY: `sk` may be read in every program of this type.
+    let sk = unsafe { (*raw).__bindgen_anon_1.sk };
+    if sk.is_null() {
+        return;
+    }
+    if let Some(steered) = steer::of(sk) {
+        // SAFETY: the verifier proved `steered`.
+        let steered = unsafe { &*steered };
+        if matches!(steered.verdict, VERDICT_DIRECT | VERDICT_PROXIED) {
+            rewrite::<V6>(raw, words(&steered.asked), steered.port);
+        }
+    }
+}
+
+#[inline(always)]
+fn words(addr: &[u8; 16]) -> [u64; 2] {
+    // SAFETY: sixteen bytes; entries of maps are aligned to eight.
+    unsafe { addr.as_ptr().cast::<[u64; 2]>().read() }
+}
+
+/// `::ffff:127.0.0.1` or `::1`.
+#[inline(always)]
+fn loopback(is_v6: bool) -> [u64; 2] {
+    if is_v6 { [0, 1_u64.to_be()] } else { [0, ends::mapped(LOCALHOST)] }
+}
+
+/// The address that the application gave.
+#[inline(always)]
+fn address<const V6: bool>(raw: *mut bpf_sock_addr) -> [u64; 2] {
+    if V6 {
+        // SAFETY: the context's fields may be read, in words of four bytes.
+        let word = |at: usize| u64::from(unsafe { (&raw const (*raw).user_ip6[at]).read_volatile() });
+        [word(0) | word(1) << 32, word(2) | word(3) << 32]
+    } else {
+        // SAFETY: as above.
+        [0, ends::mapped(unsafe { (&raw const (*raw).user_ip4).read_volatile() })]
+    }
+}
+
+#[inline(always)]
+fn port(raw: *mut bpf_sock_addr) -> u16 {
+    // SAFETY: the context's fields may be read.
+    u16::from_be(unsafe { (&raw const (*raw).user_port).read_volatile() } as u16)
+}
+
+/// Writes another address.
+#[inline(always)]
+fn rewrite<const V6: bool>(raw: *mut bpf_sock_addr, addr: [u64; 2], port: u16) {
+    if V6 {
+        let quarters = [addr[0] as u32, (addr[0] >> 32) as u32, addr[1] as u32, (addr[1] >> 32) as u32];
+        for (at, quarter) in quarters.into_iter().enumerate() {
+            // SAFETY: the context's fields may be written, in words of four bytes.
+            unsafe { (&raw mut (*raw).user_ip6[at]).write_volatile(quarter) };
+        }
+    } else {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*raw).user_ip4).write_volatile((addr[1] >> 32) as u32) };
+    }
+    // SAFETY: as above.
+    unsafe { (&raw mut (*raw).user_port).write_volatile(port.to_be().into()) };
+}

@@ -1,0 +1,333 @@
+//! Section `traffic`: services, as a person writes them, and what the traffic plane makes of them.
+
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use super::value::{Peers, Refused};
+use crate::model::policy::{
+    Balance, Endpoint, Except, Gear, HashBy, Limits, Policy, Rate, Service, WhenGone,
+};
+
+/// Section `traffic`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traffic {
+    /// What is done about connections that the application opens. Of the services that have a destination the first decides;
+    /// a destination of none goes where it asks.
+    pub services: Vec<ServiceSettings>,
+}
+
+impl Traffic {
+    /// Whether anything is steered.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.services.is_empty()
+    }
+
+    /// As the traffic plane has it.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy { services: self.services.iter().map(ServiceSettings::service).collect() }
+    }
+}
+
+/// Services that a file may have.
+const SERVICES: usize = 256;
+
+/// Adds what is wrong with services, each under its own key.
+pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
+    let services = &traffic.services;
+    if services.len() > SERVICES {
+        refuse("traffic.services", format!("{} are more than {SERVICES}", services.len()));
+    }
+    for (i, service) in services.iter().enumerate() {
+        let mut refuse = |message: String| refuse(&format!("traffic.services.{i}"), message);
+        let name = &service.name;
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        if name.is_empty() || name.len() > 63 || !name.chars().all(is_word) {
+            refuse(format!("the name `{name}` is not 1 to 63 letters, digits, `-`, `.` or `_`"));
+        }
+        if services[..i].iter().any(|other| other.name == *name) {
+            refuse(format!("a service before it is called `{name}` too"));
+        }
+        service.faults().into_iter().for_each(refuse);
+    }
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct ServiceSettings {
+    /// What it is called in metrics, and by `explain`. No two have the same.
+    pub name: String,
+    /// Destinations that it has: networks (`10.1.0.0/16`) or addresses.
+    pub addresses: Vec<Peers>,
+    /// Ports that it has. Without any: all.
+    #[serde(default)]
+    pub ports: Vec<u16>,
+    /// Of these destinations, those that go where they ask.
+    #[serde(default)]
+    pub except: ExceptSettings,
+    /// How connections are carried: by the kernel alone, through the relay, or not at all.
+    #[serde(default)]
+    pub gear: GearSetting,
+    /// Where the service can be had, `IP:PORT`. Without any, connections go where they ask.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointSettings>,
+    /// Which endpoint a connection gets: of two that are drawn by weight the one with less to do, one that is drawn by
+    /// weight, or always the same one for the same process, user, cgroup or bound source address.
+    #[serde(default)]
+    pub balance: BalanceSetting,
+    /// How many connections there may be. Those beyond are refused (`ECONNREFUSED`).
+    #[serde(default)]
+    pub limits: LimitSettings,
+    /// What becomes of connections through the relay while the daemon hangs: they go where they ask, or are refused.
+    #[serde(default)]
+    pub when_gone: WhenGoneSetting,
+    /// Says that you know: what is denied or `closed` holds while the daemon runs, and not after its end.
+    #[serde(default)]
+    pub while_running: bool,
+}
+
+/// Destinations that a service leaves alone.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub struct ExceptSettings {
+    /// Networks or addresses.
+    pub addresses: Vec<Peers>,
+    /// Ports.
+    pub ports: Vec<u16>,
+}
+
+/// How a connection is carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum GearSetting {
+    /// By the kernel alone.
+    #[default]
+    Direct,
+    /// Through the relay.
+    Proxy,
+    /// Not at all.
+    Deny,
+}
+
+/// Which endpoint a connection gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum BalanceSetting {
+    /// Of two, the one with less to do.
+    #[default]
+    Least,
+    /// Any.
+    Random,
+    /// The process's.
+    HashProcess,
+    /// The user's.
+    HashUser,
+    /// The cgroup's.
+    HashCgroup,
+    /// The bound source address's.
+    HashSource,
+}
+
+/// What holds while the daemon cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum WhenGoneSetting {
+    /// Connections go where they ask.
+    #[default]
+    Open,
+    /// Connections are refused.
+    Closed,
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub struct LimitSettings {
+    /// At a time.
+    #[schemars(range(min = 1))]
+    pub connections: Option<u32>,
+    /// New ones a second.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub rate: Option<u32>,
+    /// Of these, how many may come at once. Unset: as many as `rate`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<u32>,
+}
+
+/// Where a service can be had: `IP:PORT`, or with a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct EndpointSettings {
+    /// `IP:PORT`.
+    pub address: HostPort,
+    /// Its share beside that of the others; 0: it gets none.
+    pub weight: u16,
+}
+
+/// What an endpoint weighs of which nothing else is said.
+const WEIGHT: u16 = 100;
+
+impl<'de> Deserialize<'de> for EndpointSettings {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_any(EndpointVisitor)
+    }
+}
+
+struct EndpointVisitor;
+
+impl<'de> Visitor<'de> for EndpointVisitor {
+    type Value = EndpointSettings;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`IP:PORT`, or `address` and `weight`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EndpointSettings, E> {
+        text.parse().map(|address| EndpointSettings { address, weight: WEIGHT }).map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointSettings, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Written {
+            address: HostPort,
+            weight: Option<u16>,
+        }
+        let written = Written::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(EndpointSettings { address: written.address, weight: written.weight.unwrap_or(WEIGHT) })
+    }
+}
+
+/// `IP:PORT`, with a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPort(pub SocketAddr);
+
+impl FromStr for HostPort {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let address = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+        let address = address
+            .ok_or_else(|| Refused(format!("`{text}` is not an endpoint: write IP:PORT or [IPv6]:PORT")))?;
+        // One address is one endpoint, however it is written.
+        Ok(Self(SocketAddr::new(address.ip().to_canonical(), address.port())))
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ServiceSettings {
+    /// What is wrong with it by itself.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut refuse = |is_wrong: bool, message: &str| {
+            if is_wrong {
+                faults.push(message.to_owned());
+            }
+        };
+        let (denies, relays) = (self.gear == GearSetting::Deny, self.gear == GearSetting::Proxy);
+        let is_closed = self.when_gone == WhenGoneSetting::Closed;
+        let limits = self.limits;
+        refuse(self.addresses.is_empty(), "`addresses` is empty: it has no destination");
+        refuse(self.addresses.len() > 256, "it has more than 256 `addresses`");
+        refuse(self.endpoints.len() > 512, "it has more than 512 `endpoints`");
+        refuse(self.ports.contains(&0) || self.except.ports.contains(&0), "0 is no port");
+        refuse(
+            denies && !self.endpoints.is_empty(),
+            "what is denied goes to no endpoint: leave `endpoints` out",
+        );
+        refuse(
+            denies && limits != LimitSettings::default(),
+            "what is denied never reaches a limit: leave `limits` out",
+        );
+        refuse(is_closed && !relays, "`when_gone` is for `gear: proxy`: nothing else needs the daemon");
+        let holds = denies || is_closed;
+        refuse(
+            holds && !self.while_running,
+            "what it refuses, it refuses while the daemon runs only: say `while_running: true` if that is enough",
+        );
+        refuse(
+            !holds && self.while_running,
+            "`while_running` says something of what is denied or closed only",
+        );
+        refuse(
+            limits.connections == Some(0),
+            "`limits.connections: 0` would take none: that is `gear: deny`",
+        );
+        refuse(limits.rate == Some(0), "`limits.rate: 0` would take none: that is `gear: deny`");
+        refuse(
+            limits.rate.is_none() && limits.burst.is_some(),
+            "`limits.burst` is for `limits.rate`, which is not set",
+        );
+        refuse(limits.burst == Some(0), "`limits.burst: 0` would take none");
+        refuse(
+            self.balance != BalanceSetting::Least && self.endpoints.is_empty(),
+            "`balance` chooses among `endpoints`, and there are none",
+        );
+        let is_twice = |(i, endpoint): (usize, &EndpointSettings)| {
+            self.endpoints[..i].iter().any(|other| other.address == endpoint.address)
+        };
+        let twice = self.endpoints.iter().enumerate().find(|one| is_twice(*one));
+        if let Some((_, endpoint)) = twice {
+            faults.push(format!("endpoint {} is there twice: give it more weight", endpoint.address));
+        }
+        if !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+            faults.push("all endpoints weigh 0: none would get a connection".to_owned());
+        }
+        faults
+    }
+
+    fn service(&self) -> Service {
+        let networks = |peers: &[Peers]| peers.iter().map(|peers| peers.0).collect();
+        let endpoint =
+            |endpoint: &EndpointSettings| Endpoint { address: endpoint.address.0, weight: endpoint.weight };
+        let rate = self
+            .limits
+            .rate
+            .map(|per_second| Rate { per_second, burst: self.limits.burst.unwrap_or(per_second) });
+        Service {
+            name: self.name.clone(),
+            networks: networks(&self.addresses),
+            ports: self.ports.clone(),
+            except: Except { networks: networks(&self.except.addresses), ports: self.except.ports.clone() },
+            gear: match self.gear {
+                GearSetting::Direct => Gear::Direct,
+                GearSetting::Proxy => Gear::Proxy,
+                GearSetting::Deny => Gear::Deny,
+            },
+            endpoints: self.endpoints.iter().map(endpoint).collect(),
+            balance: match self.balance {
+                BalanceSetting::Least => Balance::Least,
+                BalanceSetting::Random => Balance::Random,
+                BalanceSetting::HashProcess => Balance::Hash(HashBy::Process),
+                BalanceSetting::HashUser => Balance::Hash(HashBy::User),
+                BalanceSetting::HashCgroup => Balance::Hash(HashBy::Cgroup),
+                BalanceSetting::HashSource => Balance::Hash(HashBy::Source),
+            },
+            limits: Limits { connections: self.limits.connections, rate },
+            when_gone: match self.when_gone {
+                WhenGoneSetting::Open => WhenGone::Open,
+                WhenGoneSetting::Closed => WhenGone::Closed,
+            },
+        }
+    }
+}

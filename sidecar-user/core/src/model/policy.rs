@@ -1,0 +1,123 @@
+//! Services and what is done about connections to them, as the user says it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::Network;
+
+/// All services, in their order: of those that have a destination the first decides.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// Each by a name of its own.
+    pub services: Vec<Service>,
+}
+
+/// A set of destinations, and what becomes of connections to them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// What it is called in metrics and by `explain`.
+    pub name: String,
+    /// Destinations by address.
+    pub networks: Vec<Network>,
+    /// Destinations by port; empty: any.
+    pub ports: Vec<u16>,
+    /// Of these, those that go where they ask.
+    pub except: Except,
+    /// How they are carried.
+    pub gear: Gear,
+    /// Where they go. Empty: where they ask.
+    pub endpoints: Vec<Endpoint>,
+    /// Who of the endpoints gets the next.
+    pub balance: Balance,
+    /// How many there may be.
+    pub limits: Limits,
+    /// What becomes of those that need the daemon, while it is gone.
+    pub when_gone: WhenGone,
+}
+
+/// Destinations of a service that it leaves alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Except {
+    /// By address.
+    pub networks: Vec<Network>,
+    /// By port.
+    pub ports: Vec<u16>,
+}
+
+/// How a connection is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gear {
+    /// By the kernel alone: the endpoint is written at `connect()`.
+    Direct,
+    /// Through the daemon's relay.
+    Proxy,
+    /// Not at all.
+    Deny,
+}
+
+/// Where a service can be had.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Endpoint {
+    /// There.
+    pub address: SocketAddr,
+    /// Its share, beside that of the others; 0: none.
+    pub weight: u16,
+}
+
+/// Who gets the next connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Of two that are drawn by weight, the one with less to do (Mitzenmacher, "The power of two choices", 2001).
+    Least,
+    /// One that is drawn by weight.
+    Random,
+    /// Always the same for the same client, as long as it is there (Eisenbud et al., "Maglev", NSDI 2016, section 3.4).
+    Hash(HashBy),
+}
+
+/// What makes a client the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashBy {
+    /// Its process.
+    Process,
+    /// Its user.
+    User,
+    /// Its cgroup.
+    Cgroup,
+    /// The address that it bound.
+    Source,
+}
+
+/// How many connections a service takes. Those beyond are refused (`ECONNREFUSED`).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// At a time.
+    pub connections: Option<u32>,
+    /// New ones.
+    pub rate: Option<Rate>,
+}
+
+/// So many new connections a second, of which a burst may come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// A second; at least 1.
+    pub per_second: u32,
+    /// At once; at least 1.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// Between two connections.
+    #[must_use]
+    pub fn spacing(self) -> Duration {
+        Duration::from_secs(1) / self.per_second.max(1)
+    }
+}
+
+/// What holds while the daemon cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenGone {
+    /// Connections go where they ask.
+    Open,
+    /// Connections are refused.
+    Closed,
+}

@@ -1,0 +1,58 @@
+//! Metrics of connections that are steered.
+
+use super::{def, key};
+use crate::model::{Kind, MetricDef};
+
+/// Decisions at `connect()`.
+pub static TRAFFIC_CONNECTIONS: MetricDef = def(
+    "sidecar.traffic.connections",
+    Kind::Counter,
+    "{connection}",
+    "Connections that the application wanted, by what became of them: the endpoint was written (direct), they went to the \
+     relay (proxied), where they asked (passed), or nowhere (denied).",
+    &[key::VERDICT, key::REASON],
+);
+/// The same by service, those of none left out.
+pub static TRAFFIC_SERVICE_CONNECTIONS: MetricDef = def(
+    "sidecar.traffic.service.connections",
+    Kind::Counter,
+    "{connection}",
+    "Connections that the application wanted to a service, by what became of them.",
+    &[key::SERVICE, key::VERDICT],
+);
+/// Connections that count against a service's limit.
+pub static TRAFFIC_SERVICE_ACTIVE: MetricDef = def(
+    "sidecar.traffic.service.active",
+    Kind::UpDown,
+    "{connection}",
+    "Connections to a service that are open, or being opened.",
+    &[key::SERVICE],
+);
+/// Connections that the relay took over.
+pub static RELAY_ACCEPTED: MetricDef = def(
+    "sidecar.relay.accepted",
+    Kind::Counter,
+    "{connection}",
+    "Connections that the relay took over.",
+    &[],
+);
+/// Connections that it carries.
+pub static RELAY_ACTIVE: MetricDef =
+    def("sidecar.relay.active", Kind::UpDown, "{connection}", "Connections that the relay carries now.", &[]);
+/// What it carried.
+pub static RELAY_IO: MetricDef = def(
+    "sidecar.relay.io",
+    Kind::Counter,
+    "By",
+    "Payload that the relay carried from the application (transmit) and to it (receive), of connections that are over.",
+    &[key::IO_DIRECTION],
+);
+/// What went wrong. Reasons: stranger, unreachable, broken, accept.
+pub static RELAY_FAILURES: MetricDef = def(
+    "sidecar.relay.failures",
+    Kind::Counter,
+    "{failure}",
+    "Connections that the relay could not carry: nobody had handed them over (stranger), their destination could not be \
+     reached (unreachable), either side broke them off (broken); and times that it could not accept any (accept).",
+    &[key::REASON],
+);

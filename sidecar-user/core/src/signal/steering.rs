@@ -1,0 +1,78 @@
+//! What became of the application's connections where they are steered, under its metric names.
+
+use super::{
+    Store, catalogue, key,
+    snapshot::{Attributes, Point, PointValue},
+};
+
+/// Everything about steering that is read when somebody asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Steering {
+    /// Connections by verdict and reason.
+    pub decisions: Vec<Decision>,
+    /// By service.
+    pub services: Vec<Service>,
+    /// What the relay carried.
+    pub relay: Relay,
+}
+
+/// Connections that got one verdict for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// `direct`, `proxied`, `passed` or `denied`.
+    pub verdict: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// How many.
+    pub n: u64,
+}
+
+/// Connections of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Those that are open.
+    pub active: u64,
+    /// All, by verdict.
+    pub verdicts: Vec<(&'static str, u64)>,
+}
+
+/// The relay's account. All but `active` only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relay {
+    /// Connections that it took over.
+    pub accepted: u64,
+    /// Those that it carries now.
+    pub active: u64,
+    /// Bytes to servers, and to clients, of connections that are over.
+    pub bytes: [u64; 2],
+    /// What went wrong, by reason.
+    pub failures: [(&'static str, u64); 4],
+}
+
+/// Puts the readings into the store, in the place of those before. `None`: nothing is steered.
+pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
+    let Some(Steering { decisions, services, relay }) = steering else { return };
+    for Decision { verdict, reason, n } in decisions {
+        store.set(&catalogue::TRAFFIC_CONNECTIONS, &[verdict, reason], *n);
+    }
+    let point =
+        |attributes: Attributes, n: u64| Point { attributes, started: None, value: PointValue::U64(n) };
+    let name = |service: &Service| (key::SERVICE, service.name.clone().into());
+    let by_verdict = services.iter().flat_map(|service| {
+        let verdicts = service.verdicts.iter();
+        verdicts.map(move |(verdict, n)| point(vec![name(service), (key::VERDICT, (*verdict).into())], *n))
+    });
+    store.replace(&catalogue::TRAFFIC_SERVICE_CONNECTIONS, by_verdict.collect());
+    let active = services.iter().map(|service| point(vec![name(service)], service.active));
+    store.replace(&catalogue::TRAFFIC_SERVICE_ACTIVE, active.collect());
+    store.set(&catalogue::RELAY_ACCEPTED, &[], relay.accepted);
+    store.set(&catalogue::RELAY_ACTIVE, &[], relay.active);
+    for (direction, n) in ["transmit", "receive"].into_iter().zip(relay.bytes) {
+        store.set(&catalogue::RELAY_IO, &[direction], n);
+    }
+    for (reason, n) in relay.failures {
+        store.set(&catalogue::RELAY_FAILURES, &[reason], n);
+    }
+}

@@ -1,0 +1,11 @@
+//! What is done about connections: from what the user asked for ([`Policy`](crate::model::policy::Policy)) to what the kernel
+//! is told ([`Plan`]), and what of that is new ([`Change`]). Pure: who writes maps is `sidecar-user`'s `kernel`, who relays its `traffic`.
+
+mod deal;
+mod plan;
+mod rules;
+pub mod words;
+
+pub use plan::{Change, Full, Plan, Planner, Room};
+pub use rules::{Shadowed, shadowed};
+pub use words::Usage;

@@ -1,0 +1,488 @@
+//! From a policy to the entries of the kernel's maps, and from one plan to the next.
+//!
+//! A [`Planner`] remembers what both banks have and which numbers are in use: services and endpoints keep theirs through all
+//! plans, so that connections that are open stay counted where they began.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use sidecar_ebpf::abi::steer::{
+    self, BALANCE_HASH, BALANCE_LEAST, BALANCE_RANDOM, GEAR_DENY, GEAR_DIRECT, GEAR_PROXY, GONE_CLOSED,
+    GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, ServiceKey, Table, Target,
+};
+
+use super::{
+    deal,
+    rules::{self, Rules},
+};
+use crate::model::policy::{Balance, Gear, HashBy, Policy, Service, WhenGone};
+
+/// What a connection of middling cost costs ([`Target::cost`]).
+const COST: u32 = 1 << 10;
+
+/// How many entries the kernel's maps have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Rules of one bank.
+    pub rules: u32,
+    /// Services.
+    pub services: u32,
+    /// Endpoints, with those that are no longer wanted and still have connections.
+    pub targets: u32,
+    /// Places of tables, of both banks.
+    pub places: u32,
+}
+
+/// A plan needs more than the maps have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {room} {what}: that takes a restart")]
+pub struct Full {
+    /// What there is too much of.
+    pub what: &'static str,
+    /// How much there is room for.
+    pub room: u32,
+}
+
+/// What the kernel is to be told. Bank-neutral: keys are those of bank 0.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    rules: Rules,
+    services: BTreeMap<u32, steer::Service>,
+    targets: BTreeMap<u32, Target>,
+    /// What tables hold, by where they begin.
+    tables: BTreeMap<u32, Vec<u32>>,
+}
+
+/// One entry that is to be written, in the order in which that is safe.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// An endpoint.
+    Target(u32, Target),
+    /// A place of a table.
+    Place(u32, u32),
+    /// A service.
+    Service(ServiceKey, steer::Service),
+    /// A service that is gone.
+    NoService(ServiceKey),
+    /// A rule, behind the length of its prefix.
+    Rule(u32, RuleKey, Rule),
+    /// A rule that is gone.
+    NoRule(u32, RuleKey),
+}
+
+/// Makes plans, one after the other.
+#[derive(Debug)]
+pub struct Planner {
+    room: Room,
+    /// What the banks hold.
+    banks: [Plan; 2],
+    /// The bank that is read.
+    bank: u32,
+    services: BTreeMap<String, u32>,
+    targets: BTreeMap<(u32, SocketAddr), u32>,
+}
+
+impl Planner {
+    /// Of maps with nothing in them.
+    #[must_use]
+    pub fn new(room: Room) -> Self {
+        Planner {
+            room,
+            banks: Default::default(),
+            bank: 0,
+            services: BTreeMap::new(),
+            targets: BTreeMap::new(),
+        }
+    }
+
+    /// A plan for the bank that is not read. `is_idle` tells of the number of an endpoint that is in no plan any more
+    /// whether it has no connections either.
+    ///
+    /// # Errors
+    /// [`Full`]; then nothing is changed.
+    pub fn plan(&mut self, policy: &Policy, is_idle: impl Fn(u32) -> bool) -> Result<Plan, Full> {
+        let wanted: BTreeSet<&str> = policy.services.iter().map(|service| service.name.as_str()).collect();
+        // A service's number is its name's for good, as long as there is room: its counters go on.
+        let mut services = self.services.clone();
+        let live = &self.banks[self.bank as usize];
+        let mut ids = Vec::new();
+        for service in &policy.services {
+            let known = services.get(&service.name).copied();
+            let id = match known.or_else(|| self.unused(&services)) {
+                Some(id) => id,
+                None => {
+                    let is_dead = |name: &str, id| {
+                        !wanted.contains(name)
+                            && !live.services.contains_key(&id)
+                            && self.is_idle(id, &is_idle)
+                    };
+                    let dead = services.iter().find(|(name, id)| is_dead(name, **id));
+                    let (name, id) = dead
+                        .map(|(name, id)| (name.clone(), *id))
+                        .ok_or(Full { what: "services", room: self.room.services })?;
+                    services.remove(&name);
+                    id
+                }
+            };
+            services.insert(service.name.clone(), id);
+            ids.push(id);
+        }
+        let mut targets = self.targets.clone();
+        targets.retain(|_, number| live.targets.contains_key(number) || !is_idle(*number));
+        let (rules, _) = rules::compile(&policy.services, &ids);
+        if rules.len() > self.room.rules as usize {
+            return Err(Full { what: "rules", room: self.room.rules });
+        }
+        let mut plan = Plan { rules, ..Plan::default() };
+        let mut used: Vec<_> =
+            live.tables.iter().map(|(first, places)| (*first, places.len() as u32)).collect();
+        for (service, id) in policy.services.iter().zip(&ids) {
+            let mut tables = [Table::default(); 2];
+            for (family, table) in tables.iter_mut().enumerate() {
+                let of_family = |address: &SocketAddr| usize::from(address.is_ipv6()) == family;
+                let endpoints: Vec<_> =
+                    service.endpoints.iter().filter(|endpoint| of_family(&endpoint.address)).collect();
+                let mut numbers = Vec::new();
+                for endpoint in &endpoints {
+                    let key = (*id, endpoint.address);
+                    let free = || (0..self.room.targets).find(|n| !targets.values().any(|used| used == n));
+                    let number = targets.get(&key).copied().or_else(free);
+                    let number = number.ok_or(Full { what: "endpoints", room: self.room.targets })?;
+                    targets.insert(key, number);
+                    plan.targets.insert(number, target(endpoint.address));
+                    numbers.push(number);
+                }
+                let weights: Vec<u32> = endpoints.iter().map(|endpoint| endpoint.weight.into()).collect();
+                let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+                let dealt = dealt(service.balance, &addresses, &weights);
+                if dealt.is_empty() {
+                    continue;
+                }
+                let len = dealt.len() as u32;
+                let first = place(&used, len, self.room.places)
+                    .ok_or(Full { what: "places", room: self.room.places })?;
+                used.push((first, len));
+                plan.tables.insert(first, dealt.into_iter().map(|at| numbers[at]).collect());
+                *table = Table { first, len };
+            }
+            plan.services.insert(*id, entry(service, tables));
+        }
+        (self.services, self.targets) = (services, targets);
+        Ok(plan)
+    }
+
+    /// Writing the changes failed, and nobody knows how many were written: the next plan's are all that it has.
+    pub fn failed(&mut self, plan: &Plan) {
+        let old = &mut self.banks[1 - self.bank as usize];
+        let unknown = Rule { service: u32::MAX, place: u16::MAX, is_exception: u16::MAX };
+        let keys: Vec<_> = old.rules.keys().chain(plan.rules.keys()).copied().collect();
+        old.rules = keys.into_iter().map(|key| (key, unknown)).collect();
+        let services: Vec<_> = old.services.iter().chain(&plan.services).collect();
+        let unknown = |service: &steer::Service| steer::Service { gear: u8::MAX, ..*service };
+        old.services = services.into_iter().map(|(id, service)| (*id, unknown(service))).collect();
+    }
+
+    /// A number that no service ever had.
+    fn unused(&self, services: &BTreeMap<String, u32>) -> Option<u32> {
+        (0..self.room.services).find(|id| !services.values().any(|used| used == id))
+    }
+
+    /// Whether none of a service's endpoints has connections.
+    fn is_idle(&self, service: u32, is_idle: impl Fn(u32) -> bool) -> bool {
+        self.targets.iter().all(|((of, _), target)| *of != service || is_idle(*target))
+    }
+
+    /// What has to be written so that the bank that is not read holds the plan. Then that bank is to be read, which is said
+    /// with [`turn`](Self::turn).
+    #[must_use]
+    pub fn changes(&self, plan: &Plan) -> Vec<Change> {
+        let bank = 1 - self.bank;
+        let old = &self.banks[bank as usize];
+        let live = &self.banks[self.bank as usize];
+        let mut changes = Vec::new();
+        let is_there = |number: &u32, target: &Target| live.targets.get(number) == Some(target);
+        let targets = plan.targets.iter().filter(|(number, target)| !is_there(number, target));
+        changes.extend(targets.map(|(number, target)| Change::Target(*number, *target)));
+        for (first, places) in &plan.tables {
+            let places = places.iter().zip(*first..);
+            changes.extend(places.map(|(target, place)| Change::Place(place, *target)));
+        }
+        let key = |id: &u32| ServiceKey { bank, service: *id };
+        let rule_key = |key: &RuleKey| RuleKey { bank: bank as u8, ..*key };
+        let gone = old.rules.keys().filter(|at| !plan.rules.contains_key(at));
+        changes.extend(gone.map(|(len, at)| Change::NoRule(*len, rule_key(at))));
+        let gone = old.services.keys().filter(|id| !plan.services.contains_key(id));
+        changes.extend(gone.map(|id| Change::NoService(key(id))));
+        let new = plan.services.iter().filter(|(id, service)| old.services.get(id) != Some(*service));
+        changes.extend(new.map(|(id, service)| Change::Service(key(id), *service)));
+        let new = plan.rules.iter().filter(|(at, rule)| old.rules.get(at) != Some(*rule));
+        changes.extend(new.map(|((len, at), rule)| Change::Rule(*len, rule_key(at), *rule)));
+        changes
+    }
+
+    /// The changes were written: from now on the other bank is read, and has this plan. Its number is the answer.
+    pub fn turn(&mut self, plan: Plan) -> u32 {
+        self.bank = 1 - self.bank;
+        self.banks[self.bank as usize] = plan;
+        self.bank
+    }
+
+    /// The number of a service.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<u32> {
+        self.services.get(name).copied()
+    }
+
+    /// The name of a service, by its number.
+    #[must_use]
+    pub fn service_name(&self, id: u32) -> Option<&str> {
+        self.services.iter().find(|(_, other)| **other == id).map(|(name, _)| name.as_str())
+    }
+
+    /// Where an endpoint is, by its number.
+    #[must_use]
+    pub fn target(&self, number: u32) -> Option<SocketAddr> {
+        self.targets.iter().find(|(_, other)| **other == number).map(|((_, address), _)| *address)
+    }
+}
+
+/// The endpoints' places, by their order.
+fn dealt(balance: Balance, addresses: &[SocketAddr], weights: &[u32]) -> Vec<usize> {
+    let n = addresses.len();
+    if n == 0 {
+        return Vec::new();
+    }
+    match balance {
+        Balance::Least | Balance::Random => deal::drawn(weights, deal::drawn_len(n)),
+        Balance::Hash(_) => deal::hashed(addresses, weights, deal::hashed_len(n)),
+    }
+}
+
+fn target(address: SocketAddr) -> Target {
+    let addr = match address.ip() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    Target { addr: addr.octets(), port: address.port(), pad: 0, cost: COST }
+}
+
+fn entry(service: &Service, tables: [Table; 2]) -> steer::Service {
+    let gear = match service.gear {
+        Gear::Direct => GEAR_DIRECT,
+        Gear::Proxy => GEAR_PROXY,
+        Gear::Deny => GEAR_DENY,
+    };
+    let balance = match service.balance {
+        Balance::Least => BALANCE_LEAST,
+        Balance::Random => BALANCE_RANDOM,
+        Balance::Hash(HashBy::Process) => BALANCE_HASH,
+        Balance::Hash(HashBy::User) => BALANCE_HASH + 1,
+        Balance::Hash(HashBy::Cgroup) => BALANCE_HASH + 2,
+        Balance::Hash(HashBy::Source) => BALANCE_HASH + 3,
+    };
+    let gone = match service.when_gone {
+        WhenGone::Open => GONE_OPEN,
+        WhenGone::Closed => GONE_CLOSED,
+    };
+    let ns = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let spacing_ns = service.limits.rate.map_or(0, |rate| ns(rate.spacing()));
+    let burst = service.limits.rate.map_or(0, |rate| rate.burst.saturating_sub(1));
+    steer::Service {
+        gear,
+        balance,
+        gone,
+        flags: if service.endpoints.is_empty() { 0 } else { SERVICE_ENDPOINTS },
+        connections: service.limits.connections.unwrap_or(0),
+        tables,
+        spacing_ns,
+        burst_ns: spacing_ns.saturating_mul(burst.into()),
+    }
+}
+
+/// The first gap of `len` between what is used.
+fn place(used: &[(u32, u32)], len: u32, room: u32) -> Option<u32> {
+    let mut used = used.to_vec();
+    used.sort_unstable();
+    let mut first = 0;
+    for (begin, taken) in used {
+        if begin - first >= len {
+            return Some(first);
+        }
+        first = begin + taken;
+    }
+    (room - first >= len).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::policy::{Endpoint, Except, Limits, Rate};
+
+    const ROOM: Room = Room { rules: 16, services: 3, targets: 4, places: 256 };
+
+    fn service(name: &str, endpoints: &[&str]) -> Service {
+        let endpoint = |text: &&str| Endpoint { address: text.parse().expect("an address"), weight: 1 };
+        Service {
+            name: name.to_owned(),
+            networks: vec!["10.0.0.1".parse().expect("a network")],
+            ports: vec![80],
+            except: Except::default(),
+            gear: Gear::Direct,
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            balance: Balance::Least,
+            limits: Limits::default(),
+            when_gone: WhenGone::Open,
+        }
+    }
+
+    fn policy(services: &[Service]) -> Policy {
+        Policy { services: services.to_vec() }
+    }
+
+    /// What the kernel has, written as it is told.
+    #[derive(Default)]
+    struct Maps {
+        targets: BTreeMap<u32, Target>,
+        places: BTreeMap<u32, u32>,
+        services: BTreeMap<(u32, u32), steer::Service>,
+        rules: BTreeMap<(u8, u32, u8, u16, [u8; 16]), Rule>,
+    }
+
+    impl Maps {
+        fn write(&mut self, changes: &[Change]) {
+            for change in changes {
+                match *change {
+                    Change::Target(at, target) => {
+                        self.targets.insert(at, target);
+                    }
+                    Change::Place(at, target) => {
+                        self.places.insert(at, target);
+                    }
+                    Change::Service(key, service) => {
+                        self.services.insert((key.bank, key.service), service);
+                    }
+                    Change::NoService(key) => {
+                        self.services.remove(&(key.bank, key.service));
+                    }
+                    Change::Rule(len, key, rule) => {
+                        self.rules.insert((key.bank, len, key.family, key.port, key.addr), rule);
+                    }
+                    Change::NoRule(len, key) => {
+                        self.rules.remove(&(key.bank, len, key.family, key.port, key.addr));
+                    }
+                }
+            }
+        }
+
+        /// Where the first rule of a bank leads to: addresses of the endpoints.
+        fn endpoints(&self, bank: u32) -> BTreeSet<[u8; 16]> {
+            let Some((_, rule)) = self.rules.iter().find(|((of, ..), _)| u32::from(*of) == bank) else {
+                return BTreeSet::new();
+            };
+            let service = self.services[&(bank, rule.service)];
+            let places = service.tables.iter().flat_map(|table| table.first..table.first + table.len);
+            places.map(|place| self.targets[&self.places[&place]].addr).collect()
+        }
+    }
+
+    #[test]
+    fn the_bank_that_is_read_stays_what_it_is_while_the_other_is_written() {
+        let (mut planner, mut maps) = (Planner::new(ROOM), Maps::default());
+        let octets = |text: &str| {
+            let address: std::net::Ipv4Addr = text.parse().expect("an address");
+            address.to_ipv6_mapped().octets()
+        };
+        let sets = [["1.0.0.1:1", "1.0.0.2:1"], ["2.0.0.1:1", "2.0.0.2:1"], ["1.0.0.1:1", "2.0.0.2:1"]];
+        let mut before = BTreeSet::new();
+        let mut bank = 0;
+        for set in sets.iter().cycle().take(12) {
+            let plan = planner.plan(&policy(&[service("a", set)]), |_| true).expect("room");
+            maps.write(&planner.changes(&plan));
+            assert_eq!(maps.endpoints(bank), before, "the old plan is whole until the turn");
+            bank = planner.turn(plan);
+            before = set.iter().map(|text| octets(text.split(':').next().unwrap_or_default())).collect();
+            assert_eq!(maps.endpoints(bank), before);
+        }
+        // Nobody knows how far writing came: the next plan is whole all the same.
+        for n in [0, 3, 40] {
+            let plan = planner.plan(&policy(&[service("a", &["3.0.0.1:1"])]), |_| true).expect("room");
+            let changes = planner.changes(&plan);
+            maps.write(&changes[..n.min(changes.len())]);
+            planner.failed(&plan);
+            assert_eq!(maps.endpoints(bank), before);
+        }
+        // What is the same twice is not written twice.
+        let plan = planner.plan(&policy(&[service("a", &sets[0])]), |_| true).expect("room");
+        maps.write(&planner.changes(&plan));
+        planner.turn(plan.clone());
+        let again = planner.plan(&policy(&[service("a", &sets[0])]), |_| true).expect("room");
+        let is_place = |change: &Change| matches!(change, Change::Place(..) | Change::Service(..));
+        assert!(planner.changes(&again).iter().all(is_place));
+    }
+
+    #[test]
+    fn numbers_are_kept_and_given_back() {
+        let mut planner = Planner::new(ROOM);
+        let turn = |planner: &mut Planner, services: &[Service], busy: &[u32]| {
+            let plan = planner.plan(&policy(services), |number| !busy.contains(&number))?;
+            let _ = planner.changes(&plan);
+            planner.turn(plan);
+            Ok::<_, Full>(())
+        };
+        turn(&mut planner, &[service("a", &["1.0.0.1:1", "1.0.0.2:1"]), service("b", &["1.0.0.1:1"])], &[])
+            .expect("room");
+        let (a, b) = (planner.service("a"), planner.service("b"));
+        assert_ne!(a, b);
+        let address: SocketAddr = "1.0.0.2:1".parse().expect("an address");
+        let kept = planner.targets[&(a.expect("an id"), address)];
+        // Another order, another set: the same numbers.
+        turn(&mut planner, &[service("b", &["1.0.0.3:1"]), service("a", &["1.0.0.2:1"])], &[]).expect("room");
+        assert_eq!((planner.service("a"), planner.service("b")), (a, b));
+        assert_eq!(planner.target(kept), Some(address));
+        // One with connections keeps its number, so that a fifth has none.
+        turn(&mut planner, &[service("a", &["1.0.0.4:1", "1.0.0.5:1"])], &[kept]).expect("room");
+        let full = turn(&mut planner, &[service("a", &["1.0.0.6:1", "1.0.0.7:1"])], &[kept]);
+        assert_eq!(full, Err(Full { what: "endpoints", room: 4 }));
+        assert_eq!(planner.target(kept), Some(address));
+        turn(&mut planner, &[service("a", &["1.0.0.6:1", "1.0.0.7:1"])], &[]).expect("room");
+        assert_eq!(planner.target(kept).filter(|other| *other == address), None);
+        // Names come and go.
+        for name in ["c", "d", "e", "f"] {
+            turn(&mut planner, &[service("a", &[]), service(name, &[])], &[]).expect("room");
+        }
+        let many: Vec<_> = ["a", "b", "c", "d"].map(|name| service(name, &[])).into();
+        assert_eq!(turn(&mut planner, &many, &[]), Err(Full { what: "services", room: 3 }));
+        let many: Vec<_> = (0..9).map(|n| format!("1.0.{n}.1:1")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        assert!(turn(&mut planner, &[service("a", &many)], &[]).is_err());
+    }
+
+    #[test]
+    fn what_was_asked_for_is_in_the_entry() {
+        let mut wanted = service("a", &["1.0.0.1:1", "[::2]:1"]);
+        wanted.limits = Limits { connections: Some(7), rate: Some(Rate { per_second: 50, burst: 3 }) };
+        wanted.gear = Gear::Proxy;
+        wanted.balance = Balance::Hash(HashBy::User);
+        wanted.when_gone = WhenGone::Closed;
+        let mut planner = Planner::new(Room { places: 1024, ..ROOM });
+        let plan = planner.plan(&policy(&[wanted]), |_| true).expect("room");
+        let entry = plan.services[&0];
+        assert_eq!((entry.gear, entry.balance, entry.gone), (GEAR_PROXY, BALANCE_HASH + 1, GONE_CLOSED));
+        assert_eq!((entry.connections, entry.spacing_ns, entry.burst_ns), (7, 20_000_000, 40_000_000));
+        assert_eq!(entry.tables.map(|table| table.len), [251, 251]);
+        assert_ne!(entry.tables[0].first, entry.tables[1].first);
+        let none = planner.plan(&policy(&[service("a", &[])]), |_| true).expect("room");
+        assert_eq!((none.services[&0].flags, none.services[&0].tables), (0, [Table::default(); 2]));
+    }
+
+    #[test]
+    fn gaps_are_found() {
+        assert_eq!(place(&[], 10, 10), Some(0));
+        assert_eq!(place(&[], 11, 10), None);
+        assert_eq!(place(&[(0, 4), (8, 4)], 4, 12), Some(4));
+        assert_eq!(place(&[(8, 4), (0, 4)], 5, 17), Some(12));
+        assert_eq!(place(&[(0, 4), (4, 4)], 5, 12), None);
+    }
+}

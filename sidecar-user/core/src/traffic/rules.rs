@@ -1,0 +1,239 @@
+//! From services to the kernel's rules: the first service in the order of the file that has a destination decides, though
+//! the kernel's trie finds the longest prefix.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use sidecar_ebpf::abi::steer::{RULE_EXACT, Rule, RuleKey};
+
+use crate::model::{
+    Network,
+    policy::{Policy, Service},
+};
+
+/// Rules by prefix length and key, for bank 0.
+pub(super) type Rules = BTreeMap<(u32, RuleKey), Rule>;
+
+/// A part of a service that never decides anything, because an earlier one has all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    /// Which service.
+    pub service: String,
+    /// Which of its networks.
+    pub network: Network,
+    /// On this port; `None`: on those that it is for, all of them.
+    pub port: Option<u16>,
+    /// By which.
+    pub by: String,
+}
+
+/// One rule before it is known to be of use.
+struct Candidate {
+    network: Network,
+    /// 0: any.
+    port: u16,
+    is_exception: bool,
+}
+
+/// What of a policy never decides anything.
+#[must_use]
+pub fn shadowed(policy: &Policy) -> Vec<Shadowed> {
+    let ids: Vec<u32> = (0..).take(policy.services.len()).collect();
+    compile(&policy.services, &ids).1
+}
+
+/// The rules of all services, whose ids are given in their order, and what of them is of no use.
+///
+/// Of two rules for one port the trie finds the narrower. So one that an earlier, wider one covers is left out: then the
+/// narrower is the earlier. A rule for any port is in the same trie under port 0: which of both is the earlier the program asks.
+pub(super) fn compile(services: &[Service], ids: &[u32]) -> (Rules, Vec<Shadowed>) {
+    let mut rules = Rules::new();
+    let mut taken: Vec<(Candidate, usize)> = Vec::new();
+    let mut shadowed = Vec::new();
+    for (place, (service, id)) in services.iter().zip(ids).enumerate() {
+        for candidate in candidates(service) {
+            let covers = |(earlier, by): &&(Candidate, usize)| {
+                *by < place
+                    && (earlier.port == candidate.port || earlier.port == 0)
+                    && earlier.network.covers(&candidate.network)
+            };
+            let cover = taken.iter().find(covers);
+            if let Some((_, by)) = cover
+                && !candidate.is_exception
+            {
+                shadowed.push(Shadowed {
+                    service: service.name.clone(),
+                    network: candidate.network,
+                    port: (candidate.port != 0).then_some(candidate.port),
+                    by: services[*by].name.clone(),
+                });
+            }
+            // What is covered on another trie than its own does no harm there, and does nothing.
+            if cover.is_none() {
+                let place_in_kernel = u16::try_from(place).unwrap_or(u16::MAX);
+                let rule = Rule {
+                    service: *id,
+                    place: place_in_kernel,
+                    is_exception: candidate.is_exception.into(),
+                };
+                rules.entry(key(&candidate)).or_insert(rule);
+                taken.push((candidate, place));
+            }
+        }
+    }
+    (rules, shadowed)
+}
+
+/// Exceptions first: where they have the very network of the service, they hold.
+fn candidates(service: &Service) -> impl Iterator<Item = Candidate> {
+    let ports = if service.ports.is_empty() { vec![0] } else { service.ports.clone() };
+    let except = &service.except;
+    let inside = |network: &&Network| service.networks.iter().any(|all| all.covers(network));
+    let outside = |network: &&Network| except.networks.iter().any(|some| some.covers(network));
+    let by_network = except.networks.iter().filter(inside).chain(service.networks.iter().filter(outside));
+    let mut all = Vec::new();
+    for network in by_network {
+        let exception = |port: &u16| Candidate { network: *network, port: *port, is_exception: true };
+        all.extend(ports.iter().map(exception));
+    }
+    let by_port = except.ports.iter().filter(|port| service.ports.is_empty() || service.ports.contains(port));
+    for port in by_port {
+        let exception = |network: &Network| Candidate { network: *network, port: *port, is_exception: true };
+        all.extend(service.networks.iter().map(exception));
+    }
+    for network in &service.networks {
+        all.extend(ports.iter().map(|port| Candidate {
+            network: *network,
+            port: *port,
+            is_exception: false,
+        }));
+    }
+    all.into_iter()
+}
+
+fn key(candidate: &Candidate) -> (u32, RuleKey) {
+    let (addr, prefix) = mapped(&candidate.network);
+    let family = if candidate.network.address().is_ipv4() { 4 } else { 6 };
+    (RULE_EXACT + u32::from(prefix), RuleKey { bank: 0, family, port: candidate.port, addr: addr.octets() })
+}
+
+/// As IPv6, IPv4 mapped, and only what the prefix has.
+fn mapped(network: &Network) -> (Ipv6Addr, u8) {
+    let (addr, prefix) = match network.address() {
+        IpAddr::V4(v4) => (v4.to_ipv6_mapped(), network.prefix() + 96),
+        IpAddr::V6(v6) => (v6, network.prefix()),
+    };
+    let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+    (Ipv6Addr::from(u128::from(addr) & mask), prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::policy::{Balance, Except, Gear, Limits, WhenGone};
+
+    fn service(name: &str, networks: &[&str], ports: &[u16]) -> Service {
+        Service {
+            name: name.to_owned(),
+            networks: networks.iter().map(|network| network.parse().expect("a network")).collect(),
+            ports: ports.to_vec(),
+            except: Except::default(),
+            gear: Gear::Direct,
+            endpoints: Vec::new(),
+            balance: Balance::Least,
+            limits: Limits::default(),
+            when_gone: WhenGone::Open,
+        }
+    }
+
+    /// As the kernel's program finds it: the longest prefix for the port and that for any, and of both the earlier.
+    fn find(rules: &Rules, address: &str, port: u16) -> Option<(u32, bool)> {
+        let address: IpAddr = address.parse().expect("an address");
+        let (wanted, family) = match address {
+            IpAddr::V4(v4) => (v4.to_ipv6_mapped(), 4),
+            IpAddr::V6(v6) => (v6, 6),
+        };
+        let longest = |port: u16| {
+            let has = |((len, key), _): &(&(u32, RuleKey), &Rule)| {
+                let mask = u128::MAX.checked_shl(128 - (*len - RULE_EXACT)).unwrap_or(0);
+                (key.port, key.family) == (port, family)
+                    && u128::from(wanted) & mask == u128::from_be_bytes(key.addr)
+            };
+            rules.iter().filter(has).max_by_key(|((len, _), _)| *len).map(|(_, rule)| *rule)
+        };
+        let rule = match (longest(port), longest(0)) {
+            (Some(exact), Some(any)) if any.place < exact.place => Some(any),
+            (exact, any) => exact.or(any),
+        };
+        rule.map(|rule| (rule.service, rule.is_exception != 0))
+    }
+
+    /// As a person reads the file: the first that has it.
+    fn read(services: &[Service], address: &str, port: u16) -> Option<(u32, bool)> {
+        let address: IpAddr = address.parse().expect("an address");
+        let has = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
+        let at = services.iter().position(|service| {
+            has(&service.networks) && (service.ports.is_empty() || service.ports.contains(&port))
+        })?;
+        let except = &services[at].except;
+        Some((at as u32, has(&except.networks) || except.ports.contains(&port)))
+    }
+
+    #[test]
+    fn the_first_service_decides_whatever_is_narrower() {
+        let mut excepting = service("excepting", &["10.0.0.0/8", "fd00::/8"], &[]);
+        excepting.except.networks = vec!["10.2.0.0/16".parse().expect("a network")];
+        excepting.except.ports = vec![22];
+        let narrow = service("narrow", &["10.1.2.3"], &[80]);
+        let wide = service("wide", &["10.0.0.0/8"], &[80]);
+        let any = service("any", &["10.1.0.0/16"], &[]);
+        let all = service("all", &["0.0.0.0/0", "::/0"], &[]);
+        let six = service("six", &["::/0"], &[]);
+        let mut nothing = service("nothing", &["10.1.0.0/16"], &[80, 81]);
+        nothing.except.networks = vec!["10.0.0.0/8".parse().expect("a network")];
+        let all_four = service("all four", &["0.0.0.0/0"], &[80]);
+        let orders = [
+            vec![narrow.clone(), wide.clone(), any.clone(), all.clone()],
+            vec![wide.clone(), narrow.clone(), any.clone()],
+            vec![any.clone(), narrow.clone(), wide.clone(), excepting.clone()],
+            vec![all.clone(), narrow.clone()],
+            vec![excepting.clone(), all.clone(), wide.clone()],
+            vec![wide.clone(), excepting.clone(), all.clone()],
+            vec![nothing, wide, all],
+            vec![excepting, narrow],
+            vec![six, all_four],
+        ];
+        for services in orders {
+            let ids: Vec<u32> = (0..services.len() as u32).collect();
+            let (rules, _) = compile(&services, &ids);
+            for address in ["10.1.2.3", "10.1.9.9", "10.2.0.1", "10.3.0.1", "11.0.0.1", "fd00::1", "fe80::1"]
+            {
+                for port in [22, 80, 81] {
+                    let names: Vec<_> = services.iter().map(|service| service.name.as_str()).collect();
+                    assert_eq!(
+                        find(&rules, address, port),
+                        read(&services, address, port),
+                        "{address}:{port} of {names:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_never_decides_is_told() {
+        let wide = service("wide", &["10.0.0.0/8"], &[80]);
+        let narrow = service("narrow", &["10.1.0.0/16", "11.0.0.0/8"], &[80, 81]);
+        let (_, shadowed) = compile(&[wide.clone(), narrow.clone()], &[0, 1]);
+        let expected = Shadowed {
+            service: "narrow".into(),
+            network: "10.1.0.0/16".parse().expect("a network"),
+            port: Some(80),
+            by: "wide".into(),
+        };
+        assert_eq!(shadowed, [expected]);
+        assert_eq!(compile(&[narrow, wide], &[0, 1]).1, []);
+    }
+}
