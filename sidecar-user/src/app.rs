@@ -17,6 +17,7 @@ mod notify;
 mod pipeline;
 mod reload;
 mod spans;
+mod steering;
 mod watching;
 
 use std::{
@@ -45,6 +46,7 @@ use self::{
     notify::Notifier,
     pipeline::Handle,
     reload::{Files, Reloader},
+    steering::Steered,
     watching::Observed,
 };
 use crate::{
@@ -65,7 +67,8 @@ use crate::{
         ExportStats, Resource,
         otlp::{self, Exporter, Receivers},
     },
-    kernel,
+    kernel::{self, Maps},
+    traffic::Waiting,
 };
 
 /// Spans that wait to be pushed.
@@ -153,7 +156,7 @@ fn start(args: Run) -> anyhow::Result<u8> {
         let watch = Watch::begin(source, config)?;
         Ok((place, watch))
     });
-    let (place, watch) = match (begun, target) {
+    let (place, mut watch) = match (begun, target) {
         (Ok(begun), _) => begun,
         (Err(error), Target::Command(_)) if args.strict => {
             error!(error = chain(&error), "observation cannot start, and --strict was given");
@@ -185,6 +188,19 @@ fn start(args: Run) -> anyhow::Result<u8> {
         }
     };
     let listeners = Listeners { public, admin: open_admin(config) };
+    let steered = steering::begin(watch.maps.steering.take(), &watch.watcher.attached().refused, config);
+    let steered = match steered {
+        Ok(steered) => steered,
+        Err(error) if args.strict => {
+            error!(error = chain(&error), "connections cannot be steered, and --strict was given");
+            place.remove();
+            return Ok(EXIT_UNOBSERVED);
+        }
+        Err(error) => {
+            error!(error = chain(&error), "connections are not steered: they go where they ask");
+            None
+        }
+    };
     let child = match target {
         Target::Command(command) => {
             let procs = place.procs().context("open cgroup.procs")?;
@@ -202,13 +218,14 @@ fn start(args: Run) -> anyhow::Result<u8> {
     if let Err(error) = kernel::drop_effective(place.later()) {
         warn!(%error, "capabilities not dropped");
     }
-    if !watch.counts.is_reachable() {
+    if !watch.maps.counts.is_reachable() {
         let kept = kernel::keep_bpf().is_ok();
         info!(kept, "this kernel asks for CAP_BPF with each use of a map: it stays in effect");
     }
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    let code = runtime
-        .block_on(observe(resolved, files, receivers, log, target, &pod, watch, listeners, signals, child));
+    let code = runtime.block_on(observe(
+        resolved, files, receivers, log, target, &pod, watch, listeners, steered, signals, child,
+    ));
     runtime.shutdown_timeout(Duration::from_millis(100));
     place.remove();
     code
@@ -281,6 +298,7 @@ async fn observe(
     pod: &Downward,
     watch: Watch,
     listeners: Listeners,
+    steered: Option<(Arc<Steered>, Waiting)>,
     signals: Signals,
     child: Option<Pid>,
 ) -> anyhow::Result<u8> {
@@ -292,7 +310,7 @@ async fn observe(
     // The path of the data: ring, flows, store; then whoever wants to see it.
     let stats = Arc::new(ExportStats::default());
     let (spans, span_queue) = otlp::queue(SPANS, Arc::clone(&stats));
-    let Watch { mut watcher, ring, verdicts, counts } = watch;
+    let Watch { mut watcher, maps: Maps { ring, verdicts, counts, .. } } = watch;
     let observed = watcher.observed();
     let parts = pipeline::Parts {
         ring,
@@ -306,6 +324,13 @@ async fn observe(
 
     let subject = watcher.first();
     let resource = Arc::new(Resource::new(identity::attributes(&config, target, subject.as_ref(), pod)));
+    let (steered, relay) = match steered {
+        Some((steered, waiting)) => {
+            let relay = steered.start(waiting);
+            (Some(steered), relay)
+        }
+        None => (None, None),
+    };
     let options = otlp::Options {
         interval: config.otlp.interval.get(),
         form: otlp::Form { temporality: config.otlp.temporality, histograms: config.otlp.histograms },
@@ -314,9 +339,15 @@ async fn observe(
     };
     let (exporter, switch) = Exporter::new(receivers, options, &resource, Arc::clone(&stats))
         .context("set up the push by OTLP")?;
-    let facts =
-        Facts::new(handle.clone(), Arc::clone(&observed), Arc::clone(&resource), switch, resolved, log);
-    let facts = Arc::new(facts);
+    let facts = Arc::new(Facts::new(
+        handle.clone(),
+        Arc::clone(&observed),
+        Arc::clone(&resource),
+        switch,
+        steered.clone(),
+        resolved,
+        log,
+    ));
 
     let mut servers = JoinSet::new();
     let mut addresses = [const { String::new() }; 2];
@@ -375,9 +406,16 @@ async fn observe(
         ended = wait(&mut notices, child, &asked) => ended?,
         () = reloader.run(&asked) => None,
         () = watcher.run() => None,
+        () = alive(steered.as_deref()) => None,
     };
     info!(ended = ended.map(tracing::field::display), "stopping");
     notifier.stopping();
+    if let (Some(steered), Some(relay)) = (steered, relay) {
+        // Of a command that has ended nobody is left to wait for.
+        let deadline = if ended.is_some() { Duration::ZERO } else { config.shutdown.deadline.get() };
+        steered.end(&relay, deadline).await;
+        relay.stop();
+    }
 
     // In this order: what is in the ring, then what was made of it, then whoever may ask.
     stop_capture(&handle, &observed, &facts).await;
@@ -395,6 +433,14 @@ async fn observe(
         error!("the capture thread panicked");
     }
     Ok(ended.map_or(0, child::code_of))
+}
+
+/// Signs of life for the programs that steer, for ever.
+async fn alive(steered: Option<&Steered>) {
+    match steered {
+        Some(steered) => steered.live().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn wait(

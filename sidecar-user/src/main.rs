@@ -7,6 +7,7 @@ mod config;
 mod discovery;
 mod export;
 mod kernel;
+mod traffic;
 
 use std::process::ExitCode;
 

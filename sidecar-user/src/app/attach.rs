@@ -20,10 +20,11 @@ use super::{
 use crate::{
     cli::Target,
     discovery::{
-        cgroup::{self, CgroupError, child},
+        cgroup::{self, Cgroup, CgroupError, child},
         pod::{Pod, PodError},
     },
-    kernel::{self, Counts, Kernel, Later, Ring, Verdicts},
+    kernel::{self, Kernel, Later, Maps},
+    traffic,
 };
 
 /// How long the kernel may take to let go of the last process of a cgroup.
@@ -139,9 +140,7 @@ fn outermost(mut all: Vec<cgroup::Cgroup>) -> Vec<cgroup::Cgroup> {
 /// Programs at work, and the ends of what they fill.
 pub(super) struct Watch {
     pub(super) watcher: Watcher,
-    pub(super) ring: Ring,
-    pub(super) verdicts: Verdicts,
-    pub(super) counts: Counts,
+    pub(super) maps: Maps,
 }
 
 impl Watch {
@@ -153,8 +152,14 @@ impl Watch {
         }
         let kernel = Kernel::load(options(config)).map_err(Error::Kernel)?;
         let cgroups: Vec<_> = first.found.iter().map(|found| (found.id, found.folder.as_fd())).collect();
-        let (attached, ring, verdicts, counts) = kernel.attach(&cgroups).map_err(Error::Kernel)?;
-        Ok(Watch { watcher: Watcher::new(source, attached, first), ring, verdicts, counts })
+        // The relay's listeners will be made in it.
+        let own = match config.traffic.is_on() {
+            true => Some(Cgroup::own().and_then(|own| own.folder()).map_err(Error::Find)?),
+            false => None,
+        };
+        let own = own.as_ref().map(File::as_fd);
+        let (attached, maps) = kernel.attach(&cgroups, own).map_err(Error::Kernel)?;
+        Ok(Watch { watcher: Watcher::new(source, attached, first), maps })
     }
 }
 
@@ -174,6 +179,7 @@ pub(super) fn options(config: &Config) -> kernel::Options {
         connections: config.capture.connections,
         socket_wait: config.capture.socket_wait,
         log_level,
+        steering: config.traffic.is_on().then_some(traffic::ROOM),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     },
     export::otlp::Receivers,
     kernel::{self, Kernel, PROGRAMS, Refusal},
+    traffic,
 };
 
 /// One line of the report.
@@ -102,7 +103,7 @@ fn examine() -> Vec<Finding> {
     findings.extend(pod());
     let settings = settings();
     findings.push(settings_line(&settings));
-    let asks = settings.is_ok_and(|(resolved, _)| resolved.config.capture.socket_wait);
+    let asks = settings.map_or_else(|_| Config::default(), |(resolved, _)| resolved.config);
     match Cgroup::own() {
         Err(error) => findings.push(bad("own cgroup", chain(&error))),
         Ok(own) => {
@@ -111,13 +112,13 @@ fn examine() -> Vec<Finding> {
             match Child::create(&own, process::id()) {
                 Ok(made) => {
                     findings.push(good("cgroup for commands", "can be made: `run -- COMMAND` works"));
-                    findings.extend(programs(made.cgroup(), asks));
+                    findings.extend(programs(made.cgroup(), &asks));
                 }
                 Err(error) => {
                     let detail =
                         format!("{}: `run -- COMMAND` works only with --cgroup or --pid", chain(&error));
                     findings.push(lossy("cgroup for commands", detail));
-                    findings.extend(programs(&own, asks));
+                    findings.extend(programs(&own, &asks));
                 }
             }
         }
@@ -168,10 +169,11 @@ fn settings_line(settings: &Result<(Resolved, Receivers), LoadError>) -> Finding
 }
 
 /// Loads and attaches every program, for as long as it takes to say so.
-fn programs(cgroup: &Cgroup, is_asked: bool) -> Vec<Finding> {
+fn programs(cgroup: &Cgroup, asks: &Config) -> Vec<Finding> {
     let tried = File::open(&cgroup.path).map_err(|error| error.to_string()).and_then(|folder| {
-        let options = kernel::Options { socket_wait: true, ..attach::options(&Config::default()) };
-        let kernel = Kernel::load(options).map_err(|error| chain(&error))?;
+        let all =
+            kernel::Options { socket_wait: true, steering: Some(traffic::ROOM), ..attach::options(asks) };
+        let kernel = Kernel::load(all).map_err(|error| chain(&error))?;
         kernel.try_out(folder.as_fd()).map_err(|error| chain(&error))
     });
     let refused = match tried {
@@ -192,7 +194,26 @@ fn programs(cgroup: &Cgroup, is_asked: bool) -> Vec<Finding> {
         }
     };
     let reads = refused.iter().find(|refusal| refusal.program == kernel::READS.name);
-    PROGRAMS.iter().map(row).chain([node(reads, is_asked)]).collect()
+    let is_of_steering =
+        |name| kernel::STEERING.iter().chain([&kernel::TAKE_OVER]).any(|row| row.name == name);
+    let steering = refused.iter().find(|refusal| is_of_steering(refusal.program));
+    let optional = [node(reads, asks.capture.socket_wait), steer(steering, asks.traffic.is_on())];
+    PROGRAMS.iter().map(row).chain(optional).collect()
+}
+
+/// All of them or none: where one is missing, nothing is steered.
+fn steer(refused: Option<&Refusal>, is_asked: bool) -> Finding {
+    let name = "steering";
+    match refused {
+        None => good(name, "loads, attaches: traffic.services may be set"),
+        Some(refusal) if is_asked => refusal_line(name.to_owned(), refusal),
+        Some(Refusal { step, program, reason, errno, .. }) => {
+            let detail = format!(
+                "not asked for; traffic.services would not work: {step} of {program} refused: {reason}"
+            );
+            Finding { errno: *errno, ..good(name, detail) }
+        }
+    }
 }
 
 /// What runs for the whole node, and only if `capture.socket_wait` asks for it: where nobody does nothing is lost.

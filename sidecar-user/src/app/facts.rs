@@ -13,7 +13,7 @@ use sidecar_core::{
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{explain, logging, pipeline::Handle, watching::Observed};
+use super::{explain, logging, pipeline::Handle, steering::Steered, watching::Observed};
 use crate::{
     admin::{self, Answer, Check},
     export::{
@@ -21,6 +21,7 @@ use crate::{
         otlp::{self, Receivers, Switch},
     },
     kernel::clock,
+    traffic::ApplyError,
 };
 
 /// What became of new settings.
@@ -38,6 +39,8 @@ pub(crate) struct Facts {
     observed: Arc<Observed>,
     resource: Arc<Resource>,
     exporter: Switch,
+    /// Where connections are steered.
+    steered: Option<Arc<Steered>>,
     resolved: Mutex<Resolved>,
     reloads: Mutex<Reloads>,
     log: logging::Reload,
@@ -52,13 +55,25 @@ impl Facts {
         observed: Arc<Observed>,
         resource: Arc<Resource>,
         exporter: Switch,
+        steered: Option<Arc<Steered>>,
         resolved: Resolved,
         log: logging::Reload,
     ) -> Self {
         let level = Mutex::new(resolved.config.log.level);
         let resolved = Mutex::new(resolved);
         let reloads = Mutex::default();
-        Facts { handle, observed, resource, exporter, resolved, reloads, log, level, last: Mutex::new(None) }
+        Facts {
+            handle,
+            observed,
+            resource,
+            exporter,
+            steered,
+            resolved,
+            reloads,
+            log,
+            level,
+            last: Mutex::new(None),
+        }
     }
 
     /// The settings that hold.
@@ -68,7 +83,17 @@ impl Facts {
 
     /// Lets new settings take effect: the one place that tells each owner. They have, where it returns. Files of
     /// certificates that were renewed are told of as their keys are.
-    pub(super) async fn apply(&self, change: Reload, receivers: Receivers) {
+    ///
+    /// # Errors
+    /// If the kernel has no room for a new policy. Then nothing took effect.
+    pub(super) async fn apply(&self, change: Reload, receivers: Receivers) -> Result<(), ApplyError> {
+        if change.applied.iter().any(|key| key.starts_with("traffic."))
+            && let Some(steered) = self.steered.clone()
+        {
+            let config = change.now.config.clone();
+            // It waits for the kernel.
+            spawn_blocking(move || steered.apply(&config)).await.unwrap_or(Ok(()))?;
+        }
         let level = change.now.config.log.level;
         if change.applied.iter().any(|key| key == "log.level")
             && let Err(error) = admin::Facts::set_log_level(self, level)
@@ -79,7 +104,7 @@ impl Facts {
         self.exporter.open(&receivers, interval);
         if !change.applied.is_empty() && !self.handle.settings(change.now.config.clone()).await {
             warn!("the capture thread is gone: the settings stay");
-            return;
+            return Ok(());
         }
         self.exporter.close(receivers, interval);
         *lock(&self.resolved) = change.now;
@@ -89,6 +114,7 @@ impl Facts {
             [] => String::new(),
             keys => format!("a restart is needed for {}", keys.join(", ")),
         };
+        Ok(())
     }
 
     /// Keys whose files, certificates or keys, have another content than what is used.
@@ -126,6 +152,7 @@ impl Facts {
                     (reloads.n_applied, reloads.n_refused)
                 };
                 readings.reloads = reloads;
+                readings.steering = self.steered.as_ref().map(|steered| steered.read());
                 self.handle.snapshot(readings).await.map(Arc::new)
             }
         }

@@ -129,18 +129,22 @@ impl Reloader {
                 if !change.waiting.is_empty() {
                     warn!(keys = waiting, "these settings need a restart: the old ones hold");
                 }
-                self.facts.apply(change, receivers).await;
+                if let Err(refused) = self.facts.apply(change, receivers).await {
+                    return self.refuse(&refused);
+                }
                 match (applied.is_empty(), waiting.is_empty()) {
                     (true, true) => info!("settings read again: nothing changed"),
                     (true, false) => {}
                     (false, _) => info!(applied, "settings read again"),
                 }
             }
-            Err(refused) => {
-                let why = chain(&refused);
-                error!(error = why, "settings not taken: the old ones hold");
-                self.facts.refuse(why);
-            }
+            Err(refused) => self.refuse(&refused),
         }
+    }
+
+    fn refuse(&self, refused: &dyn std::error::Error) {
+        let why = chain(refused);
+        error!(error = why, "settings not taken: the old ones hold");
+        self.facts.refuse(why);
     }
 }

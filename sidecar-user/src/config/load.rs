@@ -8,9 +8,10 @@ use std::{
 };
 
 use sidecar_core::{
-    config::{FILE_VARIABLE, Layers, Origin, Problem, Resolved, Setting, resolve},
+    config::{Config, FILE_VARIABLE, Layers, Notice, Origin, Problem, Resolved, Setting, resolve},
     model::Kind as MetricKind,
     signal::catalogue,
+    traffic::{self, Shadowed},
 };
 
 use super::{
@@ -122,7 +123,8 @@ fn gather(
     source.secret_lines = secret_lines;
     let layers = Layers { file: settings, environment, flags };
     match resolve(&layers) {
-        Ok(resolved) => {
+        Ok(mut resolved) => {
+            resolved.notices.extend(shadowed(&resolved.config));
             problems.extend(unknown_metrics(&resolved));
             if problems.is_empty() {
                 return Ok(Loaded { resolved, source });
@@ -131,6 +133,15 @@ fn gather(
         Err(more) => problems.extend(more),
     }
     Err(source.refuse(&problems))
+}
+
+/// Parts of services that never decide anything.
+fn shadowed(config: &Config) -> impl Iterator<Item = Notice> + use<> {
+    traffic::shadowed(&config.traffic.policy()).into_iter().map(|Shadowed { service, network, port, by }| {
+        let port = port.map(|port| format!(" at port {port}")).unwrap_or_default();
+        let why = format!("`{service}` never gets {network}{port}: `{by}`, which stands before it, has it");
+        Notice::Risky { key: "traffic.services", why }
+    })
 }
 
 /// Buckets of what is no histogram of the catalogue, which the settings themselves do not know.

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error as YamlError, Location, MessageFormatter as _, Spanned, UserMessageFormatter};
-use sidecar_core::config::{Key, Keys, Kind, Origin, Place, Problem, Setting, keys};
+use sidecar_core::config::{Key, Keys, Kind, Origin, Place, Problem, ServiceSettings, Setting, keys};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -210,6 +210,14 @@ impl<'de> Visitor<'de> for Section<'_> {
                     let Spanned { value: Items(value, items), referenced, .. } = map.next_value()?;
                     (Some(value), items, referenced)
                 }
+                // Read as what they are, so that what is wrong in one is told with its place.
+                Place::Key(Key { kind: Kind::Records(_), .. }) => {
+                    let list = map.next_value::<Spanned<Option<Vec<Spanned<ServiceSettings>>>>>()?;
+                    let (items, values): (Vec<_>, Vec<_>) =
+                        list.value.into_iter().flatten().map(placed).unzip();
+                    let text = serde_json::to_string(&values).map_err(A::Error::custom)?;
+                    (Some(text), items, list.referenced)
+                }
                 Place::Key(_) | Place::Entry(..) => {
                     let value = map.next_value::<Spanned<Option<String>>>()?;
                     (Some(value.value.unwrap_or_default()), Vec::new(), value.referenced)
@@ -236,6 +244,11 @@ impl<'de> Visitor<'de> for Section<'_> {
         }
         Ok(())
     }
+}
+
+/// A mapping of a list, and where it begins.
+fn placed(item: Spanned<ServiceSettings>) -> (Origin, ServiceSettings) {
+    (origin(&item.referenced), item.value)
 }
 
 /// How a path is written: `http: {route_cap: …}`.

@@ -12,7 +12,7 @@ use sidecar_core::model::{
 use sidecar_core::signal::application::{self, Application, Cpu, Program, Readings, Source};
 use sidecar_core::signal::{
     ExemplarIds, IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope, Snapshot,
-    Span, Store, Tracer, UnixNanos, catalogue, kernel,
+    Span, Steering, Store, Tracer, UnixNanos, catalogue, kernel, steering,
 };
 use sidecar_ebpf::abi::count::Traffic;
 
@@ -87,7 +87,13 @@ fn readings() -> Readings {
         n_skipped: 0,
         programs: vec![program.clone()],
     };
-    Readings { all: vec![container("a"), container("b")], ..Readings::default() }
+    let service = steering::Service { name: "orders".to_owned(), active: 2, verdicts: vec![("direct", 7)] };
+    let steering = Steering {
+        decisions: vec![steering::Decision { verdict: "direct", reason: "gear", n: 7 }],
+        services: vec![service],
+        relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4] },
+    };
+    Readings { all: vec![container("a"), container("b")], steering: Some(steering), ..Readings::default() }
 }
 
 fn connection(role: Role) -> Connection {

@@ -14,6 +14,7 @@ use aya::{
     programs::ProgramError,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sidecar_core::traffic::Room;
 use sidecar_ebpf::abi::{control::Control, who::Who};
 use tokio::{task::JoinHandle, time::sleep};
 use tracing::{debug, warn};
@@ -23,6 +24,7 @@ use super::{
     maps::{Abi, Counts, Verdicts},
     programs::{self, Link, Program},
     ring::Ring,
+    steer::{self, Handover, Steering},
 };
 
 /// The BPF object, built by `cargo xtask build`.
@@ -44,12 +46,20 @@ pub(crate) struct Options {
     pub(crate) socket_wait: bool,
     /// Highest level of the programs' own log lines that is compiled in: 0 none, 4 debug.
     pub(crate) log_level: u8,
+    /// Room for steering connections; `None`: they are only observed.
+    pub(crate) steering: Option<Room>,
 }
 
 impl Options {
     /// All that there is to load.
     fn programs(&self) -> impl Iterator<Item = &'static Program> + Clone {
-        programs::wanted(self.log_level > 0).chain(self.socket_wait.then_some(&programs::READS))
+        let reads = self.socket_wait.then_some(&programs::READS);
+        self.wanted().chain(reads).chain(self.steering.is_some().then_some(&programs::TAKE_OVER))
+    }
+
+    /// What goes to each of the application's cgroups.
+    fn wanted(&self) -> impl Iterator<Item = &'static Program> + Clone {
+        programs::wanted(self.log_level > 0, self.steering.is_some())
     }
 }
 
@@ -112,12 +122,21 @@ pub(crate) struct Attached {
     ebpf: Ebpf,
     /// By cgroup.
     links: HashMap<u64, Vec<Link>>,
-    /// On the node.
-    _node: Option<Link>,
+    /// On the node, and on our own cgroup.
+    _others: Vec<Link>,
     /// Those that are not at work.
     pub(crate) refused: Vec<Refusal>,
     logger: Option<Logger>,
     options: Options,
+}
+
+/// The ends of the maps that user space holds.
+pub(crate) struct Maps {
+    pub(crate) ring: Ring,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) counts: Counts,
+    /// Where traffic is steered.
+    pub(crate) steering: Option<(Steering, Handover)>,
 }
 
 /// Reads the programs' own lines; aya gives them to the `log` crate, which hands them to `tracing`.
@@ -130,7 +149,7 @@ impl Attached {
     /// If a program that is needed was refused; nothing stays attached then. Others that are refused are only logged.
     pub(crate) fn attach(&mut self, id: u64, cgroup: BorrowedFd<'_>) -> Result<(), Error> {
         let mut links = Vec::new();
-        for row in programs::wanted(self.options.log_level > 0) {
+        for row in self.options.wanted() {
             if self.refused.iter().any(|refusal| refusal.program == row.name) {
                 continue;
             }
@@ -188,6 +207,9 @@ impl Kernel {
         let mut loader = without_opening_files(EbpfLoader::new);
         loader.btf(None).map_max_entries("EVENTS", options.ring_bytes);
         loader.map_max_entries("VERDICTS", options.connections);
+        if let Some(room) = options.steering {
+            steer::size(&mut loader, room);
+        }
         loader.override_global("AYA_LOG_LEVEL", &options.log_level, true);
         if options.log_level == 0 {
             loader.map_max_entries("AYA_LOGS", 4096);
@@ -206,14 +228,15 @@ impl Kernel {
         Ok(Kernel { ebpf, options, refused })
     }
 
-    /// Attaches to these cgroups, none below another, and opens the maps.
+    /// Attaches to these cgroups, none below another, and opens the maps. `own` is the daemon's, for what is steered to it.
     ///
     /// # Errors
     /// If a program that is needed cannot be loaded or attached, or a map is missing.
     pub(crate) fn attach(
         mut self,
         cgroups: &[(u64, BorrowedFd<'_>)],
-    ) -> Result<(Attached, Ring, Verdicts, Counts), Error> {
+        own: Option<BorrowedFd<'_>>,
+    ) -> Result<(Attached, Maps), Error> {
         let mut control = Control {
             generation: 1,
             own_tgid: 0,
@@ -230,15 +253,19 @@ impl Kernel {
         if let Some(refusal) = take_needed(&mut self.refused) {
             return Err(Error::Needed { source: Box::new(refusal) });
         }
-        let node = self.attach_to_node();
+        let mut others: Vec<_> = self.attach_to_node().into_iter().collect();
+        let steering = self.options.steering.is_some().then(|| Steering::open(&mut self.ebpf)).transpose()?;
+        if let Some(own) = own.filter(|_| steering.is_some()) {
+            others.extend(self.attach_one(&programs::TAKE_OVER, own));
+        }
         let logger =
             (self.options.log_level > 0).then(|| aya_log::EbpfLogger::init(&mut self.ebpf).ok()).flatten();
         let ring = Ring::open(&mut self.ebpf, self.options.ring_bytes as usize)?;
         let verdicts = Verdicts::open(&mut self.ebpf, control)?;
         let counts = Counts::open(&mut self.ebpf)?;
         let Kernel { ebpf, options, refused } = self;
-        let attached = Attached { ebpf, links, _node: node, refused, logger, options };
-        Ok((attached, ring, verdicts, counts))
+        let attached = Attached { ebpf, links, _others: others, refused, logger, options };
+        Ok((attached, Maps { ring, verdicts, counts, steering }))
     }
 
     /// Tries every program, and says what became of each: for `sidecar doctor`.
@@ -253,6 +280,9 @@ impl Kernel {
         };
         let _links = self.attach_all(cgroup, &mut control)?;
         let _node = self.attach_to_node();
+        if self.options.steering.is_some() {
+            let _own = self.attach_one(&programs::TAKE_OVER, cgroup);
+        }
         Ok(self.refused)
     }
 
@@ -270,10 +300,18 @@ impl Kernel {
         }
     }
 
+    /// One program on one cgroup, where it could be loaded.
+    fn attach_one(&mut self, row: &'static Program, cgroup: BorrowedFd<'_>) -> Option<Link> {
+        let is_out = self.refused.iter().any(|refusal| refusal.program == row.name);
+        let program = self.ebpf.program_mut(row.name).filter(|_| !is_out)?;
+        row.attach(program, cgroup).map_err(|error| self.refused.push(refusal(row, "attach", &error))).ok()
+    }
+
     fn attach_all(&mut self, cgroup: BorrowedFd<'_>, control: &mut Control) -> Result<Vec<Link>, Error> {
         self.set_control(*control)?;
         let mut links = Vec::new();
-        for row in programs::wanted(self.options.log_level > 0) {
+        let options = self.options;
+        for row in options.wanted() {
             if self.refused.iter().any(|refusal| refusal.program == row.name) {
                 continue;
             }

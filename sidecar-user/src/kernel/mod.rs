@@ -7,9 +7,11 @@ mod maps;
 mod programs;
 mod ring;
 pub(crate) mod slice;
+mod steer;
 
 pub(crate) use caps::{Later, drop_effective, keep_bpf, missing, raised, take_effect};
-pub(crate) use load::{Attached, Error, Kernel, Options, Refusal};
+pub(crate) use load::{Attached, Error, Kernel, Maps, Options, Refusal};
 pub(crate) use maps::{Counts, Verdicts};
-pub(crate) use programs::{ALL as PROGRAMS, Program, READS};
+pub(crate) use programs::{ALL as PROGRAMS, Program, READS, STEERING, TAKE_OVER};
 pub(crate) use ring::{Ring, Waker};
+pub(crate) use steer::{Handover, SteerError, Steering, netns_cookie};

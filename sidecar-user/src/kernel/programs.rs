@@ -127,6 +127,56 @@ const LOG: Program = Program {
     kind: Kind::SockOps,
 };
 
+/// Only where traffic is steered. `steer4` and `steer6` come last: until the others are there, nothing holds a place.
+pub(crate) const STEERING: &[Program] = &[
+    Program {
+        name: "hand_over",
+        hook: "sock_ops",
+        needed: false,
+        loses: "steering: the relay would not know where to",
+        kind: Kind::SockOps,
+    },
+    Program {
+        name: "steer_end",
+        hook: "cgroup/sock_release",
+        needed: false,
+        loses: "steering: limits would never let go",
+        kind: Kind::Sock,
+    },
+    Program {
+        name: "peer4",
+        hook: "cgroup/getpeername4",
+        needed: false,
+        loses: "steering: applications would see another peer than they asked for",
+        kind: Kind::SockAddr,
+    },
+    Program {
+        name: "peer6",
+        hook: "cgroup/getpeername6",
+        needed: false,
+        loses: "steering: applications would see another peer than they asked for",
+        kind: Kind::SockAddr,
+    },
+    Program {
+        name: "steer4",
+        hook: "cgroup/connect4",
+        needed: false,
+        loses: "steering of IPv4",
+        kind: Kind::SockAddr,
+    },
+    Program {
+        name: "steer6",
+        hook: "cgroup/connect6",
+        needed: false,
+        loses: "steering of IPv6",
+        kind: Kind::SockAddr,
+    },
+];
+
+/// Only where traffic is steered, on the daemon's own cgroup: it sees to sockets that the relay accepts.
+pub(crate) const TAKE_OVER: Program =
+    Program { name: "take_over", hook: "sock_ops", needed: false, loses: "the relay", kind: Kind::SockOps };
+
 /// Only where it is asked for. It goes to the node, not to a cgroup.
 pub(crate) const READS: Program = Program {
     name: "tcp_read",
@@ -136,9 +186,10 @@ pub(crate) const READS: Program = Program {
     kind: Kind::Tracepoint("tcp_rcv_space_adjust"),
 };
 
-/// What there is to attach to a cgroup, with or without the programs' own lines.
-pub(super) fn wanted(with_log: bool) -> impl Iterator<Item = &'static Program> + Clone {
-    ALL.iter().chain(with_log.then_some(&LOG))
+/// What there is to attach to an application's cgroup, with or without the programs' own lines, and steering or not.
+pub(super) fn wanted(with_log: bool, steers: bool) -> impl Iterator<Item = &'static Program> + Clone {
+    let steering = if steers { STEERING } else { &[] };
+    ALL.iter().chain(with_log.then_some(&LOG)).chain(steering)
 }
 
 impl Program {

@@ -76,8 +76,8 @@ const FENCES: &[Fence] = &[
     Fence {
         paths: &["sidecar_ebpf"],
         within: "sidecar-user/core/",
-        home: &["benches/", "src/event/", "src/flow/", "src/signal/kernel.rs"],
-        why: "the kernel's layouts end where records become events, judgements verdicts, and counts series",
+        home: &["benches/", "src/event/", "src/flow/", "src/signal/kernel.rs", "src/traffic/"],
+        why: "the kernel's layouts end where records become events, judgements verdicts, counts series, and policies plans",
     },
 ];
 
@@ -94,19 +94,19 @@ const LAYERS: &[Layer] = &[
     Layer {
         within: "sidecar-user/core/src/",
         modules: &["model"],
-        not: &["event", "protocol", "signal", "config", "flow"],
+        not: &["event", "protocol", "signal", "config", "traffic", "flow"],
         why: "model is the lowest layer: plain values",
     },
     Layer {
         within: "sidecar-user/core/src/",
-        modules: &["event", "protocol", "signal", "config"],
-        not: &["event", "protocol", "signal", "config", "flow"],
+        modules: &["event", "protocol", "signal", "config", "traffic"],
+        not: &["event", "protocol", "signal", "config", "traffic", "flow"],
         why: "these layers meet in model, not in each other",
     },
     Layer {
         within: "sidecar-user/core/src/",
         modules: &["flow"],
-        not: &["signal", "config"],
+        not: &["signal", "config", "traffic"],
         why: "flow uses event, protocol and model only",
     },
     Layer {

@@ -1,10 +1,11 @@
 //! The kernel's counters (`sidecar_ebpf::abi::count`) under their metric names: the one place that knows both.
 
-use sidecar_ebpf::abi::{count, record, verdict};
+use sidecar_ebpf::abi::{count, record, steer, verdict};
 
 use super::{
     Bytes, Store, catalogue, coverage,
-    reason::{ConnectFailed, CutOff, Drop},
+    reason::{ConnectFailed, CutOff, Drop, Steered, Verdict},
+    steering::Decision,
 };
 
 /// `COUNTS` and `TRAFFIC`, each entry summed over the CPUs by wrapping addition.
@@ -81,6 +82,24 @@ pub fn record(store: &mut Store, counted: &Counted, understood: Understood) {
     store.set(&catalogue::CAPTURE_SHED, &[], slots[count::SHED as usize]);
     store.set(&catalogue::TCP_JOINED, &[], slots[count::JOINED as usize]);
     account(store, &bytes(counted, understood));
+}
+
+/// What became of connections, from `DECISIONS` summed over the CPUs: what there was at all.
+#[must_use]
+pub fn decisions(counts: &[u64; steer::DECISIONS as usize]) -> Vec<Decision> {
+    let all =
+        (0..steer::VERDICTS).flat_map(|verdict| (0..steer::REASONS).map(move |reason| (verdict, reason)));
+    let decision = |(verdict, reason)| {
+        let n = counts[steer::decision(verdict as u8, reason as u8) as usize];
+        (n > 0).then(|| Decision { verdict: Verdict::WORDS[verdict], reason: Steered::WORDS[reason], n })
+    };
+    all.filter_map(decision).collect()
+}
+
+/// A service's connections by verdict, from `SERVED` summed over the CPUs.
+#[must_use]
+pub fn verdicts(counts: [u64; steer::VERDICTS]) -> Vec<(&'static str, u64)> {
+    Verdict::WORDS.into_iter().zip(counts).skip(1).collect()
 }
 
 /// The account of bytes.

@@ -138,3 +138,42 @@ words! {
         SwitchedOff "switched_off" "new settings name no receiver any more"
     }
 }
+
+words! {
+    /// `sidecar.verdict`, in the order of the kernel's `VERDICT_…`.
+    Verdict {
+        Undecided "undecided" "nothing was decided"
+        Direct "direct" "one of the service's endpoints was written into the address"
+        Proxied "proxied" "it went to the relay"
+        Passed "passed" "it went where it asked"
+        Denied "denied" "it was refused"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of what became of a connection that was asked for, in the order of the kernel's `REASON_…`.
+    Steered {
+        Gear "gear" "the service's gear says so"
+        NoRule "no_rule" "no service has this destination"
+        Exception "exception" "the service excepts this destination"
+        FirstUse "first_use" "the service's endpoints were just being made ready"
+        Netns "netns" "no listener of the daemon is in the socket's network namespace"
+        Device "device" "the socket is bound to a device, and would not come back from loopback"
+        NoEndpoint "no_endpoint" "the service has no endpoint of the socket's address family"
+        Daemon "daemon" "the daemon is gone, or shows no sign of life"
+        ConnectionLimit "connection_limit" "as many connections as `limits.connections` allows were open"
+        RateLimit "rate_limit" "connections came faster than `limits.rate` allows"
+        Protocol "protocol" "it is not TCP, and the service does not deny"
+        NoMemory "no_memory" "the kernel had no memory for the socket's state"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of `sidecar.relay.failures`.
+    RelayFailed {
+        Stranger "stranger" "nobody had handed the connection over: it was closed"
+        Unreachable "unreachable" "the destination could not be reached: the client's connection was reset"
+        Broken "broken" "either side broke the connection off: the other one's was reset"
+        Accept "accept" "no connection could be accepted, such as for want of descriptors"
+    }
+}

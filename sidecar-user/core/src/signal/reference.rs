@@ -6,7 +6,10 @@ use super::{
     catalogue,
     http::{self, ErrorType},
     key, names,
-    reason::{ConnectFailed, CutOff, Decided, Drop, Dropped, Ended, Excluded, Failed, Oddity},
+    reason::{
+        ConnectFailed, CutOff, Decided, Drop, Dropped, Ended, Excluded, Failed, Oddity, RelayFailed, Steered,
+        Verdict,
+    },
 };
 use crate::model::{Kind, MetricDef, Role};
 
@@ -77,6 +80,10 @@ impl Values {
             key::DECISION => {
                 Some(Values { title: key.to_owned(), words: pairs(&Decided::WORDS, &Decided::MEANINGS) })
             }
+            key::VERDICT => {
+                let words = pairs(&Verdict::WORDS[1..], &Verdict::MEANINGS[1..]);
+                Some(Values { title: key.to_owned(), words })
+            }
             key::REASON if is(&[&catalogue::TCP_RESET, &catalogue::PEER_RESET]) => {
                 let words = pairs(&CutOff::WORDS, &CutOff::MEANINGS);
                 Some(Values { title: format!("{key} of connections that were cut off"), words })
@@ -94,6 +101,10 @@ impl Values {
                     pairs(&Failed::WORDS, &Failed::MEANINGS)
                 } else if is(&[&catalogue::EXPORT_DROPPED]) {
                     pairs(&Dropped::WORDS, &Dropped::MEANINGS)
+                } else if is(&[&catalogue::TRAFFIC_CONNECTIONS]) {
+                    pairs(&Steered::WORDS, &Steered::MEANINGS)
+                } else if is(&[&catalogue::RELAY_FAILURES]) {
+                    pairs(&RelayFailed::WORDS, &RelayFailed::MEANINGS)
                 } else {
                     return None;
                 };
@@ -135,7 +146,8 @@ mod tests {
     fn every_reason_has_its_values() {
         for def in catalogue::ALL {
             for key in def.attributes {
-                let has_set = [key::ERROR_TYPE, key::OUTCOME, key::REASON, key::DECISION].contains(key);
+                let has_set =
+                    [key::ERROR_TYPE, key::OUTCOME, key::REASON, key::DECISION, key::VERDICT].contains(key);
                 let n_values = Values::of(def, key).map(|values| values.words.len());
                 assert_eq!(n_values.is_some_and(|n| n > 0), has_set, "{} {key}", def.name);
             }

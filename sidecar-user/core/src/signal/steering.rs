@@ -2,6 +2,7 @@
 
 use super::{
     Store, catalogue, key,
+    reason::RelayFailed,
     snapshot::{Attributes, Point, PointValue},
 };
 
@@ -47,8 +48,8 @@ pub struct Relay {
     pub active: u64,
     /// Bytes to servers, and to clients, of connections that are over.
     pub bytes: [u64; 2],
-    /// What went wrong, by reason.
-    pub failures: [(&'static str, u64); 4],
+    /// What went wrong, by [`RelayFailed`].
+    pub failures: [u64; RelayFailed::WORDS.len()],
 }
 
 /// Puts the readings into the store, in the place of those before. `None`: nothing is steered.
@@ -72,7 +73,7 @@ pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
     for (direction, n) in ["transmit", "receive"].into_iter().zip(relay.bytes) {
         store.set(&catalogue::RELAY_IO, &[direction], n);
     }
-    for (reason, n) in relay.failures {
+    for (reason, n) in RelayFailed::WORDS.into_iter().zip(relay.failures) {
         store.set(&catalogue::RELAY_FAILURES, &[reason], n);
     }
 }

@@ -4,8 +4,6 @@
 mod deal;
 mod plan;
 mod rules;
-pub mod words;
 
 pub use plan::{Change, Full, Plan, Planner, Room};
 pub use rules::{Shadowed, shadowed};
-pub use words::Usage;

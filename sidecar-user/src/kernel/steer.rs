@@ -1,0 +1,235 @@
+//! The maps by which connections are steered.
+
+use std::{io, net::SocketAddr, os::fd::AsRawFd};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, SkStorage, lpm_trie},
+};
+use rustix::thread::{MembarrierCommand, membarrier};
+use sidecar_core::traffic::{Change, Room};
+use sidecar_ebpf::abi::steer::{
+    BANKS, DECISIONS, Handed, Rule, RuleKey, Service, ServiceKey, Steer, Target, Use, VERDICTS, served,
+};
+
+use tracing::warn;
+
+use super::{
+    clock,
+    load::Error,
+    maps::{Abi, take},
+};
+
+/// Connections to the relay that it has not accepted yet.
+const HANDOVER: u32 = 65_536;
+
+/// Why the kernel was not told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SteerError {
+    /// A map refused an entry.
+    #[error("write map {name}")]
+    Write {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
+}
+
+/// Makes room, where there is to be any.
+pub(super) fn size(loader: &mut EbpfLoader<'_>, room: Room) {
+    for (map, entries) in [
+        ("RULES", room.rules * BANKS),
+        ("SERVICES", room.services * BANKS),
+        ("TABLE", room.places),
+        ("TARGETS", room.targets),
+        ("LOADS", room.targets),
+        ("USES", room.services),
+        ("SERVED", room.services * VERDICTS as u32),
+        ("HANDOVER", HANDOVER),
+    ] {
+        loader.map_max_entries(map, entries.max(1));
+    }
+}
+
+/// What the programs at `connect()` go by. One owner.
+pub(crate) struct Steering {
+    steer: Array<MapData, Abi<Steer>>,
+    rules: LpmTrie<MapData, Abi<RuleKey>, Abi<Rule>>,
+    services: HashMap<MapData, Abi<ServiceKey>, Abi<Service>>,
+    table: Array<MapData, u32>,
+    targets: Array<MapData, Abi<Target>>,
+    loads: Array<MapData, u64>,
+    uses: Array<MapData, Abi<Use>>,
+    decisions: PerCpuArray<MapData, u64>,
+    served: PerCpuArray<MapData, u64>,
+    listeners: SkStorage<MapData, u32>,
+    current: Steer,
+}
+
+/// What the relay is told of sockets that it accepts.
+pub(crate) struct Handover(SkStorage<MapData, Abi<Handed>>);
+
+impl Steering {
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<(Self, Handover), Error> {
+        let wrap = |name| move |source| Error::Map { name, source };
+        let handed = SkStorage::try_from(take(ebpf, "HANDED")?).map_err(wrap("HANDED"))?;
+        let steering = Steering {
+            steer: Array::try_from(take(ebpf, "STEER")?).map_err(wrap("STEER"))?,
+            rules: LpmTrie::try_from(take(ebpf, "RULES")?).map_err(wrap("RULES"))?,
+            services: HashMap::try_from(take(ebpf, "SERVICES")?).map_err(wrap("SERVICES"))?,
+            table: Array::try_from(take(ebpf, "TABLE")?).map_err(wrap("TABLE"))?,
+            targets: Array::try_from(take(ebpf, "TARGETS")?).map_err(wrap("TARGETS"))?,
+            loads: Array::try_from(take(ebpf, "LOADS")?).map_err(wrap("LOADS"))?,
+            uses: Array::try_from(take(ebpf, "USES")?).map_err(wrap("USES"))?,
+            decisions: PerCpuArray::try_from(take(ebpf, "DECISIONS")?).map_err(wrap("DECISIONS"))?,
+            served: PerCpuArray::try_from(take(ebpf, "SERVED")?).map_err(wrap("SERVED"))?,
+            listeners: SkStorage::try_from(take(ebpf, "LISTENER")?).map_err(wrap("LISTENER"))?,
+            current: Steer::default(),
+        };
+        Ok((steering, Handover(handed)))
+    }
+
+    /// Writes entries, in their order. Where one fails, those before it are in maps that nobody reads.
+    ///
+    /// # Errors
+    /// [`SteerError::Write`] with the map that has no room, or none of us.
+    pub(crate) fn write(&mut self, changes: &[Change]) -> Result<(), SteerError> {
+        changes.iter().try_for_each(|change| self.write_one(change))
+    }
+
+    fn write_one(&mut self, change: &Change) -> Result<(), SteerError> {
+        let wrap = |name| move |source| SteerError::Write { name, source };
+        let key = |len: u32, key: RuleKey| lpm_trie::Key::new(len, Abi(key));
+        match *change {
+            Change::Target(at, target) => self.targets.set(at, Abi(target), 0).map_err(wrap("TARGETS")),
+            Change::Place(at, target) => self.table.set(at, target, 0).map_err(wrap("TABLE")),
+            Change::Service(at, service) => {
+                self.services.insert(Abi(at), Abi(service), 0).map_err(wrap("SERVICES"))
+            }
+            Change::NoService(at) => there(self.services.remove(&Abi(at))).map_err(wrap("SERVICES")),
+            Change::Rule(len, at, rule) => {
+                self.rules.insert(&key(len, at), Abi(rule), 0).map_err(wrap("RULES"))
+            }
+            Change::NoRule(len, at) => there(self.rules.remove(&key(len, at))).map_err(wrap("RULES")),
+        }
+    }
+
+    /// Lets the programs go by this bank. When it returns none goes by the other.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told.
+    pub(crate) fn turn(&mut self, bank: u32) -> Result<(), SteerError> {
+        (self.current.bank, self.current.is_on) = (bank, 1);
+        self.publish()?;
+        // Programs run inside of RCU's read side; this waits for all that do (`membarrier` in kernel/sched/membarrier.c). It
+        // is refused where processors run without the scheduler's tick.
+        if let Err(error) = membarrier(MembarrierCommand::Global) {
+            warn!(%error, "connections that are just being made may still go by the services of before");
+        }
+        Ok(())
+    }
+
+    /// Lets the programs go by nothing: connections go where they ask.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told.
+    pub(crate) fn off(&mut self) -> Result<(), SteerError> {
+        self.current.is_on = 0;
+        self.publish()
+    }
+
+    /// Says where the relay listens, and in which network namespace.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told.
+    pub(crate) fn listen(&mut self, netns: u64, addresses: &[SocketAddr]) -> Result<(), SteerError> {
+        self.current.listeners = Default::default();
+        for (family, is_v6) in [false, true].into_iter().enumerate() {
+            let addresses = addresses.iter().filter(|address| address.is_ipv6() == is_v6);
+            for (ports, address) in self.current.listeners.iter_mut().zip(addresses) {
+                ports[family] = address.port();
+            }
+        }
+        self.current.netns = netns;
+        self.publish()
+    }
+
+    /// Marks a listener as ours: no other is sent anything.
+    ///
+    /// # Errors
+    /// If the kernel does not let it be marked.
+    pub(crate) fn mark(&mut self, listener: &impl AsRawFd) -> Result<(), SteerError> {
+        let wrap = |source| SteerError::Write { name: "LISTENER", source };
+        self.listeners.insert(listener, 1, 0).map_err(wrap)
+    }
+
+    /// A sign of life; without another for `patience` we are taken to hang.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told.
+    pub(crate) fn beat(&mut self, patience: std::time::Duration) -> Result<(), SteerError> {
+        self.current.beat_ns = clock::now().0;
+        self.current.patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        self.publish()
+    }
+
+    /// Connections of an endpoint, by its number.
+    pub(crate) fn load(&self, target: u32) -> u64 {
+        self.loads.get(&target, 0).unwrap_or(0)
+    }
+
+    /// Connections of a service that hold a place, by its number, and all of them by verdict.
+    pub(crate) fn usage(&self, service: u32) -> (u64, [u64; VERDICTS]) {
+        let active = self.uses.get(&service, 0).map_or(0, |Abi(entry)| entry.active);
+        let verdicts = std::array::from_fn(|verdict| sum(&self.served, served(service, verdict as u8)));
+        (active.into(), verdicts)
+    }
+
+    /// Connections by verdict and reason, in the order of `steer::decision`.
+    pub(crate) fn decisions(&self) -> [u64; DECISIONS as usize] {
+        std::array::from_fn(|at| sum(&self.decisions, at as u32))
+    }
+
+    fn publish(&mut self) -> Result<(), SteerError> {
+        let wrap = |source| SteerError::Write { name: "STEER", source };
+        self.steer.set(0, Abi(self.current), 0).map_err(wrap)
+    }
+}
+
+impl Handover {
+    /// What was handed over with an accepted socket; `None`: nothing was.
+    pub(crate) fn of(&self, socket: &impl AsRawFd) -> Option<Handed> {
+        self.0.get(socket, 0).ok().map(|Abi(handed)| handed)
+    }
+}
+
+/// Cookie of a socket's network namespace.
+///
+/// # Errors
+/// Before Linux 5.14 (`SO_NETNS_COOKIE`).
+#[expect(unsafe_code, reason = "a socket option without a wrapper")]
+pub(crate) fn netns_cookie(socket: &impl AsRawFd) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    let at = (&raw mut cookie).cast();
+    // SAFETY: the kernel writes at most `len` bytes to `cookie`, which has as many.
+    let got = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, at, &raw mut len)
+    };
+    if got == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
+fn sum(counters: &PerCpuArray<MapData, u64>, at: u32) -> u64 {
+    counters.get(&at, 0).map_or(0, |cpus| cpus.iter().sum())
+}
+
+/// An entry that is not there needs not be removed.
+fn there(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(MapError::KeyNotFound) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,129 @@
+//! Tells the kernel what the user wants: a plan as a whole, or not at all.
+
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use sidecar_core::{
+    model::policy::Policy,
+    signal::{kernel, steering},
+    traffic::{Full, Planner},
+};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+use super::{ROOM, listen, relay::Waiting};
+use crate::kernel::{Handover, SteerError, Steering, netns_cookie};
+
+/// Between two signs of life.
+const BEAT: Duration = Duration::from_millis(200);
+/// Without one for so long the programs take us to hang.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why a policy is not in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// There is too much of it.
+    #[error("make a plan")]
+    Full(#[source] Full),
+    /// The kernel was not told.
+    #[error("tell the kernel")]
+    Kernel(#[source] SteerError),
+    /// The relay has no listeners.
+    #[error("open the relay's listeners")]
+    Listen(#[source] io::Error),
+}
+
+/// What is in force. One plan is applied at a time.
+pub(crate) struct Traffic(Mutex<State>);
+
+struct State {
+    steering: Steering,
+    planner: Planner,
+    /// Services of the plan that holds, with their numbers.
+    services: Vec<(String, u32)>,
+}
+
+impl Traffic {
+    /// Puts the first policy in force: opens the relay's listeners, and lets the programs steer.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; then nothing is steered.
+    pub(crate) fn begin(
+        (mut steering, handover): (Steering, Handover),
+        policy: &Policy,
+    ) -> Result<(Self, Waiting), ApplyError> {
+        let listeners = listen::open().map_err(ApplyError::Listen)?;
+        let addresses =
+            listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<Vec<_>>>();
+        let addresses = addresses.map_err(ApplyError::Listen)?;
+        let netns = netns_cookie(&listeners[0]).map_err(ApplyError::Listen)?;
+        let tell = |steering: &mut Steering| {
+            listeners.iter().try_for_each(|listener| steering.mark(listener))?;
+            steering.listen(netns, &addresses)?;
+            steering.beat(PATIENCE)
+        };
+        tell(&mut steering).map_err(ApplyError::Kernel)?;
+        let state = State { steering, planner: Planner::new(ROOM), services: Vec::new() };
+        let traffic = Traffic(Mutex::new(state));
+        traffic.apply(policy)?;
+        Ok((traffic, Waiting { listeners, handover }))
+    }
+
+    /// Puts a policy in force. When it returns, no connection is decided by the one before. Blocks for some milliseconds: for
+    /// as long as programs that run may take.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; then the one before stays.
+    pub(crate) fn apply(&self, policy: &Policy) -> Result<(), ApplyError> {
+        let State { steering, planner, services } = &mut *self.lock();
+        let plan = planner.plan(policy, |target| steering.load(target) == 0).map_err(ApplyError::Full)?;
+        if let Err(error) = steering.write(&planner.changes(&plan)) {
+            planner.failed(&plan);
+            return Err(ApplyError::Kernel(error));
+        }
+        let bank = planner.turn(plan);
+        let numbers = policy.services.iter().map(|service| {
+            let number = planner.service(&service.name).unwrap_or_default();
+            (service.name.clone(), number)
+        });
+        *services = numbers.collect();
+        steering.turn(bank).map_err(ApplyError::Kernel)
+    }
+
+    /// Lets every connection go where it asks.
+    pub(crate) fn end(&self) {
+        if let Err(error) = self.lock().steering.off() {
+            warn!(%error, "connections may still be steered");
+        }
+    }
+
+    /// Signs of life, for ever.
+    pub(crate) async fn live(&self) {
+        let mut ticks = interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.lock().steering.beat(PATIENCE) {
+                warn!(%error, "no sign of life could be given");
+            }
+        }
+    }
+
+    /// What became of connections, in all and by service.
+    pub(crate) fn read(&self) -> (Vec<steering::Decision>, Vec<steering::Service>) {
+        let state = self.lock();
+        let service = |(name, number): &(String, u32)| {
+            let (active, verdicts) = state.steering.usage(*number);
+            steering::Service { name: name.clone(), active, verdicts: kernel::verdicts(verdicts) }
+        };
+        let services = state.services.iter().map(service).collect();
+        (kernel::decisions(&state.steering.decisions()), services)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,62 @@
+//! Bytes from one socket to another and back, until both have said that there are no more.
+//!
+//! Nothing is held of a connection through which nothing flows: what is read goes through a buffer that all connections of
+//! the thread share, and only what the other side does not take at once is put aside.
+
+use std::{cell::RefCell, io};
+
+use tokio::{
+    io::{AsyncWriteExt as _, Interest},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+};
+
+/// What is read at once.
+const CHUNK: usize = 128 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
+}
+
+/// Carries both ways. How many bytes went to `server`, and to `client`.
+///
+/// # Errors
+/// The first of either way; then neither is to be used further.
+pub(super) async fn both(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<(u64, u64)> {
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    tokio::try_join!(one(from_client, to_server), one(from_server, to_client))
+}
+
+async fn one(from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<u64> {
+    let mut n_all = 0;
+    loop {
+        from.ready(Interest::READABLE).await?;
+        let step = BUFFER.with_borrow_mut(|buffer| {
+            let n = from.try_read(buffer)?;
+            let taken = match to.try_write(&buffer[..n]) {
+                Ok(taken) => taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            Ok((n, buffer[taken..n].to_vec()))
+        });
+        match step {
+            Ok((0, _)) => {
+                // It may be gone already, for which it has its own reasons.
+                let _ = to.shutdown().await;
+                return Ok(n_all);
+            }
+            Ok((n, rest)) => {
+                n_all += n as u64;
+                if !rest.is_empty() {
+                    to.write_all(&rest).await?;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
