@@ -1,11 +1,11 @@
 //! The maps. Names are at most 15 characters, so that `bpftool map` shows what the source says.
 
-use core::{ffi::c_void, ptr};
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, bpf_sock},
     btf_maps::Array as BtfArray,
-    helpers::generated::bpf_sk_storage_get,
+    helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_storage_get},
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
@@ -84,6 +84,52 @@ pub(crate) static HANDED: SkStorage<steer::Handed, NO_PREALLOC> = SkStorage::new
 /// On the relay's listeners; user space puts it there.
 #[btf_map]
 pub(crate) static LISTENER: SkStorage<u32, NO_PREALLOC> = SkStorage::new();
+
+/// An entry of a map by its number, which stands on the stack in a word of eight bytes: kernels before 6.18 refuse a smaller
+/// write where a pointer was kept before ("attempt to corrupt spilled pointer on stack").
+#[inline(always)]
+pub(crate) fn numbered<T, M>(map: &'static M, number: u32) -> Option<*mut T> {
+    let mut key = MaybeUninit::<u64>::uninit();
+    // SAFETY: plain memory.
+    unsafe { key.as_mut_ptr().write_volatile(number.into()) };
+    entry(map, &key)
+}
+
+/// A key in words of eight bytes.
+#[inline(always)]
+pub(crate) fn words<const N: usize>(words: [u64; N]) -> MaybeUninit<[u64; N]> {
+    let mut key = MaybeUninit::<[u64; N]>::uninit();
+    for (at, word) in words.into_iter().enumerate() {
+        // SAFETY: within the array.
+        unsafe { key.as_mut_ptr().cast::<u64>().add(at).write_volatile(word) };
+    }
+    key
+}
+
+/// An entry of a map by a key that was written in words of eight bytes.
+#[inline(always)]
+pub(crate) fn entry<T, K, M>(map: &'static M, key: &MaybeUninit<K>) -> Option<*mut T> {
+    let map = ptr::from_ref(map).cast_mut().cast::<c_void>();
+    // SAFETY: the map's static stands for it; the callers' keys are as long as the map's.
+    let entry = unsafe { bpf_map_lookup_elem(map, key.as_ptr().cast()) };
+    if entry.is_null() { None } else { Some(entry.cast()) }
+}
+
+/// Writes an entry, key and value in words of eight bytes; whether there was room.
+#[inline(always)]
+pub(crate) fn insert<K, V, M>(map: &'static M, key: &MaybeUninit<K>, value: &MaybeUninit<V>) -> bool {
+    let map = ptr::from_ref(map).cast_mut().cast::<c_void>();
+    // SAFETY: as in `entry`; the callers' values are as long as the map's.
+    unsafe { bpf_map_update_elem(map, key.as_ptr().cast(), value.as_ptr().cast(), 0) == 0 }
+}
+
+/// Removes an entry, if it is there.
+#[inline(always)]
+pub(crate) fn remove<K, M>(map: &'static M, key: &MaybeUninit<K>) {
+    let map = ptr::from_ref(map).cast_mut().cast::<c_void>();
+    // SAFETY: as in `entry`.
+    unsafe { bpf_map_delete_elem(map, key.as_ptr().cast()) };
+}
 
 const NO_PREALLOC: usize = 1;
 const CLONE: usize = 512;

@@ -3,8 +3,6 @@
 //! A program at `connect()` runs in the application's context, with nobody else at the socket. What is shared is a service's
 //! entry of `USES`, under its lock, and `LOADS`, which is added to atomically.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     bindings::{bpf_sock, bpf_spin_lock},
     helpers::generated::{self, bpf_get_prandom_u32},
@@ -16,7 +14,7 @@ use sidecar_ebpf::abi::steer::{
 
 use crate::{
     count, ends,
-    maps::{DECISIONS, LOADS, RULES, SERVED, STEERED, TABLE, TARGETS, USES},
+    maps::{self, DECISIONS, LOADS, RULES, SERVED, SERVICES, STEERED, TABLE, TARGETS, USES},
 };
 
 /// `abi::steer::Use`, as the kernel wants the lock.
@@ -57,24 +55,29 @@ pub(crate) fn rule(bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule
 
 #[inline(always)]
 fn lookup(bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
-    // `lpm_trie::Key<RuleKey>` in words of eight bytes, each written whole: see `conn`.
-    let mut key = MaybeUninit::<[u64; 3]>::uninit();
     let longest = u64::from(RULE_EXACT + 128);
     let family = if ends::is_mapped(addr) { 4 } else { 6 };
-    let words =
-        [longest | u64::from(bank & 1) << 32 | family << 40 | u64::from(port) << 48, addr[0], addr[1]];
-    for (at, word) in words.into_iter().enumerate() {
-        // SAFETY: within the array.
-        unsafe { key.as_mut_ptr().cast::<u64>().add(at).write_volatile(word) };
-    }
-    // SAFETY: all of the key was written; it has the layout of the map's, which has no alignment.
-    RULES.get(unsafe { &*key.as_ptr().cast() })
+    // `lpm_trie::Key<RuleKey>`.
+    let first = longest | u64::from(bank & 1) << 32 | family << 40 | u64::from(port) << 48;
+    let rule: *mut Rule = maps::entry(&RULES, &maps::words([first, addr[0], addr[1]]))?;
+    // SAFETY: the verifier proved it; user space writes no rule of a bank that is read.
+    Some(unsafe { &*rule })
+}
+
+/// What is done about a service's connections.
+#[inline(always)]
+pub(crate) fn service(bank: u32, id: u32) -> Option<&'static Service> {
+    // A `ServiceKey`.
+    let service: *mut Service =
+        maps::entry(&SERVICES, &maps::words([u64::from(bank) | u64::from(id) << 32]))?;
+    // SAFETY: as with rules.
+    Some(unsafe { &*service })
 }
 
 /// A place for one more connection, or the reason why there is none.
 #[inline(always)]
 pub(crate) fn take_place(id: u32, service: &Service, now: u64) -> u8 {
-    let Some(entry) = USES.get_ptr_mut(id) else { return REASON_GEAR };
+    let Some(entry) = maps::numbered(&USES, id) else { return REASON_GEAR };
     let (limit, spacing, burst) = (service.connections, service.spacing_ns, service.burst_ns);
     Use::locked(entry, |entry| {
         if limit != 0 && entry.active >= limit {
@@ -97,7 +100,7 @@ pub(crate) fn take_place(id: u32, service: &Service, now: u64) -> u8 {
 pub(crate) fn release(steered: *mut Steered) -> u32 {
     // SAFETY: the verifier proved `steered` a value of the map; these do not change while it holds something.
     let (id, target) = unsafe { ((*steered).service, (*steered).target) };
-    let Some(entry) = USES.get_ptr_mut(id) else { return 0 };
+    let Some(entry) = maps::numbered(&USES, id) else { return 0 };
     let held = Use::locked(entry, |entry| {
         // SAFETY: as above; `holds` is changed under this lock only.
         let holds = unsafe { &mut (*steered).holds };
@@ -115,11 +118,11 @@ pub(crate) fn release(steered: *mut Steered) -> u32 {
 /// Counts a decision, of a service where it is one's.
 #[inline(always)]
 pub(crate) fn tell(service: Option<u32>, verdict: u8, reason: u8) {
-    if let Some(counter) = DECISIONS.get_ptr_mut(decision(verdict, reason)) {
+    if let Some(counter) = maps::numbered(&DECISIONS, decision(verdict, reason)) {
         count::atomic(counter, 1);
     }
     // By number, not by moving a pointer: without CAP_PERFMON that must go equally far on each way to it.
-    if let Some(counter) = service.and_then(|id| SERVED.get_ptr_mut(served(id, verdict))) {
+    if let Some(counter) = service.and_then(|id| maps::numbered(&SERVED, served(id, verdict))) {
         count::atomic(counter, 1);
     }
 }
@@ -145,14 +148,18 @@ pub(crate) fn choose(balance: u8, table: Table, client: u64) -> u32 {
 
 #[inline(always)]
 fn place(table: Table, number: u32) -> u32 {
-    TABLE.get(table.first.wrapping_add(number % table.len)).map_or(NO_TARGET, |target| *target)
+    let place = maps::numbered::<u32, _>(&TABLE, table.first.wrapping_add(number % table.len));
+    // SAFETY: the verifier proved it.
+    place.map_or(NO_TARGET, |target| unsafe { target.read_volatile() })
 }
 
 /// What one connection more costs at a target.
 #[inline(always)]
 fn price(target: u32) -> u64 {
-    let (Some(load), Some(target)) = (LOADS.get(target), TARGETS.get(target)) else { return u64::MAX };
-    (*load + 1).wrapping_mul(u64::from(target.cost))
+    let Some(load) = maps::numbered::<u64, _>(&LOADS, target) else { return u64::MAX };
+    // SAFETY: the verifier proved it.
+    let load = unsafe { load.read_volatile() };
+    self::target(target).map_or(u64::MAX, |target| (load + 1).wrapping_mul(u64::from(target.cost)))
 }
 
 /// Sebastiano Vigna's finalizer of SplitMix64.
@@ -165,13 +172,15 @@ fn mix(number: u64) -> u32 {
 
 #[inline(always)]
 pub(crate) fn target(target: u32) -> Option<&'static Target> {
-    TARGETS.get(target)
+    let target: *mut Target = maps::numbered(&TARGETS, target)?;
+    // SAFETY: the verifier proved it.
+    Some(unsafe { &*target })
 }
 
 /// Adds to a target's connections.
 #[inline(always)]
 pub(crate) fn load(target: u32, n: u64) {
-    if let Some(load) = LOADS.get_ptr_mut(target) {
+    if let Some(load) = maps::numbered(&LOADS, target) {
         count::atomic(load, n);
     }
 }
@@ -180,4 +189,11 @@ pub(crate) fn load(target: u32, n: u64) {
 #[inline(always)]
 pub(crate) fn of(sk: *mut bpf_sock) -> Option<*mut Steered> {
     STEERED.get(sk)
+}
+
+/// An address of an entry, in words of eight bytes.
+#[inline(always)]
+pub(crate) fn words(addr: &[u8; 16]) -> [u64; 2] {
+    // SAFETY: sixteen bytes; entries of maps are aligned to eight.
+    unsafe { addr.as_ptr().cast::<[u64; 2]>().read() }
 }

@@ -90,6 +90,47 @@ fn reads() {
     assert_eq!(scrape.count("sidecar_http_server_socket_wait_duration_seconds_count", &[]), load.total());
 }
 
+/// Connections are steered, by both ways, to where they did not ask.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn steers() {
+    let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let words = nginx.command();
+    let _server = start(&words, &dir.path().join("nginx.out"));
+    nginx.await_listening();
+    let endpoint = format!("endpoints: ['127.0.0.1:{}']", nginx.port);
+    let services = format!(
+        "traffic: {{services: [{{name: direct, addresses: [10.9.0.1], {endpoint}}}, \
+         {{name: proxied, addresses: [10.9.0.2], gear: proxy, {endpoint}}}]}}\n"
+    );
+    let (settings, path) = (dir.path().join("settings.yaml"), cgroup.path().display().to_string());
+    std::fs::write(&settings, services).expect("settings");
+    let settings = settings.display().to_string();
+    let args = ["--cgroup", &path, "--config", &settings];
+    let mut daemon = Sidecar::spawn(dir.path(), &TWO_CAPABILITIES, &args, &[]);
+    daemon.await_attached();
+    assert!(daemon.log().contains("16 of 16 programs"), "{}", daemon.log());
+    let mut load = Load::new(dir.path(), &cgroup.wrapper());
+    for host in ["10.9.0.1", "10.9.0.2"] {
+        load.ab(("GET", 200), 200, "-c 4", &format!("http://{host}/1000.bin"));
+    }
+    let count = |verdict| {
+        let labels = [("sidecar_verdict", verdict), ("sidecar_reason", "gear")];
+        daemon.scrape().count("sidecar_traffic_connections_total", &labels)
+    };
+    // ab opens some that it does not use.
+    let opened = [count("direct"), count("proxied")];
+    assert!(opened.iter().all(|n| (200..=204).contains(n)), "{opened:?}: {}", daemon.log());
+    assert_eq!(daemon.scrape().count("sidecar_relay_accepted_total", &[]), opened[1]);
+    assert_eq!(nginx.answered(), load.answered);
+    eventually("places to be given back", || {
+        let scrape = daemon.scrape();
+        let n: f64 = scrape.all("sidecar_traffic_service_active").map(|(_, n)| n).sum();
+        (n == 0.0).then_some(())
+    });
+}
+
 /// 2,000 requests of every shape.
 fn requests(load: &mut Load, nginx: &Nginx) {
     load.h2load(("GET", 200), 600, "-c 8", 0, &nginx.url("1000.bin"));

@@ -1,6 +1,8 @@
 //! A steered connection's life: the relay is told what its client asked for, inside the handshake, and a place is given back
 //! at its end.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext,
     bindings::{
@@ -11,13 +13,13 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use sidecar_ebpf::abi::steer::{HOLDS_ENTRY, HOLDS_PLACE, Handed, Pair, VERDICT_PROXIED};
+use sidecar_ebpf::abi::steer::{HOLDS_ENTRY, HOLDS_PLACE, Handed, VERDICT_PROXIED};
 
 use super::sock_ops::{ask, socket};
 use crate::{
     ends,
-    maps::{HANDED, HANDOVER},
-    steer,
+    maps::{self, HANDED, HANDOVER},
+    steer::{self, words},
 };
 
 const TCP_CLOSE: u32 = 7;
@@ -58,19 +60,16 @@ fn begins(ctx: &SockOpsContext) -> Option<()> {
     }
     // SAFETY: helper without preconditions.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    let asked = words(&steered.asked);
     let (to, to_port) = match steer::target(steered.target) {
-        Some(target) => (target.addr, target.port),
-        None => (steered.asked, steered.port),
+        Some(target) => (words(&target.addr), target.port),
+        None => (asked, steered.port),
     };
-    let handed = Handed {
-        cookie,
-        asked: steered.asked,
-        to,
-        service: steered.service,
-        asked_port: steered.port,
-        to_port,
-    };
-    if HANDOVER.insert(pair::<true>(ctx, sk), handed, 0).is_ok() {
+    // A `Handed`.
+    let ports = u64::from(steered.port) << 32 | u64::from(to_port) << 48;
+    let last = u64::from(steered.service) | ports;
+    let handed = maps::words([cookie, asked[0], asked[1], to[0], to[1], last]);
+    if maps::insert(&HANDOVER, &pair::<true>(ctx, sk), &handed) {
         steered.holds |= HOLDS_ENTRY;
     }
     Some(())
@@ -81,11 +80,11 @@ fn begins(ctx: &SockOpsContext) -> Option<()> {
 fn takes(ctx: &SockOpsContext) -> Option<()> {
     let sk = socket(ctx)?;
     let pair = pair::<false>(ctx, sk);
-    let left = HANDOVER.get_ptr(pair)?;
+    let left: *mut Handed = maps::entry(&HANDOVER, &pair)?;
     let handed = HANDED.get_or_zero(sk)?;
     // SAFETY: the verifier proved both.
     unsafe { *handed = *left };
-    let _ = HANDOVER.remove(pair);
+    maps::remove(&HANDOVER, &pair);
     Some(())
 }
 
@@ -96,21 +95,18 @@ fn ends(ctx: &SockOpsContext) -> Option<()> {
     let held = steer::release(steer::of(sk)?);
     if held & HOLDS_ENTRY != 0 {
         // As a rule it was taken.
-        let _ = HANDOVER.remove(pair::<true>(ctx, sk));
+        maps::remove(&HANDOVER, &pair::<true>(ctx, sk));
     }
     Some(())
 }
 
+/// A `Pair`.
 #[inline(always)]
-fn pair<const IS_CLIENT: bool>(ctx: &SockOpsContext, sk: *mut bpf_sock) -> Pair {
+fn pair<const IS_CLIENT: bool>(ctx: &SockOpsContext, sk: *mut bpf_sock) -> MaybeUninit<[u64; 4]> {
     let (local, remote) = (ends::local_port(sk), ends::remote_port(sk));
     let (client, client_port, listener_port) =
         if IS_CLIENT { (ends::local(sk), local, remote) } else { (ends::remote(sk), remote, local) };
     // SAFETY: helper without preconditions in this program type.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    let mut address = [0; 16];
-    for (to, word) in address.chunks_exact_mut(8).zip(client) {
-        to.copy_from_slice(&word.to_ne_bytes());
-    }
-    Pair { netns, client: address, client_port, listener_port, pad: 0 }
+    maps::words([netns, client[0], client[1], u64::from(client_port) | u64::from(listener_port) << 16])
 }

@@ -1,7 +1,5 @@
 //! `connect()`, where traffic is steered: decided here, once, and written into the address that the kernel goes on with.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     EbpfContext,
     bindings::{bpf_sock, bpf_sock_addr},
@@ -19,15 +17,15 @@ use sidecar_ebpf::abi::{
     steer::{
         BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_TARGET, REASON_DAEMON,
         REASON_DEVICE, REASON_EXCEPTION, REASON_GEAR, REASON_MEMORY, REASON_NETNS, REASON_NO_ENDPOINT,
-        REASON_NO_RULE, REASON_PROTOCOL, SERVICE_ENDPOINTS, SERVICE_VIRTUAL, Service, ServiceKey, Steer,
-        Steered, Table, VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
+        REASON_NO_RULE, REASON_PROTOCOL, SERVICE_ENDPOINTS, SERVICE_VIRTUAL, Service, Steer, Steered, Table,
+        VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
     },
 };
 
 use super::PASS;
 use crate::{
     emit, ends,
-    maps::{LISTENER, SERVICES, STEER, STEERED, WHO},
+    maps::{self, LISTENER, STEER, STEERED, WHO},
     steer, who,
 };
 
@@ -95,7 +93,9 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         return PASS;
     }
     who::note(ctx.as_ptr(), sk, u32::from(ROLE_CLIENT));
-    let Some(steer) = STEER.get(0) else { return PASS };
+    let Some(steer) = maps::numbered::<Steer, _>(&STEER, 0) else { return PASS };
+    // SAFETY: the verifier proved it.
+    let steer = unsafe { &*steer };
     if steer.is_on == 0 || who::of(sk).1 {
         return PASS;
     }
@@ -109,9 +109,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         return PASS;
     };
     let id = rule.service;
-    let key = ServiceKey { bank: steer.bank, service: id };
-    // SAFETY: user space writes no entry of a bank that is read.
-    let Some(service) = (unsafe { SERVICES.get(key) }) else { return PASS };
+    let Some(service) = steer::service(steer.bank, id) else { return PASS };
     // SAFETY: the context's fields may be read.
     let protocol = unsafe { (&raw const (*raw).protocol).read_volatile() };
     let is_tcp = protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
@@ -178,7 +176,7 @@ fn decide<const V6: bool>(
     if service.gear == GEAR_DIRECT {
         if let Some(target) = steer::target(target) {
             decision.verdict = VERDICT_DIRECT;
-            (decision.to, decision.port) = (words(&target.addr), target.port);
+            (decision.to, decision.port) = (steer::words(&target.addr), target.port);
         }
         return decision;
     }
@@ -242,27 +240,15 @@ fn listener(ctx: &SockAddrContext, steer: &Steer, is_v6: bool) -> Option<u16> {
         return None;
     }
     // A `bpf_sock_tuple`: addresses, then ports, of whom the listener would hear, which is anybody, and its own.
-    let mut tuple = MaybeUninit::<[u32; 9]>::uninit();
-    let mut put = |at: usize, word: u32| {
-        // SAFETY: the places below are within the array.
-        unsafe { tuple.as_mut_ptr().cast::<u32>().add(at).write_volatile(word) }
-    };
-    let ports = u32::from(port.to_be()) << 16;
-    let len = if is_v6 {
-        for at in 0..7 {
-            put(at, 0);
-        }
-        put(7, 1_u32.to_be());
-        put(8, ports);
-        36
+    let ports = u64::from(port.to_be()) << 16;
+    let (tuple, len) = if is_v6 {
+        (maps::words([0, 0, 0, u64::from(1_u32.to_be()) << 32, ports]), 36)
     } else {
-        put(0, 0);
-        put(1, LOCALHOST);
-        put(2, ports);
-        12
+        (maps::words([u64::from(LOCALHOST) << 32, ports, 0, 0, 0]), 12)
     };
+    let at = tuple.as_ptr().cast_mut().cast();
     // SAFETY: `len` bytes of the tuple were written.
-    let found = unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), tuple.as_mut_ptr().cast(), len, u64::MAX, 0) };
+    let found = unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), at, len, u64::MAX, 0) };
     if found.is_null() {
         return None;
     }
@@ -325,15 +311,9 @@ fn peer<const V6: bool>(raw: *mut bpf_sock_addr) {
         // SAFETY: the verifier proved `steered`.
         let steered = unsafe { &*steered };
         if matches!(steered.verdict, VERDICT_DIRECT | VERDICT_PROXIED) {
-            rewrite::<V6>(raw, words(&steered.asked), steered.port);
+            rewrite::<V6>(raw, steer::words(&steered.asked), steered.port);
         }
     }
-}
-
-#[inline(always)]
-fn words(addr: &[u8; 16]) -> [u64; 2] {
-    // SAFETY: sixteen bytes; entries of maps are aligned to eight.
-    unsafe { addr.as_ptr().cast::<[u64; 2]>().read() }
 }
 
 /// `::ffff:127.0.0.1` or `::1`.

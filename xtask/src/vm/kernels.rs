@@ -26,18 +26,18 @@ pub(super) struct Row {
 
 /// What holds everywhere.
 const OBSERVES: &[&str] = &["attaches", "counts", "netem"];
-/// All of them: tracing programs reach socket storage from 5.11 on.
-const READS: &[&str] = &["attaches", "counts", "netem", "reads"];
+/// All of them: tracing programs reach socket storage from 5.11 on, and an errno is chosen (`bpf_set_retval`) from 5.18 on.
+const ALL_HOLDS: &[&str] = &["attaches", "counts", "netem", "reads", "steers"];
 
 /// The newest of a series in a suite: a pinned version would be gone with the archive's next point release.
 pub(super) const ALL: &[Row] = &[
     Row { name: "5.10", suite: "bullseye", series: "5.10", tests: OBSERVES, options: "" },
-    Row { name: "6.1", suite: "bookworm", series: "6.1", tests: READS, options: "" },
-    Row { name: "6.12-backport", suite: "bookworm-backports", series: "6.12", tests: READS, options: "" },
-    Row { name: "6.12", suite: "trixie", series: "6.12", tests: READS, options: "" },
-    Row { name: "6.18", suite: "trixie-backports", series: "6.18", tests: READS, options: "" },
+    Row { name: "6.1", suite: "bookworm", series: "6.1", tests: ALL_HOLDS, options: "" },
+    Row { name: "6.12-backport", suite: "bookworm-backports", series: "6.12", tests: ALL_HOLDS, options: "" },
+    Row { name: "6.12", suite: "trixie", series: "6.12", tests: ALL_HOLDS, options: "" },
+    Row { name: "6.18", suite: "trixie-backports", series: "6.18", tests: ALL_HOLDS, options: "" },
     // It allocates socket storage by `kmalloc_nolock`, which without cx16 (see `machine`) works for checked caches only.
-    Row { name: "7.3", suite: "trixie-backports", series: "7.3", tests: READS, options: "slab_debug=F" },
+    Row { name: "7.3", suite: "trixie-backports", series: "7.3", tests: ALL_HOLDS, options: "slab_debug=F" },
 ];
 
 /// Debian's flavour for virtual machines: small, quick to boot, with the modules of network devices and queues.
