@@ -191,3 +191,31 @@ fn clients_that_nginx_says_gave_up() {
     let status = [("error_type", "client_reset_in_response"), ("http_response_status_code", "200")];
     assert_eq!(scrape.count("http_server_request_duration_seconds_count", &status), 1);
 }
+
+/// A long body that ends with the connection, at the end that receives it: nothing of it is taken to be lost.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_body_until_the_close_has_no_gap() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    // With its length not known before, and no chunks, the close ends it.
+    let until_close =
+        "sub_filter_types *; sub_filter zzzzqqqq y; chunked_transfer_encoding off; client_max_body_size 0;";
+    nginx.amend("client_max_body_size 0;", until_close);
+    let command = nginx.command();
+    let _nginx = Process::start(Command::new(&command[0]).args(&command[1..]), &dir.path().join("nginx.out"));
+    nginx.await_listening();
+    let cgroup = Cgroup::new();
+    let sidecar = Sidecar::run(dir.path(), &["--cgroup", &cgroup.path().display().to_string()], &[]);
+    for _ in 0..10 {
+        let args = ["curl", "-s", "-o", "/dev/null", "-w", "%{size_download}", &nginx.url("5000000.bin")];
+        assert_eq!(run(&cgroup, &args), "5000000");
+    }
+    let scrape = sidecar.scrape_at_rest();
+    assert_eq!(scrape.requests("client"), nginx.answered());
+    let sizes = scrape.sum("http_client_response_body_size_bytes_sum", &[]);
+    assert_eq!(sizes, Some(50_000_000.0));
+    let seen = scrape.bytes("seen");
+    assert_eq!((scrape.bytes("lost"), scrape.bytes("explained")), (0, seen));
+    assert_eq!(scrape.count("sidecar_connections_gaps_total", &[]), 0);
+}

@@ -135,10 +135,11 @@ impl Lane {
     }
 
     /// Without what TCP had before it: that passed, and was answered, when its record was lost. Now it would come too late.
+    /// (Of what was not copied a record tells when much of it has passed: then TCP has most of that.)
     fn without_past<'a>(&self, segment: Segment<'a>) -> Segment<'a> {
         let past = segment.edge.wrapping_sub(segment.seq);
         let is_inside = distance(segment.seq, segment.edge) > 0 && past < segment.len;
-        if self.dir == Dir::Egress || !is_inside {
+        if self.dir == Dir::Egress || !is_inside || segment.bytes.is_empty() {
             return segment;
         }
         let bytes = segment.bytes.get(past as usize..).unwrap_or_default();
@@ -333,6 +334,8 @@ mod tests {
         check("hole, then settled", Ingress, 10, &[(12, "cd", 0, 10), (14, "ef", 0, 14)], "<gap 2>cdef");
         check("never filled", Ingress, 10, &[(12, "cd|", 0, 10)], "<gap 2>cd<end>");
         check("uncopied tail", Egress, 10, &[(10, "ab", 5, 10), (17, "cd", 0, 17)], "ab<skip 5>cd");
+        let rows = [(10, "ab", 0, 10), (12, "", 100, 80), (112, "cd", 0, 112)];
+        check("not copied, and most of it settled", Ingress, 10, &rows, "ab<skip 100>cd");
         check("wraps", Ingress, u32::MAX, &[(0, "b", 0, u32::MAX), (u32::MAX, "a", 0, u32::MAX)], "ab");
         check("fin before data", Ingress, 10, &[(12, "cd|", 0, 10), (10, "ab", 0, 10)], "abcd<end>");
         let rows = [(10, "ab|", 0, 10), (13, "", 0, 13)];
