@@ -13,6 +13,8 @@ use crate::protocol::{Detect, Signal};
 
 /// So many turns in a row that are no message are something else than HTTP, whatever was before.
 const STRANGE_MAX: u32 = 64;
+/// And so are so many bytes of them.
+const STRANGE_BYTES_MAX: u64 = 1 << 20;
 
 impl Http1 {
     /// A turn of `side` begins with `bytes`.
@@ -52,6 +54,17 @@ impl Http1 {
         }
     }
 
+    /// `n` bytes passed of what is no message: a turn that never ends is none either.
+    pub(super) fn strange(&mut self, n: u64, at: Ktime, out: &mut Vec<Signal>) {
+        if self.n_strange.is_none() {
+            return;
+        }
+        self.strange_bytes = self.strange_bytes.saturating_add(n);
+        if self.strange_bytes >= STRANGE_BYTES_MAX {
+            self.give_up(at, out);
+        }
+    }
+
     /// The client spoke since, and began no new request (that would have settled it): it went on with the one that is
     /// outstanding. So what passed unread of the server was not its response; most likely `100 Continue`.
     fn is_continuing(&self) -> bool {
@@ -72,6 +85,7 @@ impl Http1 {
                 self.odd.resyncs += 1;
             }
             self.n_strange = None;
+            self.strange_bytes = 0;
         }
         was_lost
     }

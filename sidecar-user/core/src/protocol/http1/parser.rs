@@ -32,6 +32,8 @@ pub(super) struct Http1 {
     pub(super) has_exchanged: bool,
     /// Turns that began as no message since something was malformed and the place not found again.
     pub(super) n_strange: Option<u32>,
+    /// Bytes of these turns.
+    pub(super) strange_bytes: u64,
     /// Messages did not alternate: two requests were open at once, or one was answered before it was all there.
     pub(super) overlaps: bool,
     /// The server's current message answers no request that is known.
@@ -56,6 +58,7 @@ impl Http1 {
             is_doubtful: is_joined,
             has_exchanged: false,
             n_strange: None,
+            strange_bytes: 0,
             overlaps: false,
             is_orphan: false,
             is_hidden: false,
@@ -103,6 +106,7 @@ impl Http1 {
             }
             Place::Lost => {
                 self.unread(side, bytes.len() as u64);
+                self.strange(bytes.len() as u64, at, out);
                 bytes.len()
             }
         }
@@ -139,6 +143,7 @@ impl Http1 {
         if used < n {
             self.lose(side);
             self.unread(side, n - used);
+            self.strange(n - used, at, out);
         }
         self.step()
     }

@@ -28,6 +28,8 @@ impl Http1 {
     pub(super) fn want(&self, side: Side) -> Want {
         let reader = &self.readers[side.index()];
         match &reader.place {
+            // Only what is outstanding is followed: of this side nothing will be understood.
+            Place::Lost if side == Side::Client && self.is_closing => Want::Skip(u64::MAX),
             // Where no body may be coming, the next turn's beginning matters.
             Place::Body(Body::Length(_)) if side == Side::Server && self.is_orphan => Want::Heads,
             Place::Body(Body::Length(left)) if *left > SKIP_FROM => Want::Skip(*left),

@@ -364,6 +364,14 @@ fn malformed() -> Vec<Case> {
         .odd(Oddities { malformed: 2, ..Oddities::default() })
         .unexplained(14 + 66 * 5 + 27 + 40)
         .opaque(),
+        case(
+            "no HTTP for good, in one turn",
+            &[c(GET), s(OK), c("no request||"), s("no response||"), Do::Skip(SERVER, 1 << 20)],
+            &["GET a/ -> 200 complete 0/2 @1 1 2 2"],
+        )
+        .odd(Oddities { malformed: 2, ..Oddities::default() })
+        .unexplained(14 + 15 + (1 << 20))
+        .opaque(),
     ]
 }
 

@@ -53,6 +53,8 @@ fn wants() {
     seen("pipelined once", &[c(GET), c(GET), s(OK), s(OK), c(GET)], [Want::Stream, Want::Stream]);
     seen("chunks", &[c(GET), s(CHUNKS)], [Want::Heads, Want::Stream]);
     seen("chunks once", &[c(GET), s(CHUNKS), s("0||"), c(GET), s(OK)], [Want::Heads, Want::Stream]);
+    let raw = [c(GET), c("no request||")];
+    seen("the client goes on with something else", &raw, [Want::Skip(u64::MAX), Want::Undecided]);
     let large = [c(GET), s(CHUNKS), s("200000|"), Do::Skip(SERVER, 0x11_0000)];
     seen("a large chunk", &large, [Want::Heads, Want::Skip(0x0f_0000)]);
     let end = [&large[..], &[Do::Skip(SERVER, 0x0f_0000)]].concat();
