@@ -131,7 +131,7 @@ impl Facts {
     pub(super) fn refuse(&self, why: String) {
         let reloads = &mut *lock(&self.reloads);
         reloads.n_refused += 1;
-        reloads.detail = format!("new settings are not valid, the old ones hold: {why}");
+        reloads.detail = format!("those of before hold; new ones are not taken: {why}");
     }
 
     /// From now on this is the answer.
