@@ -131,7 +131,7 @@ impl Facts {
     pub(super) fn refuse(&self, why: String) {
         let reloads = &mut *lock(&self.reloads);
         reloads.n_refused += 1;
-        reloads.detail = format!("those of before hold; new ones are not taken: {why}");
+        reloads.detail = format!("the old ones hold, new ones are not taken: {why}");
     }
 
     /// From now on this is the answer.
