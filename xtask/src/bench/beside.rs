@@ -82,7 +82,7 @@ impl Beside {
 }
 
 /// Shell words that take every capability but the two away.
-fn two_capabilities() -> Vec<&'static str> {
+pub(super) fn two_capabilities() -> Vec<&'static str> {
     let caps = "-all,+bpf,+net_admin";
     vec!["setpriv", "--ambient-caps", "-all", "--inh-caps", caps, "--bounding-set", caps]
 }

@@ -4,6 +4,8 @@
 //! CPU time is the scheduler's own account in nanoseconds, softirqs included (they run in the time of whoever they
 //! interrupt, which on loopback is the sender), so server and client are both measured and the goal is for their sum.
 //!
+//! `cargo xtask bench steer`: what steering adds to a connection.
+//!
 //! `cargo xtask bench pipeline [CONNECTIONS]… [STAGE]…`: what the daemon spends on an exchange, by stage, out of any kernel:
 //! `sidecar-core`'s bench.
 
@@ -15,6 +17,7 @@ mod programs;
 mod report;
 mod shape;
 mod statistics;
+mod steer;
 mod table;
 mod world;
 
@@ -57,7 +60,8 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
     match arguments.split_first() {
         Some((name, rest)) if name == "observe" => command_observe(workspace, rest),
         Some((name, rest)) if name == "pipeline" => pipeline(workspace, rest),
-        _ => bail!("bench what? `observe` or `pipeline`"),
+        Some((name, rest)) if name == "steer" => steer::command(workspace, rest),
+        _ => bail!("bench what? `observe`, `steer` or `pipeline`"),
     }
 }
 

@@ -1,0 +1,62 @@
+//! For the bench of steering: connects again and again and says how long it took, or is who it connects to.
+//!
+//! `connects serve PORT` accepts on 127.0.0.1 and sends each byte back. `connects ADDRESS N` prints medians in nanoseconds: of
+//! connect(), and of a byte sent and received again from the beginning of connect() on.
+
+use std::{
+    env,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Instant,
+};
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [serve, port] if serve == "serve" => {
+            let port: u16 = port.parse().map_err(io::Error::other)?;
+            for stream in TcpListener::bind(("127.0.0.1", port))?.incoming() {
+                // A client that goes is no news.
+                let _ = stream.and_then(echo);
+            }
+            Ok(())
+        }
+        [address, n] => {
+            let address = address.parse().map_err(io::Error::other)?;
+            measure(address, n.parse().map_err(io::Error::other)?)
+        }
+        _ => Err(io::Error::other("connects serve PORT, or connects ADDRESS N")),
+    }
+}
+
+/// Until the client has no more.
+fn echo(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = [0; 64];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => stream.write_all(&buffer[..n])?,
+        }
+    }
+}
+
+fn measure(address: SocketAddr, n: usize) -> io::Result<()> {
+    let (mut connected, mut answered) = (Vec::with_capacity(n), Vec::with_capacity(n));
+    for _ in 0..n {
+        let begun = Instant::now();
+        let mut stream = TcpStream::connect(address)?;
+        connected.push(begun.elapsed().as_nanos());
+        stream.set_nodelay(true)?;
+        stream.write_all(b"x")?;
+        stream.read_exact(&mut [0])?;
+        answered.push(begun.elapsed().as_nanos());
+    }
+    println!("{} {}", median(connected), median(answered));
+    Ok(())
+}
+
+fn median(mut values: Vec<u128>) -> u128 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
