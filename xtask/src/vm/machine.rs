@@ -27,6 +27,13 @@ pub(super) struct Outcome {
     pub(super) took: Duration,
 }
 
+impl Outcome {
+    /// Its tests had begun to run, whatever became of them.
+    pub(super) fn has_begun(&self) -> bool {
+        self.report.lines().any(|line| line.starts_with("running "))
+    }
+}
+
 /// Boots the kernel with these archives as its first file system, and waits for its end.
 ///
 /// # Errors
