@@ -76,7 +76,7 @@ pub const GEAR_DENY: u8 = 3;
 pub const BALANCE_LEAST: u8 = 0;
 /// Any place of the table.
 pub const BALANCE_RANDOM: u8 = 1;
-/// The table's place by what is known of the client: its address where it is bound, else its process.
+/// The table's place by the client's process; this and 1 its user, and 2 its cgroup, and 3 the address that it bound.
 pub const BALANCE_HASH: u8 = 2;
 
 /// While the daemon is gone, connections go where they asked.
@@ -84,12 +84,8 @@ pub const GONE_OPEN: u8 = 0;
 /// While the daemon is gone, connections that need it are refused.
 pub const GONE_CLOSED: u8 = 1;
 
-/// `Service::flags`: exceptions by user or executable are to be looked up.
-pub const SERVICE_EXCEPTIONS: u8 = 1;
-/// `Service::flags`: nothing is at the address that is asked for; it only stands for the service.
-pub const SERVICE_VIRTUAL: u8 = 2;
 /// `Service::flags`: it has endpoints of its own; else a relay dials what was asked for.
-pub const SERVICE_ENDPOINTS: u8 = 4;
+pub const SERVICE_ENDPOINTS: u8 = 1;
 
 /// Key of `SERVICES`.
 #[derive(
@@ -167,26 +163,24 @@ pub const REASON_GEAR: u8 = 0;
 pub const REASON_NO_RULE: u8 = 1;
 /// An exception of the service.
 pub const REASON_EXCEPTION: u8 = 2;
-/// The service's first connection: its endpoints are being made ready.
-pub const REASON_FIRST_USE: u8 = 3;
 /// No listener of the daemon is in the socket's network namespace.
-pub const REASON_NETNS: u8 = 4;
+pub const REASON_NETNS: u8 = 3;
 /// The socket is bound to a device.
-pub const REASON_DEVICE: u8 = 5;
+pub const REASON_DEVICE: u8 = 4;
 /// The service has no endpoint, or none of the socket's address family.
-pub const REASON_NO_ENDPOINT: u8 = 6;
+pub const REASON_NO_ENDPOINT: u8 = 5;
 /// The daemon shows no sign of life.
-pub const REASON_DAEMON: u8 = 7;
+pub const REASON_DAEMON: u8 = 6;
 /// As many connections as are allowed are open.
-pub const REASON_CONNECTIONS: u8 = 8;
+pub const REASON_CONNECTIONS: u8 = 7;
 /// Connections come faster than is allowed.
-pub const REASON_RATE: u8 = 9;
+pub const REASON_RATE: u8 = 8;
 /// Not TCP, and not denied.
-pub const REASON_PROTOCOL: u8 = 10;
+pub const REASON_PROTOCOL: u8 = 9;
 /// Socket storage could not be had (out of memory).
-pub const REASON_MEMORY: u8 = 11;
+pub const REASON_MEMORY: u8 = 10;
 /// How many reasons there are.
-pub const REASONS: usize = 12;
+pub const REASONS: usize = 11;
 /// How many verdicts there are, and one place before them.
 pub const VERDICTS: usize = 5;
 

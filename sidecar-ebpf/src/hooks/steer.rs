@@ -17,8 +17,8 @@ use sidecar_ebpf::abi::{
     steer::{
         BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_TARGET, REASON_DAEMON,
         REASON_DEVICE, REASON_EXCEPTION, REASON_GEAR, REASON_MEMORY, REASON_NETNS, REASON_NO_ENDPOINT,
-        REASON_NO_RULE, REASON_PROTOCOL, SERVICE_ENDPOINTS, SERVICE_VIRTUAL, Service, Steer, Steered, Table,
-        VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
+        REASON_NO_RULE, REASON_PROTOCOL, SERVICE_ENDPOINTS, Service, Steer, Steered, Table, VERDICT_DENIED,
+        VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
     },
 };
 
@@ -169,9 +169,8 @@ fn decide<const V6: bool>(
         decision.reason = reason;
         decision
     };
-    let is_virtual = service.flags & SERVICE_VIRTUAL != 0;
     if service.flags & SERVICE_ENDPOINTS != 0 && target == NO_TARGET {
-        return without(decision, REASON_NO_ENDPOINT, is_virtual);
+        return without(decision, REASON_NO_ENDPOINT, false);
     }
     if service.gear == GEAR_DIRECT {
         if let Some(target) = steer::target(target) {
@@ -180,7 +179,7 @@ fn decide<const V6: bool>(
         }
         return decision;
     }
-    let is_closed = is_virtual || service.gone == GONE_CLOSED;
+    let is_closed = service.gone == GONE_CLOSED;
     // SAFETY: the device may be read.
     if unsafe { (*sk).bound_dev_if } != 0 {
         return without(decision, REASON_DEVICE, is_closed);

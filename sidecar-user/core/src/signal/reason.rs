@@ -156,7 +156,6 @@ words! {
         Gear "gear" "the service's gear says so"
         NoRule "no_rule" "no service has this destination"
         Exception "exception" "the service excepts this destination"
-        FirstUse "first_use" "the service's endpoints were just being made ready"
         Netns "netns" "no listener of the daemon is in the socket's network namespace"
         Device "device" "the socket is bound to a device, and would not come back from loopback"
         NoEndpoint "no_endpoint" "the service has no endpoint of the socket's address family"
