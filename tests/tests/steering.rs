@@ -492,6 +492,17 @@ fn check_names_the_service_and_its_line() {
         assert_eq!(code, Some(2), "{text}: {said}");
         assert!(said.contains(&format!("s.yaml:{line}:")) && said.contains(part), "{text}: {said}");
     }
+    // Too much is told at once, however much it is.
+    let list = |n: u32, one: &dyn Fn(u32) -> String| (1..=n).map(one).collect::<Vec<_>>().join(", ");
+    let (ports, addresses) = (list(60, &|n| n.to_string()), list(250, &|n| format!("10.0.0.{n}")));
+    let service = |n: u32| format!("    - {{name: s{n}, addresses: [{addresses}], ports: [{ports}]}}\n");
+    let (code, said) = check(&services(&(0..100).map(service).collect::<String>()));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("3000000 rules, and there is room for 4096"), "{said}");
+    let many = list(65, &|n| n.to_string());
+    let (code, said) =
+        check(&services(&format!("    - {{name: a, addresses: [10.0.0.1], ports: [{many}]}}\n")));
+    assert!(code == Some(2) && said.contains("more than 64 `ports`"), "{said}");
     let shadowed =
         "    - {name: a, addresses: [10.0.0.0/8]}\n    - {name: b, addresses: [10.0.0.1], ports: [80]}\n";
     let (code, said) = check(&services(shadowed));

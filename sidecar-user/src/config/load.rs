@@ -14,6 +14,8 @@ use sidecar_core::{
     traffic::{self, Shadowed},
 };
 
+use crate::traffic::ROOM;
+
 use super::{
     file::{ReadError, Reader},
     yaml::{self, Document},
@@ -124,8 +126,12 @@ fn gather(
     let layers = Layers { file: settings, environment, flags };
     match resolve(&layers) {
         Ok(mut resolved) => {
-            resolved.notices.extend(shadowed(&resolved.config));
             problems.extend(unknown_metrics(&resolved));
+            match too_much(&resolved) {
+                // It would take long to look through.
+                Some(problem) => problems.push(problem),
+                None => resolved.notices.extend(shadowed(&resolved.config)),
+            }
             if problems.is_empty() {
                 return Ok(Loaded { resolved, source });
             }
@@ -133,6 +139,16 @@ fn gather(
         Err(more) => problems.extend(more),
     }
     Err(source.refuse(&problems))
+}
+
+/// More rules, or endpoints, than the kernel's maps have room for.
+fn too_much(resolved: &Resolved) -> Option<Problem> {
+    let policy = resolved.config.traffic.policy();
+    let endpoints: usize = policy.services.iter().map(|service| service.endpoints.len()).sum();
+    let counts = [("rules", policy.n_rules(), ROOM.rules), ("endpoints", endpoints, ROOM.targets)];
+    let (what, n, room) = counts.into_iter().find(|(_, n, room)| *n > *room as usize)?;
+    let message = format!("traffic.services: {n} {what}, and there is room for {room}");
+    Some(Problem { origin: resolved.origin("traffic.services").clone(), message })
 }
 
 /// Parts of services that never decide anything.

@@ -9,9 +9,9 @@ use aya::{
 use rustix::thread::{MembarrierCommand, membarrier};
 use sidecar_core::traffic::{Change, Room};
 use sidecar_ebpf::abi::steer::{
-    BANKS, DECISIONS, Handed, Rule, RuleKey, Service, ServiceKey, Steer, Target, Use, VERDICTS, served,
+    BANKS, DECISIONS, Handed, LISTENERS, Rule, RuleKey, Service, ServiceKey, Steer, Target, Use, VERDICTS,
+    served,
 };
-
 use tracing::warn;
 
 use super::{
@@ -121,8 +121,7 @@ impl Steering {
     /// # Errors
     /// If the kernel is not to be told.
     pub(crate) fn turn(&mut self, bank: u32) -> Result<(), SteerError> {
-        (self.current.bank, self.current.is_on) = (bank, 1);
-        self.publish()?;
+        self.tell(Steer { bank, is_on: 1, ..self.current })?;
         // Programs run inside of RCU's read side; this waits for all that do (`membarrier` in kernel/sched/membarrier.c). It
         // is refused where processors run without the scheduler's tick.
         if let Err(error) = membarrier(MembarrierCommand::Global) {
@@ -136,8 +135,7 @@ impl Steering {
     /// # Errors
     /// If the kernel is not to be told.
     pub(crate) fn off(&mut self) -> Result<(), SteerError> {
-        self.current.is_on = 0;
-        self.publish()
+        self.tell(Steer { is_on: 0, ..self.current })
     }
 
     /// Says where the relay listens, and in which network namespace.
@@ -145,15 +143,14 @@ impl Steering {
     /// # Errors
     /// If the kernel is not to be told.
     pub(crate) fn listen(&mut self, netns: u64, addresses: &[SocketAddr]) -> Result<(), SteerError> {
-        self.current.listeners = Default::default();
+        let mut listeners = [[0; 2]; LISTENERS];
         for (family, is_v6) in [false, true].into_iter().enumerate() {
             let addresses = addresses.iter().filter(|address| address.is_ipv6() == is_v6);
-            for (ports, address) in self.current.listeners.iter_mut().zip(addresses) {
+            for (ports, address) in listeners.iter_mut().zip(addresses) {
                 ports[family] = address.port();
             }
         }
-        self.current.netns = netns;
-        self.publish()
+        self.tell(Steer { listeners, netns, ..self.current })
     }
 
     /// Marks a listener as ours: no other is sent anything.
@@ -170,9 +167,8 @@ impl Steering {
     /// # Errors
     /// If the kernel is not to be told.
     pub(crate) fn beat(&mut self, patience: std::time::Duration) -> Result<(), SteerError> {
-        self.current.beat_ns = clock::now().0;
-        self.current.patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
-        self.publish()
+        let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        self.tell(Steer { beat_ns: clock::now().0, patience_ns, ..self.current })
     }
 
     /// Connections of an endpoint, by its number.
@@ -192,9 +188,12 @@ impl Steering {
         std::array::from_fn(|at| sum(&self.decisions, at as u32))
     }
 
-    fn publish(&mut self) -> Result<(), SteerError> {
+    /// Where it fails, what was told before holds, here too.
+    fn tell(&mut self, new: Steer) -> Result<(), SteerError> {
         let wrap = |source| SteerError::Write { name: "STEER", source };
-        self.steer.set(0, Abi(self.current), 0).map_err(wrap)
+        self.steer.set(0, Abi(new), 0).map_err(wrap)?;
+        self.current = new;
+        Ok(())
     }
 }
 

@@ -84,13 +84,14 @@ impl Traffic {
             planner.failed(&plan);
             return Err(ApplyError::Kernel(error));
         }
-        let bank = planner.turn(plan);
+        steering.turn(planner.next_bank()).map_err(ApplyError::Kernel)?;
+        planner.turn(plan);
         let numbers = policy.services.iter().map(|service| {
             let number = planner.service(&service.name).unwrap_or_default();
             (service.name.clone(), number)
         });
         *services = numbers.collect();
-        steering.turn(bank).map_err(ApplyError::Kernel)
+        Ok(())
     }
 
     /// Lets every connection go where it asks.

@@ -13,8 +13,8 @@ use tokio::{
     },
 };
 
-/// What is read at once.
-const CHUNK: usize = 128 * 1024;
+/// What is read at once, and so the most that is put aside of a connection, each way.
+const CHUNK: usize = 32 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);

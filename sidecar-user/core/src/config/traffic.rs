@@ -249,6 +249,9 @@ impl ServiceSettings {
         let limits = self.limits;
         refuse(self.addresses.is_empty(), "`addresses` is empty: it has no destination");
         refuse(self.addresses.len() > 256, "it has more than 256 `addresses`");
+        refuse(self.ports.len() > 64, "it has more than 64 `ports`");
+        refuse(self.except.addresses.len() > 256, "it excepts more than 256 `addresses`");
+        refuse(self.except.ports.len() > 64, "it excepts more than 64 `ports`");
         refuse(self.endpoints.len() > 512, "it has more than 512 `endpoints`");
         refuse(self.ports.contains(&0) || self.except.ports.contains(&0), "0 is no port");
         refuse(

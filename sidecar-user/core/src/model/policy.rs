@@ -11,6 +11,19 @@ pub struct Policy {
     pub services: Vec<Service>,
 }
 
+impl Policy {
+    /// How many rules it comes to at most.
+    #[must_use]
+    pub fn n_rules(&self) -> usize {
+        let of = |service: &Service| {
+            let (networks, ports) = (service.networks.len(), service.ports.len().max(1));
+            let except = &service.except;
+            networks * (2 * ports + except.ports.len()) + except.networks.len() * ports
+        };
+        self.services.iter().map(of).sum()
+    }
+}
+
 /// A set of destinations, and what becomes of connections to them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {

@@ -136,6 +136,7 @@ impl Planner {
             return Err(Full { what: "rules", room: self.room.rules });
         }
         let mut plan = Plan { rules, ..Plan::default() };
+        let mut taken: BTreeSet<u32> = targets.values().copied().collect();
         let mut used: Vec<_> =
             live.tables.iter().map(|(first, places)| (*first, places.len() as u32)).collect();
         for (service, id) in policy.services.iter().zip(&ids) {
@@ -147,10 +148,11 @@ impl Planner {
                 let mut numbers = Vec::new();
                 for endpoint in &endpoints {
                     let key = (*id, endpoint.address);
-                    let free = || (0..self.room.targets).find(|n| !targets.values().any(|used| used == n));
+                    let free = || (0..self.room.targets).find(|number| !taken.contains(number));
                     let number = targets.get(&key).copied().or_else(free);
                     let number = number.ok_or(Full { what: "endpoints", room: self.room.targets })?;
                     targets.insert(key, number);
+                    taken.insert(number);
                     plan.targets.insert(number, target(endpoint.address));
                     numbers.push(number);
                 }
@@ -175,7 +177,7 @@ impl Planner {
 
     /// Writing the changes failed, and nobody knows how many were written: the next plan's are all that it has.
     pub fn failed(&mut self, plan: &Plan) {
-        let old = &mut self.banks[1 - self.bank as usize];
+        let old = &mut self.banks[(1 - self.bank) as usize];
         let unknown = Rule { service: u32::MAX, place: u16::MAX, is_exception: u16::MAX };
         let keys: Vec<_> = old.rules.keys().chain(plan.rules.keys()).copied().collect();
         old.rules = keys.into_iter().map(|key| (key, unknown)).collect();
@@ -198,7 +200,7 @@ impl Planner {
     /// with [`turn`](Self::turn).
     #[must_use]
     pub fn changes(&self, plan: &Plan) -> Vec<Change> {
-        let bank = 1 - self.bank;
+        let bank = self.next_bank();
         let old = &self.banks[bank as usize];
         let live = &self.banks[self.bank as usize];
         let mut changes = Vec::new();
@@ -222,23 +224,22 @@ impl Planner {
         changes
     }
 
-    /// The changes were written: from now on the other bank is read, and has this plan. Its number is the answer.
-    pub fn turn(&mut self, plan: Plan) -> u32 {
-        self.bank = 1 - self.bank;
+    /// The bank that [`changes`](Self::changes) are for.
+    #[must_use]
+    pub fn next_bank(&self) -> u32 {
+        1 - self.bank
+    }
+
+    /// The changes were written, and the programs go by that bank: from now on it is the one that is read.
+    pub fn turn(&mut self, plan: Plan) {
+        self.bank = self.next_bank();
         self.banks[self.bank as usize] = plan;
-        self.bank
     }
 
     /// The number of a service.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<u32> {
         self.services.get(name).copied()
-    }
-
-    /// The name of a service, by its number.
-    #[must_use]
-    pub fn service_name(&self, id: u32) -> Option<&str> {
-        self.services.iter().find(|(_, other)| **other == id).map(|(name, _)| name.as_str())
     }
 
     /// Where an endpoint is, by its number.
@@ -401,7 +402,8 @@ mod tests {
             let plan = planner.plan(&policy(&[service("a", set)]), |_| true).expect("room");
             maps.write(&planner.changes(&plan));
             assert_eq!(maps.endpoints(bank), before, "the old plan is whole until the turn");
-            bank = planner.turn(plan);
+            bank = planner.next_bank();
+            planner.turn(plan);
             before = set.iter().map(|text| octets(text.split(':').next().unwrap_or_default())).collect();
             assert_eq!(maps.endpoints(bank), before);
         }
