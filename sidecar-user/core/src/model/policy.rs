@@ -47,6 +47,24 @@ pub struct Service {
     pub when_gone: WhenGone,
 }
 
+impl Service {
+    /// Without a destination, and with everything else as it is where nothing is said.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Service {
+            name: name.to_owned(),
+            networks: Vec::new(),
+            ports: Vec::new(),
+            except: Except::default(),
+            gear: Gear::Direct,
+            endpoints: Vec::new(),
+            balance: Balance::Least,
+            limits: Limits::default(),
+            when_gone: WhenGone::Open,
+        }
+    }
+}
+
 /// Destinations of a service that it leaves alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Except {

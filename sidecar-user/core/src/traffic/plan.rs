@@ -319,22 +319,17 @@ fn place(used: &[(u32, u32)], len: u32, room: u32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::policy::{Endpoint, Except, Limits, Rate};
+    use crate::model::policy::{Endpoint, Limits, Rate};
 
     const ROOM: Room = Room { rules: 16, services: 3, targets: 4, places: 256 };
 
     fn service(name: &str, endpoints: &[&str]) -> Service {
         let endpoint = |text: &&str| Endpoint { address: text.parse().expect("an address"), weight: 1 };
         Service {
-            name: name.to_owned(),
             networks: vec!["10.0.0.1".parse().expect("a network")],
             ports: vec![80],
-            except: Except::default(),
-            gear: Gear::Direct,
             endpoints: endpoints.iter().map(endpoint).collect(),
-            balance: Balance::Least,
-            limits: Limits::default(),
-            when_gone: WhenGone::Open,
+            ..Service::named(name)
         }
     }
 

@@ -132,19 +132,12 @@ fn mapped(network: &Network) -> (Ipv6Addr, u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::policy::{Balance, Except, Gear, Limits, WhenGone};
 
     fn service(name: &str, networks: &[&str], ports: &[u16]) -> Service {
         Service {
-            name: name.to_owned(),
             networks: networks.iter().map(|network| network.parse().expect("a network")).collect(),
             ports: ports.to_vec(),
-            except: Except::default(),
-            gear: Gear::Direct,
-            endpoints: Vec::new(),
-            balance: Balance::Least,
-            limits: Limits::default(),
-            when_gone: WhenGone::Open,
+            ..Service::named(name)
         }
     }
 

@@ -1,0 +1,78 @@
+//! Where a service can be had.
+
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use crate::config::value::Refused;
+
+/// Where a service can be had: `IP:PORT`, or with a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct EndpointSettings {
+    /// `IP:PORT`.
+    pub address: HostPort,
+    /// Its share beside that of the others; 0: it gets none.
+    pub weight: u16,
+}
+
+/// What an endpoint weighs of which nothing else is said.
+const WEIGHT: u16 = 100;
+
+impl<'de> Deserialize<'de> for EndpointSettings {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_any(EndpointVisitor)
+    }
+}
+
+struct EndpointVisitor;
+
+impl<'de> Visitor<'de> for EndpointVisitor {
+    type Value = EndpointSettings;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`IP:PORT`, or `address` and `weight`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EndpointSettings, E> {
+        text.parse().map(|address| EndpointSettings { address, weight: WEIGHT }).map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointSettings, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Written {
+            address: HostPort,
+            weight: Option<u16>,
+        }
+        let written = Written::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(EndpointSettings { address: written.address, weight: written.weight.unwrap_or(WEIGHT) })
+    }
+}
+
+/// `IP:PORT`, with a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPort(pub SocketAddr);
+
+impl FromStr for HostPort {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let address = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+        let address = address
+            .ok_or_else(|| Refused(format!("`{text}` is not an endpoint: write IP:PORT or [IPv6]:PORT")))?;
+        // One address is one endpoint, however it is written.
+        Ok(Self(SocketAddr::new(address.ip().to_canonical(), address.port())))
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
