@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
-use sidecar_ebpf::abi::{control::Control, count, steer, verdict, who::Who};
+use sidecar_ebpf::abi::{control::Control, count, pins, steer, verdict, who::Who};
 
 use crate::{conn::Conn, steer::Use};
 
@@ -71,6 +71,12 @@ pub(crate) static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(st
 /// Connections by service and verdict.
 #[map]
 pub(crate) static SERVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// What services are called. No program reads it: it is for the daemon after this one.
+#[map]
+pub(crate) static NAMES: Array<pins::Name> = Array::with_max_entries(1, 0);
+/// Which build's these maps are; one entry. No program reads it either.
+#[map]
+pub(crate) static LAYOUT: Array<pins::Layout> = Array::with_max_entries(1, 0);
 /// What the relay is told of connections that it has not accepted yet.
 #[map]
 pub(crate) static HANDOVER: HashMap<steer::Pair, steer::Handed> =

@@ -16,6 +16,23 @@ use crate::maps::{CONTROL, WHO};
 /// Notes who the current process is, on a socket that has no `WHO` yet; raises the role if `role` is one.
 #[inline(always)]
 pub(crate) fn note(ctx: *mut c_void, sk: *mut bpf_sock, role: u32) {
+    note_as(ctx, sk, role, is_daemon);
+}
+
+/// The same for programs that outlive the daemon, where they are pinned. For them nobody is the daemon: its number may be
+/// another's by then, and while it lives `sk_create` has noted its sockets before.
+#[inline(always)]
+pub(crate) fn note_stranger(ctx: *mut c_void, sk: *mut bpf_sock, role: u32) {
+    note_as(ctx, sk, role, |_| false);
+}
+
+#[inline(always)]
+fn is_daemon(tgid: u32) -> bool {
+    matches!(control(), Some(control) if control.own_tgid == tgid)
+}
+
+#[inline(always)]
+fn note_as(ctx: *mut c_void, sk: *mut bpf_sock, role: u32, is_own: impl FnOnce(u32) -> bool) {
     let who = match WHO.get(sk) {
         Some(who) => who,
         None => {
@@ -23,7 +40,7 @@ pub(crate) fn note(ctx: *mut c_void, sk: *mut bpf_sock, role: u32) {
             // or it is older than the programs and whoever reads it in between finds that nothing is known.
             let Some(who) = WHO.get_or_zero(sk) else { return };
             let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-            let own = matches!(control(), Some(control) if control.own_tgid == tgid);
+            let own = is_own(tgid);
             // SAFETY: helpers without preconditions in these program types.
             let (cgroup, netns) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_netns_cookie(ctx)) };
             // SAFETY: the verifier proved the pointer.

@@ -142,8 +142,8 @@ pub struct Target {
     pub addr: [u8; 16],
     /// Its port.
     pub port: u16,
-    /// Explicit padding.
-    pub pad: u16,
+    /// Id of the service that it is of.
+    pub service: u16,
     /// What a connection more costs there: the better of two is the one with the lower product of this and its connections.
     pub cost: u32,
 }

@@ -92,7 +92,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     if sk.is_null() {
         return PASS;
     }
-    who::note(ctx.as_ptr(), sk, u32::from(ROLE_CLIENT));
+    who::note_stranger(ctx.as_ptr(), sk, u32::from(ROLE_CLIENT));
     let Some(steer) = maps::numbered::<Steer, _>(&STEER, 0) else { return PASS };
     // SAFETY: the verifier proved it.
     let steer = unsafe { &*steer };

@@ -8,9 +8,12 @@ use aya::{
 };
 use rustix::thread::{MembarrierCommand, membarrier};
 use sidecar_core::traffic::{Change, Room};
-use sidecar_ebpf::abi::steer::{
-    BANKS, DECISIONS, Handed, LISTENERS, Rule, RuleKey, Service, ServiceKey, Steer, Target, Use, VERDICTS,
-    served,
+use sidecar_ebpf::abi::{
+    pins::Name,
+    steer::{
+        BANKS, DECISIONS, Handed, LISTENERS, Rule, RuleKey, Service, ServiceKey, Steer, Target, Use,
+        VERDICTS, served,
+    },
 };
 use tracing::warn;
 
@@ -46,6 +49,7 @@ pub(super) fn size(loader: &mut EbpfLoader<'_>, room: Room) {
         ("TARGETS", room.targets),
         ("LOADS", room.targets),
         ("USES", room.services),
+        ("NAMES", room.services),
         ("SERVED", room.services * VERDICTS as u32),
         ("HANDOVER", HANDOVER),
     ] {
@@ -64,6 +68,7 @@ pub(crate) struct Steering {
     uses: Array<MapData, Abi<Use>>,
     decisions: PerCpuArray<MapData, u64>,
     served: PerCpuArray<MapData, u64>,
+    names: Array<MapData, Abi<Name>>,
     listeners: SkStorage<MapData, u32>,
     current: Steer,
 }
@@ -85,6 +90,7 @@ impl Steering {
             uses: Array::try_from(take(ebpf, "USES")?).map_err(wrap("USES"))?,
             decisions: PerCpuArray::try_from(take(ebpf, "DECISIONS")?).map_err(wrap("DECISIONS"))?,
             served: PerCpuArray::try_from(take(ebpf, "SERVED")?).map_err(wrap("SERVED"))?,
+            names: Array::try_from(take(ebpf, "NAMES")?).map_err(wrap("NAMES"))?,
             listeners: SkStorage::try_from(take(ebpf, "LISTENER")?).map_err(wrap("LISTENER"))?,
             current: Steer::default(),
         };
@@ -103,6 +109,7 @@ impl Steering {
         let wrap = |name| move |source| SteerError::Write { name, source };
         let key = |len: u32, key: RuleKey| lpm_trie::Key::new(len, Abi(key));
         match *change {
+            Change::Name(at, name) => self.names.set(at, Abi(name), 0).map_err(wrap("NAMES")),
             Change::Target(at, target) => self.targets.set(at, Abi(target), 0).map_err(wrap("TARGETS")),
             Change::Place(at, target) => self.table.set(at, target, 0).map_err(wrap("TABLE")),
             Change::Service(at, service) => {

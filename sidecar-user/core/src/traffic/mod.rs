@@ -5,5 +5,5 @@ mod deal;
 mod plan;
 mod rules;
 
-pub use plan::{Change, Full, Plan, Planner, Room};
+pub use plan::{Change, Found, Full, Plan, Planner, Room};
 pub use rules::{Shadowed, shadowed};

@@ -3,14 +3,20 @@
 //! A [`Planner`] remembers what both banks have and which numbers are in use: services and endpoints keep theirs through all
 //! plans, so that connections that are open stay counted where they began.
 
+mod adopt;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
-use sidecar_ebpf::abi::steer::{
-    self, BALANCE_HASH, BALANCE_LEAST, BALANCE_RANDOM, GEAR_DENY, GEAR_DIRECT, GEAR_PROXY, GONE_CLOSED,
-    GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, ServiceKey, Table, Target,
+pub use adopt::Found;
+use sidecar_ebpf::abi::{
+    pins::Name,
+    steer::{
+        self, BALANCE_HASH, BALANCE_LEAST, BALANCE_RANDOM, GEAR_DENY, GEAR_DIRECT, GEAR_PROXY, GONE_CLOSED,
+        GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, ServiceKey, Table, Target,
+    },
 };
 
 use super::{
@@ -53,11 +59,15 @@ pub struct Plan {
     targets: BTreeMap<u32, Target>,
     /// What tables hold, by where they begin.
     tables: BTreeMap<u32, Vec<u32>>,
+    /// What services are called.
+    names: BTreeMap<u32, String>,
 }
 
 /// One entry that is to be written, in the order in which that is safe.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
+    /// What a service is called.
+    Name(u32, Name),
     /// An endpoint.
     Target(u32, Target),
     /// A place of a table.
@@ -82,6 +92,8 @@ pub struct Planner {
     bank: u32,
     services: BTreeMap<String, u32>,
     targets: BTreeMap<(u32, SocketAddr), u32>,
+    /// What the maps call services: more than there are, where numbers were given to others.
+    named: BTreeMap<u32, String>,
 }
 
 impl Planner {
@@ -94,6 +106,7 @@ impl Planner {
             bank: 0,
             services: BTreeMap::new(),
             targets: BTreeMap::new(),
+            named: BTreeMap::new(),
         }
     }
 
@@ -153,7 +166,7 @@ impl Planner {
                     let number = number.ok_or(Full { what: "endpoints", room: self.room.targets })?;
                     targets.insert(key, number);
                     taken.insert(number);
-                    plan.targets.insert(number, target(endpoint.address));
+                    plan.targets.insert(number, target(*id, endpoint.address));
                     numbers.push(number);
                 }
                 let weights: Vec<u32> = endpoints.iter().map(|endpoint| endpoint.weight.into()).collect();
@@ -170,6 +183,7 @@ impl Planner {
                 *table = Table { first, len };
             }
             plan.services.insert(*id, entry(service, tables));
+            plan.names.insert(*id, service.name.clone());
         }
         (self.services, self.targets) = (services, targets);
         Ok(plan)
@@ -204,6 +218,8 @@ impl Planner {
         let old = &self.banks[bank as usize];
         let live = &self.banks[self.bank as usize];
         let mut changes = Vec::new();
+        let unnamed = plan.names.iter().filter(|(id, name)| self.named.get(id) != Some(*name));
+        changes.extend(unnamed.map(|(id, name)| Change::Name(*id, adopt::name(name))));
         let is_there = |number: &u32, target: &Target| live.targets.get(number) == Some(target);
         let targets = plan.targets.iter().filter(|(number, target)| !is_there(number, target));
         changes.extend(targets.map(|(number, target)| Change::Target(*number, *target)));
@@ -233,6 +249,7 @@ impl Planner {
     /// The changes were written, and the programs go by that bank: from now on it is the one that is read.
     pub fn turn(&mut self, plan: Plan) {
         self.bank = self.next_bank();
+        self.named.extend(plan.names.clone());
         self.banks[self.bank as usize] = plan;
     }
 
@@ -261,12 +278,12 @@ fn dealt(balance: Balance, addresses: &[SocketAddr], weights: &[u32]) -> Vec<usi
     }
 }
 
-fn target(address: SocketAddr) -> Target {
+fn target(service: u32, address: SocketAddr) -> Target {
     let addr = match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
-    Target { addr: addr.octets(), port: address.port(), pad: 0, cost: COST }
+    Target { addr: addr.octets(), port: address.port(), service: service as u16, cost: COST }
 }
 
 fn entry(service: &Service, tables: [Table; 2]) -> steer::Service {
@@ -321,9 +338,9 @@ mod tests {
     use super::*;
     use crate::model::policy::{Endpoint, Limits, Rate};
 
-    const ROOM: Room = Room { rules: 16, services: 3, targets: 4, places: 256 };
+    pub(super) const ROOM: Room = Room { rules: 16, services: 3, targets: 4, places: 256 };
 
-    fn service(name: &str, endpoints: &[&str]) -> Service {
+    pub(super) fn service(name: &str, endpoints: &[&str]) -> Service {
         let endpoint = |text: &&str| Endpoint { address: text.parse().expect("an address"), weight: 1 };
         Service {
             networks: vec!["10.0.0.1".parse().expect("a network")],
@@ -333,13 +350,14 @@ mod tests {
         }
     }
 
-    fn policy(services: &[Service]) -> Policy {
+    pub(super) fn policy(services: &[Service]) -> Policy {
         Policy { services: services.to_vec() }
     }
 
     /// What the kernel has, written as it is told.
     #[derive(Default)]
-    struct Maps {
+    pub(super) struct Maps {
+        names: BTreeMap<u32, Name>,
         targets: BTreeMap<u32, Target>,
         places: BTreeMap<u32, u32>,
         services: BTreeMap<(u32, u32), steer::Service>,
@@ -347,9 +365,12 @@ mod tests {
     }
 
     impl Maps {
-        fn write(&mut self, changes: &[Change]) {
+        pub(super) fn write(&mut self, changes: &[Change]) {
             for change in changes {
                 match *change {
+                    Change::Name(at, name) => {
+                        self.names.insert(at, name);
+                    }
                     Change::Target(at, target) => {
                         self.targets.insert(at, target);
                     }
@@ -372,8 +393,38 @@ mod tests {
             }
         }
 
+        /// As another daemon would find it.
+        pub(super) fn found(&self, bank: u32) -> Found {
+            let last = |number: Option<&u32>| number.map_or(0, |last| *last + 1);
+            let target = |number| self.targets.get(&number).copied().unwrap_or_default();
+            let place = |place| self.places.get(&place).copied().unwrap_or_default();
+            Found {
+                bank,
+                names: self.names.iter().map(|(id, name)| (*id, *name)).collect(),
+                rules: self
+                    .rules
+                    .iter()
+                    .map(|((bank, len, family, port, addr), rule)| {
+                        (*len, RuleKey { bank: *bank, family: *family, port: *port, addr: *addr }, *rule)
+                    })
+                    .collect(),
+                services: self
+                    .services
+                    .iter()
+                    .map(|((bank, service), entry)| (ServiceKey { bank: *bank, service: *service }, *entry))
+                    .collect(),
+                targets: (0..last(self.targets.keys().last())).map(target).collect(),
+                table: (0..last(self.places.keys().last())).map(place).collect(),
+            }
+        }
+
+        pub(super) fn rules_of(&self, bank: u8) -> Rules {
+            let of_bank = self.found(0).rules.into_iter().filter(|(_, key, _)| key.bank == bank);
+            of_bank.map(|(len, key, rule)| ((len, RuleKey { bank: 0, ..key }), rule)).collect()
+        }
+
         /// Where the first rule of a bank leads to: addresses of the endpoints.
-        fn endpoints(&self, bank: u32) -> BTreeSet<[u8; 16]> {
+        pub(super) fn endpoints(&self, bank: u32) -> BTreeSet<[u8; 16]> {
             let Some((_, rule)) = self.rules.iter().find(|((of, ..), _)| u32::from(*of) == bank) else {
                 return BTreeSet::new();
             };
