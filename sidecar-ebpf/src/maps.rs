@@ -3,15 +3,15 @@
 use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, bpf_sock},
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_sock},
     btf_maps::Array as BtfArray,
     helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_storage_get},
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
 };
-use sidecar_ebpf::abi::{control::Control, count, pins, steer, verdict, who::Who};
+use sidecar_ebpf::abi::{control::Control, count, dns, pins, steer, verdict, who::Who};
 
-use crate::{conn::Conn, steer::Use};
+use crate::{conn::Conn, hooks::Numbering, steer::Use};
 
 /// Records, kernel to user space. User space sets the size.
 #[map]
@@ -91,6 +91,24 @@ pub(crate) static HANDED: SkStorage<steer::Handed, NO_PREALLOC> = SkStorage::new
 #[btf_map]
 pub(crate) static LISTENER: SkStorage<u32, NO_PREALLOC> = SkStorage::new();
 
+/// How questions of the DNS are caught; one entry, written by user space only.
+#[map]
+pub(crate) static DNS: Array<dns::Dns> = Array::with_max_entries(1, 0);
+/// How many resolvers have a number; one entry.
+#[btf_map]
+pub(crate) static NUMBERING: BtfArray<Numbering, 1, 0> = BtfArray::new();
+/// Who was asked, by number. What was written stays.
+#[map]
+pub(crate) static RESOLVERS: Array<[u64; 2]> = Array::with_max_entries(dns::RESOLVERS as u32, 0);
+/// Numbers of resolvers by their addresses.
+#[map]
+pub(crate) static RESOLVER: HashMap<[u64; 2], u64> =
+    HashMap::with_max_entries(dns::RESOLVERS as u32, BPF_F_NO_PREALLOC);
+/// Numbers of resolvers by our ports (`dns::answerer`).
+#[map]
+pub(crate) static ANSWERERS: HashMap<u64, u64> =
+    HashMap::with_max_entries(2 * dns::RESOLVERS as u32, BPF_F_NO_PREALLOC);
+
 /// An entry of a map by its number, which stands on the stack in a word of eight bytes: kernels before 6.18 refuse a smaller
 /// write where a pointer was kept before ("attempt to corrupt spilled pointer on stack").
 #[inline(always)]
@@ -124,9 +142,20 @@ pub(crate) fn entry<T, K, M>(map: &'static M, key: &MaybeUninit<K>) -> Option<*m
 /// Writes an entry, key and value in words of eight bytes; whether there was room.
 #[inline(always)]
 pub(crate) fn insert<K, V, M>(map: &'static M, key: &MaybeUninit<K>, value: &MaybeUninit<V>) -> bool {
+    update(map, key, value, 0)
+}
+
+/// The same, unless there is one.
+#[inline(always)]
+pub(crate) fn insert_new<K, V, M>(map: &'static M, key: &MaybeUninit<K>, value: &MaybeUninit<V>) -> bool {
+    update(map, key, value, BPF_NOEXIST.into())
+}
+
+#[inline(always)]
+fn update<K, V, M>(map: &'static M, key: &MaybeUninit<K>, value: &MaybeUninit<V>, flags: u64) -> bool {
     let map = ptr::from_ref(map).cast_mut().cast::<c_void>();
     // SAFETY: as in `entry`; the callers' values are as long as the map's.
-    unsafe { bpf_map_update_elem(map, key.as_ptr().cast(), value.as_ptr().cast(), 0) == 0 }
+    unsafe { bpf_map_update_elem(map, key.as_ptr().cast(), value.as_ptr().cast(), flags) == 0 }
 }
 
 /// Removes an entry, if it is there.

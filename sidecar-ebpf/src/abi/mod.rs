@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod count;
+pub mod dns;
 pub mod pins;
 pub mod record;
 pub mod steer;

@@ -61,9 +61,16 @@ pub struct Rule {
     pub service: u32,
     /// Which of two rules holds, that for the port and that for any: the lower.
     pub place: u16,
-    /// 1: the service's connections, but not these.
-    pub is_exception: u16,
+    /// `RULE_…`, or-ed.
+    pub flags: u16,
 }
+
+/// `Rule::flags`: the service's connections, but not these.
+pub const RULE_EXCEPTION: u16 = 1;
+/// `Rule::flags`: nobody has the address. Of the service [`NO_SERVICE`] it is where no name has it either.
+pub const RULE_VIRTUAL: u16 = 2;
+/// No service, where one is told.
+pub const NO_SERVICE: u32 = u32::MAX;
 
 /// The endpoint is written at `connect()`.
 pub const GEAR_DIRECT: u8 = 1;
@@ -179,8 +186,12 @@ pub const REASON_RATE: u8 = 8;
 pub const REASON_PROTOCOL: u8 = 9;
 /// Socket storage could not be had (out of memory).
 pub const REASON_MEMORY: u8 = 10;
+/// A question of the DNS: the daemon answers.
+pub const REASON_DNS: u8 = 11;
+/// More resolvers are asked than are told apart.
+pub const REASON_RESOLVERS: u8 = 12;
 /// How many reasons there are.
-pub const REASONS: usize = 11;
+pub const REASONS: usize = 13;
 /// How many verdicts there are, and one place before them.
 pub const VERDICTS: usize = 5;
 

@@ -6,23 +6,25 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_uid_gid,
         generated::{
-            bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_set_retval, bpf_sk_lookup_tcp, bpf_sk_release,
+            bpf_get_current_cgroup_id, bpf_get_prandom_u32, bpf_set_retval, bpf_sk_lookup_tcp,
+            bpf_sk_lookup_udp, bpf_sk_release,
         },
     },
     macros::{cgroup_sock, cgroup_sock_addr},
     programs::{SockAddrContext, SockContext},
 };
 use sidecar_ebpf::abi::{
+    dns::DNS_PORT,
     record::ROLE_CLIENT,
     steer::{
         BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_TARGET, REASON_DAEMON,
         REASON_DEVICE, REASON_EXCEPTION, REASON_GEAR, REASON_MEMORY, REASON_NETNS, REASON_NO_ENDPOINT,
-        REASON_NO_RULE, REASON_PROTOCOL, SERVICE_ENDPOINTS, Service, Steer, Steered, Table, VERDICT_DENIED,
-        VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
+        REASON_NO_RULE, REASON_PROTOCOL, RULE_EXCEPTION, RULE_VIRTUAL, Rule, SERVICE_ENDPOINTS, Service,
+        Steer, Steered, Table, VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
     },
 };
 
-use super::PASS;
+use super::{PASS, dns};
 use crate::{
     emit, ends,
     maps::{self, LISTENER, STEER, STEERED, WHO},
@@ -30,7 +32,7 @@ use crate::{
 };
 
 /// The verdict of a program that refuses: `EPERM`, unless `bpf_set_retval` said otherwise.
-const REFUSE: i32 = 0;
+pub(super) const REFUSE: i32 = 0;
 const ECONNREFUSED: i32 = 111;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_MPTCP: u32 = 262;
@@ -104,16 +106,36 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         steer::release(before);
     }
     let (addr, port) = (address::<V6>(raw), port(raw));
-    let Some(rule) = steer::rule(steer.bank, addr, port) else {
+    let rule = steer::rule(steer.bank, addr, port);
+    let service = rule.and_then(|rule| steer::service(steer.bank, rule.service));
+    let is_tcp = is_tcp(raw);
+    if port == DNS_PORT
+        && !is_denied(rule, service)
+        && let Some(dns) = dns::config()
+    {
+        let caught = dns::catch::<V6>(ctx, sk, steer, dns, addr, is_tcp);
+        if caught.port != 0 {
+            // Without memory it is caught too; only its peer is the daemon then.
+            note(sk, addr, port, None, [VERDICT_PROXIED, caught.reason]);
+            rewrite::<V6>(raw, loopback(V6 && !ends::is_mapped(addr)), caught.port);
+        } else {
+            note(sk, addr, port, None, [VERDICT_PASSED, caught.reason]);
+        }
+        return PASS;
+    }
+    let Some(rule) = rule else {
         note(sk, addr, port, None, [VERDICT_PASSED, REASON_NO_RULE]);
         return PASS;
     };
-    let id = rule.service;
-    let Some(service) = steer::service(steer.bank, id) else { return PASS };
-    // SAFETY: the context's fields may be read.
-    let protocol = unsafe { (&raw const (*raw).protocol).read_volatile() };
-    let is_tcp = protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
-    if rule.is_exception != 0 {
+    let (id, is_virtual) = (rule.service, rule.flags & RULE_VIRTUAL != 0);
+    let Some(service) = service else {
+        if is_virtual {
+            note(sk, addr, port, None, [VERDICT_DENIED, REASON_NO_ENDPOINT]);
+            return refuse();
+        }
+        return PASS;
+    };
+    if rule.flags & RULE_EXCEPTION != 0 {
         note(sk, addr, port, Some(id), [VERDICT_PASSED, REASON_EXCEPTION]);
         return PASS;
     }
@@ -122,6 +144,10 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         return REFUSE;
     }
     if !is_tcp {
+        if is_virtual {
+            note(sk, addr, port, Some(id), [VERDICT_DENIED, REASON_PROTOCOL]);
+            return refuse();
+        }
         note(sk, addr, port, Some(id), [VERDICT_PASSED, REASON_PROTOCOL]);
         return PASS;
     }
@@ -131,7 +157,11 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         note(sk, addr, port, Some(id), [VERDICT_DENIED, place]);
         return refuse();
     }
-    let decision = decide::<V6>(ctx, sk, steer, service, now, addr, port);
+    let mut decision = decide::<V6>(ctx, sk, steer, service, now, addr, port);
+    if is_virtual && decision.verdict == VERDICT_PASSED {
+        // There is nobody.
+        decision.verdict = VERDICT_DENIED;
+    }
     let Some(steered) = note(sk, addr, port, Some(id), [decision.verdict, decision.reason]) else {
         return PASS;
     };
@@ -146,6 +176,20 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         rewrite::<V6>(raw, decision.to, decision.port);
     }
     PASS
+}
+
+/// Whether a service denies it.
+#[inline(always)]
+pub(super) fn is_denied(rule: Option<&Rule>, service: Option<&Service>) -> bool {
+    rule.is_some_and(|rule| rule.flags & RULE_EXCEPTION == 0)
+        && service.is_some_and(|service| service.gear == GEAR_DENY)
+}
+
+#[inline(always)]
+fn is_tcp(raw: *mut bpf_sock_addr) -> bool {
+    // SAFETY: the context's fields may be read.
+    let protocol = unsafe { (&raw const (*raw).protocol).read_volatile() };
+    protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP
 }
 
 /// Of a service that has a place for it.
@@ -180,20 +224,13 @@ fn decide<const V6: bool>(
         return decision;
     }
     let is_closed = service.gone == GONE_CLOSED;
-    // SAFETY: the device may be read.
-    if unsafe { (*sk).bound_dev_if } != 0 {
-        return without(decision, REASON_DEVICE, is_closed);
+    if let Some(reason) = hindrance(sk, steer, now) {
+        return without(decision, reason, is_closed);
     }
-    if steer.patience_ns != 0 && now.wrapping_sub(steer.beat_ns) > steer.patience_ns {
-        return without(decision, REASON_DAEMON, is_closed);
+    let listener = listener(steer, is_v6);
+    if !is_ours(ctx, is_v6, listener, true) {
+        return without(decision, nobody(sk, steer), is_closed);
     }
-    let Some(listener) = listener(ctx, steer, is_v6) else {
-        let is_ours = WHO.get(sk).is_some_and(|who| {
-            // SAFETY: the verifier proved `who`.
-            unsafe { (*who).netns == steer.netns }
-        });
-        return without(decision, if is_ours { REASON_DAEMON } else { REASON_NETNS }, is_closed);
-    };
     decision.verdict = VERDICT_PROXIED;
     decision.to = loopback(is_v6);
     decision.port = listener;
@@ -229,14 +266,40 @@ fn client(sk: *mut bpf_sock, balance: u8) -> u64 {
     }
 }
 
-/// One of the relay's listeners, if it is there and ours.
+/// Why a socket is not sent to the daemon, whoever listens there.
 #[inline(always)]
-fn listener(ctx: &SockAddrContext, steer: &Steer, is_v6: bool) -> Option<u16> {
+pub(super) fn hindrance(sk: *mut bpf_sock, steer: &Steer, now: u64) -> Option<u8> {
+    // SAFETY: the device may be read.
+    if unsafe { (*sk).bound_dev_if } != 0 {
+        return Some(REASON_DEVICE);
+    }
+    let is_late = steer.patience_ns != 0 && now.wrapping_sub(steer.beat_ns) > steer.patience_ns;
+    if is_late { Some(REASON_DAEMON) } else { None }
+}
+
+/// Why none of our sockets was found where a socket is.
+#[inline(always)]
+pub(super) fn nobody(sk: *mut bpf_sock, steer: &Steer) -> u8 {
+    let is_ours = WHO.get(sk).is_some_and(|who| {
+        // SAFETY: the verifier proved `who`.
+        unsafe { (*who).netns == steer.netns }
+    });
+    if is_ours { REASON_DAEMON } else { REASON_NETNS }
+}
+
+/// One of the relay's listeners; 0: there is none of this family.
+#[inline(always)]
+fn listener(steer: &Steer, is_v6: bool) -> u16 {
     // SAFETY: helper without preconditions.
     let any = port_at(steer, unsafe { bpf_get_prandom_u32() } as usize, is_v6);
-    let port = if any != 0 { any } else { port_at(steer, 0, is_v6) };
+    if any != 0 { any } else { port_at(steer, 0, is_v6) }
+}
+
+/// Whether a socket of ours is at this port of loopback, in the network namespace of whoever asks.
+#[inline(always)]
+pub(super) fn is_ours(ctx: &SockAddrContext, is_v6: bool, port: u16, is_tcp: bool) -> bool {
     if port == 0 {
-        return None;
+        return false;
     }
     // A `bpf_sock_tuple`: addresses, then ports, of whom the listener would hear, which is anybody, and its own.
     let ports = u64::from(port.to_be()) << 16;
@@ -245,16 +308,21 @@ fn listener(ctx: &SockAddrContext, steer: &Steer, is_v6: bool) -> Option<u16> {
     } else {
         (maps::words([u64::from(LOCALHOST) << 32, ports, 0, 0, 0]), 12)
     };
-    let at = tuple.as_ptr().cast_mut().cast();
-    // SAFETY: `len` bytes of the tuple were written.
-    let found = unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), at, len, u64::MAX, 0) };
+    let (ctx, at) = (ctx.as_ptr(), tuple.as_ptr().cast_mut().cast());
+    let found = if is_tcp {
+        // SAFETY: `len` bytes of the tuple were written.
+        unsafe { bpf_sk_lookup_tcp(ctx, at, len, u64::MAX, 0) }
+    } else {
+        // SAFETY: as above.
+        unsafe { bpf_sk_lookup_udp(ctx, at, len, u64::MAX, 0) }
+    };
     if found.is_null() {
-        return None;
+        return false;
     }
     let is_ours = LISTENER.get(found).is_some();
     // SAFETY: the reference that the lookup took.
     unsafe { bpf_sk_release(found.cast()) };
-    if is_ours { Some(port) } else { None }
+    is_ours
 }
 
 /// Both families' are read, and one taken: without CAP_PERFMON the way to a word of an entry must be equally long on each
@@ -317,13 +385,13 @@ fn peer<const V6: bool>(raw: *mut bpf_sock_addr) {
 
 /// `::ffff:127.0.0.1` or `::1`.
 #[inline(always)]
-fn loopback(is_v6: bool) -> [u64; 2] {
+pub(super) fn loopback(is_v6: bool) -> [u64; 2] {
     if is_v6 { [0, 1_u64.to_be()] } else { [0, ends::mapped(LOCALHOST)] }
 }
 
 /// The address that the application gave.
 #[inline(always)]
-fn address<const V6: bool>(raw: *mut bpf_sock_addr) -> [u64; 2] {
+pub(super) fn address<const V6: bool>(raw: *mut bpf_sock_addr) -> [u64; 2] {
     if V6 {
         // SAFETY: the context's fields may be read, in words of four bytes.
         let word = |at: usize| u64::from(unsafe { (&raw const (*raw).user_ip6[at]).read_volatile() });
@@ -335,14 +403,14 @@ fn address<const V6: bool>(raw: *mut bpf_sock_addr) -> [u64; 2] {
 }
 
 #[inline(always)]
-fn port(raw: *mut bpf_sock_addr) -> u16 {
+pub(super) fn port(raw: *mut bpf_sock_addr) -> u16 {
     // SAFETY: the context's fields may be read.
     u16::from_be(unsafe { (&raw const (*raw).user_port).read_volatile() } as u16)
 }
 
 /// Writes another address.
 #[inline(always)]
-fn rewrite<const V6: bool>(raw: *mut bpf_sock_addr, addr: [u64; 2], port: u16) {
+pub(super) fn rewrite<const V6: bool>(raw: *mut bpf_sock_addr, addr: [u64; 2], port: u16) {
     if V6 {
         let quarters = [addr[0] as u32, (addr[0] >> 32) as u32, addr[1] as u32, (addr[1] >> 32) as u32];
         for (at, quarter) in quarters.into_iter().enumerate() {

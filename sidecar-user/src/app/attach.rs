@@ -180,6 +180,7 @@ pub(super) fn options(config: &Config) -> kernel::Options {
         socket_wait: config.capture.socket_wait,
         log_level,
         steering: config.traffic.is_on().then_some(traffic::ROOM),
+        datagrams: config.traffic.wants_datagrams(),
     }
 }
 

@@ -171,8 +171,12 @@ fn settings_line(settings: &Result<(Resolved, Receivers), LoadError>) -> Finding
 /// Loads and attaches every program, for as long as it takes to say so.
 fn programs(cgroup: &Cgroup, asks: &Config) -> Vec<Finding> {
     let tried = File::open(&cgroup.path).map_err(|error| error.to_string()).and_then(|folder| {
-        let all =
-            kernel::Options { socket_wait: true, steering: Some(traffic::ROOM), ..attach::options(asks) };
+        let all = kernel::Options {
+            socket_wait: true,
+            steering: Some(traffic::ROOM),
+            datagrams: true,
+            ..attach::options(asks)
+        };
         let kernel = Kernel::load(all).map_err(|error| chain(&error))?;
         kernel.try_out(folder.as_fd()).map_err(|error| chain(&error))
     });
@@ -194,8 +198,10 @@ fn programs(cgroup: &Cgroup, asks: &Config) -> Vec<Finding> {
         }
     };
     let reads = refused.iter().find(|refusal| refusal.program == kernel::READS.name);
-    let is_of_steering =
-        |name| kernel::STEERING.iter().chain([&kernel::TAKE_OVER]).any(|row| row.name == name);
+    let is_of_steering = |name| {
+        let rows = kernel::STEERING.iter().chain(kernel::DATAGRAMS).chain([&kernel::TAKE_OVER]);
+        rows.into_iter().any(|row| row.name == name)
+    };
     let steering = refused.iter().find(|refusal| is_of_steering(refusal.program));
     let optional = [node(reads, asks.capture.socket_wait), steer(steering, asks.traffic.is_on())];
     PROGRAMS.iter().map(row).chain(optional).collect()

@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::logging::chain;
 use crate::{
-    kernel::{Handover, Refusal, STEERING, Steering, TAKE_OVER},
+    kernel::{DATAGRAMS, Handover, Refusal, STEERING, Steering, TAKE_OVER},
     traffic::{ApplyError, Relay, Relayed, Traffic, Waiting},
 };
 
@@ -43,7 +43,7 @@ pub(super) fn begin(
     config: &Config,
 ) -> Result<Option<(Arc<Steered>, Waiting)>, Error> {
     let Some(maps) = maps else { return Ok(None) };
-    let is_needed = |name| STEERING.iter().chain([&TAKE_OVER]).any(|row| row.name == name);
+    let is_needed = |name| STEERING.iter().chain(DATAGRAMS).chain([&TAKE_OVER]).any(|row| row.name == name);
     if let Some(refusal) = refused.iter().find(|refusal| is_needed(refusal.program)) {
         // Half of them would do harm.
         return Err(Error::Refused(refusal.to_string()));

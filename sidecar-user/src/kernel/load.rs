@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) log_level: u8,
     /// Room for steering connections; `None`: they are only observed.
     pub(crate) steering: Option<Room>,
+    /// Whether datagrams are looked at, too.
+    pub(crate) datagrams: bool,
 }
 
 impl Options {
@@ -59,7 +61,7 @@ impl Options {
 
     /// What goes to each of the application's cgroups.
     fn wanted(&self) -> impl Iterator<Item = &'static Program> + Clone {
-        programs::wanted(self.log_level > 0, self.steering.is_some())
+        programs::wanted(self.log_level > 0, self.steering.is_some(), self.datagrams)
     }
 }
 

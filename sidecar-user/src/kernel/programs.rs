@@ -173,6 +173,38 @@ pub(crate) const STEERING: &[Program] = &[
     },
 ];
 
+/// Only where something is denied or names are configured. The answers' side comes first.
+pub(crate) const DATAGRAMS: &[Program] = &[
+    Program {
+        name: "hear4",
+        hook: "cgroup/recvmsg4",
+        needed: false,
+        loses: "names: answers would come from another than was asked",
+        kind: Kind::SockAddr,
+    },
+    Program {
+        name: "hear6",
+        hook: "cgroup/recvmsg6",
+        needed: false,
+        loses: "names: answers would come from another than was asked",
+        kind: Kind::SockAddr,
+    },
+    Program {
+        name: "say4",
+        hook: "cgroup/sendmsg4",
+        needed: false,
+        loses: "names, and denying datagrams, of IPv4",
+        kind: Kind::SockAddr,
+    },
+    Program {
+        name: "say6",
+        hook: "cgroup/sendmsg6",
+        needed: false,
+        loses: "names, and denying datagrams, of IPv6",
+        kind: Kind::SockAddr,
+    },
+];
+
 /// Only where traffic is steered, on the daemon's own cgroup: it sees to sockets that the relay accepts.
 pub(crate) const TAKE_OVER: Program =
     Program { name: "take_over", hook: "sock_ops", needed: false, loses: "the relay", kind: Kind::SockOps };
@@ -186,10 +218,16 @@ pub(crate) const READS: Program = Program {
     kind: Kind::Tracepoint("tcp_rcv_space_adjust"),
 };
 
-/// What there is to attach to an application's cgroup, with or without the programs' own lines, and steering or not.
-pub(super) fn wanted(with_log: bool, steers: bool) -> impl Iterator<Item = &'static Program> + Clone {
+/// What there is to attach to an application's cgroup, with or without the programs' own lines, steering or not, and
+/// datagrams or not.
+pub(super) fn wanted(
+    with_log: bool,
+    steers: bool,
+    datagrams: bool,
+) -> impl Iterator<Item = &'static Program> + Clone {
     let steering = if steers { STEERING } else { &[] };
-    ALL.iter().chain(with_log.then_some(&LOG)).chain(steering)
+    let datagrams = if steers && datagrams { DATAGRAMS } else { &[] };
+    ALL.iter().chain(with_log.then_some(&LOG)).chain(steering).chain(datagrams)
 }
 
 impl Program {

@@ -164,6 +164,8 @@ words! {
         RateLimit "rate_limit" "connections came faster than `limits.rate` allows"
         Protocol "protocol" "it is not TCP, and the service does not deny"
         NoMemory "no_memory" "the kernel had no memory for the socket's state"
+        Dns "dns" "it is a question of the DNS: the daemon answers, or asks on"
+        Resolvers "resolvers" "more resolvers are asked than are told apart: this one answers itself"
     }
 }
 

@@ -192,7 +192,7 @@ impl Planner {
     /// Writing the changes failed, and nobody knows how many were written: the next plan's are all that it has.
     pub fn failed(&mut self, plan: &Plan) {
         let old = &mut self.banks[(1 - self.bank) as usize];
-        let unknown = Rule { service: u32::MAX, place: u16::MAX, is_exception: u16::MAX };
+        let unknown = Rule { service: u32::MAX, place: u16::MAX, flags: u16::MAX };
         let keys: Vec<_> = old.rules.keys().chain(plan.rules.keys()).copied().collect();
         old.rules = keys.into_iter().map(|key| (key, unknown)).collect();
         let services: Vec<_> = old.services.iter().chain(&plan.services).collect();

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use sidecar_ebpf::abi::steer::{RULE_EXACT, Rule, RuleKey};
+use sidecar_ebpf::abi::steer::{RULE_EXACT, RULE_EXCEPTION, Rule, RuleKey};
 
 use crate::model::{
     Network,
@@ -76,7 +76,7 @@ pub(super) fn compile(services: &[Service], ids: &[u32]) -> (Rules, Vec<Shadowed
                 let rule = Rule {
                     service: *id,
                     place: place_in_kernel,
-                    is_exception: candidate.is_exception.into(),
+                    flags: if candidate.is_exception { RULE_EXCEPTION } else { 0 },
                 };
                 rules.entry(key(&candidate)).or_insert(rule);
                 taken.push((candidate, place));
@@ -160,7 +160,7 @@ mod tests {
             (Some(exact), Some(any)) if any.place < exact.place => Some(any),
             (exact, any) => exact.or(any),
         };
-        rule.map(|rule| (rule.service, rule.is_exception != 0))
+        rule.map(|rule| (rule.service, rule.flags & RULE_EXCEPTION != 0))
     }
 
     /// As a person reads the file: the first that has it.

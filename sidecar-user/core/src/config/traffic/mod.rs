@@ -29,6 +29,12 @@ impl Traffic {
         !self.services.is_empty()
     }
 
+    /// Whether datagrams are looked at, too: where something is denied.
+    #[must_use]
+    pub fn wants_datagrams(&self) -> bool {
+        self.services.iter().any(|service| service.gear == GearSetting::Deny)
+    }
+
     /// As the traffic plane has it.
     #[must_use]
     pub fn policy(&self) -> Policy {
@@ -74,7 +80,7 @@ pub struct ServiceSettings {
     /// Of these destinations, those that go where they ask.
     #[serde(default)]
     pub except: ExceptSettings,
-    /// How connections are carried: by the kernel alone, through the relay, or not at all.
+    /// How connections are carried: by the kernel alone, through the relay, or not at all (nor are datagrams).
     #[serde(default)]
     pub gear: GearSetting,
     /// Where the service can be had, `IP:PORT`. Without any, connections go where they ask.
