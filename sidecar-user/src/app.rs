@@ -55,7 +55,7 @@ use crate::{
         bind::{self, Bound},
         serve::{Face, serve},
     },
-    cli::{self, EXIT_FAILURE, EXIT_UNOBSERVED, EXIT_USAGE, Invocation, Run, Target},
+    cli::{self, EXIT_DEGRADED, EXIT_FAILURE, EXIT_UNOBSERVED, EXIT_USAGE, Invocation, Run, Target},
     config::{
         Downward,
         file::Reader,
@@ -88,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
         Invocation::Run(run) => start(run),
         Invocation::Check { file } => Ok(check(&file)),
         Invocation::Doctor { output } => Ok(doctor::report(output)),
+        Invocation::Unpin { dir } => unpin(&dir),
         Invocation::Version => {
             println!("sidecar {}", env!("CARGO_PKG_VERSION"));
             Ok(0)
@@ -113,6 +114,16 @@ fn check(file: &Path) -> u8 {
         }
         Err(error) => usage(&error),
     }
+}
+
+/// `sidecar unpin`: the exit code.
+fn unpin(dir: &Path) -> anyhow::Result<u8> {
+    let done = kernel::unpin(dir)?;
+    println!("{}: {} pinned objects removed", dir.display(), done.n_removed);
+    for left in &done.left {
+        eprintln!("sidecar: left: {left}");
+    }
+    Ok(if done.left.is_empty() { 0 } else { EXIT_DEGRADED })
 }
 
 fn usage(error: &dyn std::error::Error) -> u8 {
@@ -188,17 +199,22 @@ fn start(args: Run) -> anyhow::Result<u8> {
         }
     };
     let listeners = Listeners { public, admin: open_admin(config) };
-    let steered = steering::begin(watch.maps.steering.take(), &watch.watcher.attached().refused, config);
+    let (maps, unpinned) = (watch.maps.steering.take(), watch.unpinned.take());
+    let steered = steering::begin(maps, unpinned, &watch.watcher.attached().refused, config);
     let steered = match steered {
-        Ok(steered) => steered,
+        Ok(steered) => Ok(steered),
         Err(error) if args.strict => {
             error!(error = chain(&error), "connections cannot be steered, and --strict was given");
             place.remove();
             return Ok(EXIT_UNOBSERVED);
         }
         Err(error) => {
-            error!(error = chain(&error), "connections are not steered: they go where they ask");
-            None
+            let now = match &config.traffic.pin {
+                Some(_) => "by what is pinned, or where they ask",
+                None => "where they ask",
+            };
+            error!(error = chain(&error), "connections are not steered: they go {now}");
+            Err(format!("connections are not steered: {}", chain(&error)))
         }
     };
     let child = match target {
@@ -298,7 +314,7 @@ async fn observe(
     pod: &Downward,
     watch: Watch,
     listeners: Listeners,
-    steered: Option<(Arc<Steered>, Waiting)>,
+    steered: Result<Option<(Arc<Steered>, Waiting)>, String>,
     signals: Signals,
     child: Option<Pid>,
 ) -> anyhow::Result<u8> {
@@ -310,7 +326,7 @@ async fn observe(
     // The path of the data: ring, flows, store; then whoever wants to see it.
     let stats = Arc::new(ExportStats::default());
     let (spans, span_queue) = otlp::queue(SPANS, Arc::clone(&stats));
-    let Watch { mut watcher, maps: Maps { ring, verdicts, counts, .. } } = watch;
+    let Watch { mut watcher, maps: Maps { ring, verdicts, counts, .. }, .. } = watch;
     let observed = watcher.observed();
     let parts = pipeline::Parts {
         ring,
@@ -325,11 +341,12 @@ async fn observe(
     let subject = watcher.first();
     let resource = Arc::new(Resource::new(identity::attributes(&config, target, subject.as_ref(), pod)));
     let (steered, relay) = match steered {
-        Some((steered, waiting)) => {
+        Ok(Some((steered, waiting))) => {
             let relay = steered.start(waiting);
-            (Some(steered), relay)
+            (Ok(Some(steered)), relay)
         }
-        None => (None, None),
+        Ok(None) => (Ok(None), None),
+        Err(why) => (Err(why), None),
     };
     let options = otlp::Options {
         interval: config.otlp.interval.get(),
@@ -396,6 +413,7 @@ async fn observe(
         warn!(program = refusal.program, hook = refusal.hook, lost = refusal.loses, "{refusal}");
     }
 
+    let steered = steered.ok().flatten();
     let notifier = Arc::new(Notifier::new(&Supervisor::own(), child.is_some()));
     notifier.ready(&observed.summary());
     let watchdog = start_watchdog(&notifier, &facts);

@@ -1,6 +1,6 @@
 //! The command line, as plain data. What it asks for is done in `app`.
 //!
-//! Exit statuses: 0, done; 1, failed; 2, the command line or the settings are wrong; 3, works with losses (`doctor`);
+//! Exit statuses: 0, done; 1, failed; 2, the command line or the settings are wrong; 3, works with losses (`doctor`), or left something (`unpin`);
 //! 125, `--strict` and observation could not start. `run -- COMMAND` ends with the command's own, also where the file or
 //! the environment is wrong, unless there is `--strict`.
 
@@ -13,7 +13,7 @@ use sidecar_core::config::{Origin, Setting};
 pub(crate) const EXIT_FAILURE: u8 = 1;
 /// The command line or the settings are wrong.
 pub(crate) const EXIT_USAGE: u8 = 2;
-/// Works, with losses.
+/// Works, with losses; done, but not all of it.
 pub(crate) const EXIT_DEGRADED: u8 = 3;
 /// `--strict`, and observation could not start.
 pub(crate) const EXIT_UNOBSERVED: u8 = 125;
@@ -32,6 +32,11 @@ pub(crate) enum Invocation {
     Doctor {
         /// How the report is written.
         output: Output,
+    },
+    /// `sidecar unpin DIRECTORY`.
+    Unpin {
+        /// What `traffic.pin` names.
+        dir: PathBuf,
     },
     /// `sidecar version`.
     Version,
@@ -87,6 +92,7 @@ fn parse_from(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, c
         Verb::Run(args) => Invocation::Run((*args).try_into()?),
         Verb::Check { file } => Invocation::Check { file },
         Verb::Doctor { output } => Invocation::Doctor { output },
+        Verb::Unpin { dir } => Invocation::Unpin { dir },
         Verb::Version => Invocation::Version,
     })
 }
@@ -113,6 +119,12 @@ enum Verb {
         /// Form of the report
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
+    },
+    /// End what a daemon left at work in this folder (`traffic.pin`), and remove it
+    Unpin {
+        /// On a bpffs
+        #[arg(value_name = "DIRECTORY")]
+        dir: PathBuf,
     },
     /// Print the version
     Version,
@@ -282,6 +294,9 @@ mod tests {
             matches!(parse("sidecar check f"), Ok(Invocation::Check { file }) if file.as_os_str() == "f")
         );
         assert!(matches!(parse("sidecar doctor -o json"), Ok(Invocation::Doctor { output: Output::Json })));
+        assert!(
+            matches!(parse("sidecar unpin /d"), Ok(Invocation::Unpin { dir }) if dir.as_os_str() == "/d")
+        );
         assert!(matches!(parse("sidecar version"), Ok(Invocation::Version)));
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         cgroup::{self, Cgroup, CgroupError, child},
         pod::{Pod, PodError},
     },
-    kernel::{self, Kernel, Later, Maps},
+    kernel::{self, Kernel, Later, Maps, PinError, Pins},
     traffic,
 };
 
@@ -141,6 +141,8 @@ fn outermost(mut all: Vec<cgroup::Cgroup>) -> Vec<cgroup::Cgroup> {
 pub(super) struct Watch {
     pub(super) watcher: Watcher,
     pub(super) maps: Maps,
+    /// Why nothing steers, though it was asked for: what is pinned is not to be taken.
+    pub(super) unpinned: Option<PinError>,
 }
 
 impl Watch {
@@ -150,16 +152,26 @@ impl Watch {
         if matches!(source, Source::Pod(_)) && !kernel::missing().is_ok_and(|missing| missing.is_empty()) {
             return Err(Error::Capabilities);
         }
-        let kernel = Kernel::load(options(config)).map_err(Error::Kernel)?;
         let cgroups: Vec<_> = first.found.iter().map(|found| (found.id, found.folder.as_fd())).collect();
+        let mut options = options(config);
+        let ids: Vec<_> = cgroups.iter().map(|(id, _)| *id).collect();
+        let taken = config.traffic.pin.as_ref().map(|dir| Pins::take(dir, &ids, traffic::ROOM)).transpose();
+        let (pins, unpinned) = match taken {
+            Ok(pins) => (pins, None),
+            Err(error) => {
+                options.steering = None;
+                (None, Some(error))
+            }
+        };
+        let kernel = Kernel::load(options, pins).map_err(Error::Kernel)?;
         // The relay's listeners will be made in it.
-        let own = match config.traffic.is_on() {
+        let own = match options.steering.is_some() {
             true => Some(Cgroup::own().and_then(|own| own.folder()).map_err(Error::Find)?),
             false => None,
         };
         let own = own.as_ref().map(File::as_fd);
         let (attached, maps) = kernel.attach(&cgroups, own).map_err(Error::Kernel)?;
-        Ok(Watch { watcher: Watcher::new(source, attached, first), maps })
+        Ok(Watch { watcher: Watcher::new(source, attached, first), maps, unpinned })
     }
 }
 

@@ -104,6 +104,7 @@ fn examine() -> Vec<Finding> {
     let settings = settings();
     findings.push(settings_line(&settings));
     let asks = settings.map_or_else(|_| Config::default(), |(resolved, _)| resolved.config);
+    findings.extend(asks.traffic.pin.as_deref().map(pins));
     match Cgroup::own() {
         Err(error) => findings.push(bad("own cgroup", chain(&error))),
         Ok(own) => {
@@ -177,7 +178,7 @@ fn programs(cgroup: &Cgroup, asks: &Config) -> Vec<Finding> {
             datagrams: true,
             ..attach::options(asks)
         };
-        let kernel = Kernel::load(all).map_err(|error| chain(&error))?;
+        let kernel = Kernel::load(all, None).map_err(|error| chain(&error))?;
         kernel.try_out(folder.as_fd()).map_err(|error| chain(&error))
     });
     let refused = match tried {
@@ -205,6 +206,15 @@ fn programs(cgroup: &Cgroup, asks: &Config) -> Vec<Finding> {
     let steering = refused.iter().find(|refusal| is_of_steering(refusal.program));
     let optional = [node(reads, asks.capture.socket_wait), steer(steering, asks.traffic.is_on())];
     PROGRAMS.iter().map(row).chain(optional).collect()
+}
+
+/// Where what steers is to outlive the daemon. Nothing is adopted for it.
+fn pins(dir: &Path) -> Finding {
+    let name = "pins";
+    match kernel::pinned(dir) {
+        Ok(told) => good(name, format!("{}: {told}", dir.display())),
+        Err(error) => lossy(name, format!("{}; lost: steering", chain(&error))),
+    }
 }
 
 /// All of them or none: where one is missing, nothing is steered.

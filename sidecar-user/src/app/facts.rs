@@ -39,8 +39,8 @@ pub(crate) struct Facts {
     observed: Arc<Observed>,
     resource: Arc<Resource>,
     exporter: Switch,
-    /// Where connections are steered.
-    steered: Option<Arc<Steered>>,
+    /// Where connections are steered, or why they are not though it was asked for.
+    steered: Result<Option<Arc<Steered>>, String>,
     resolved: Mutex<Resolved>,
     reloads: Mutex<Reloads>,
     log: logging::Reload,
@@ -55,7 +55,7 @@ impl Facts {
         observed: Arc<Observed>,
         resource: Arc<Resource>,
         exporter: Switch,
-        steered: Option<Arc<Steered>>,
+        steered: Result<Option<Arc<Steered>>, String>,
         resolved: Resolved,
         log: logging::Reload,
     ) -> Self {
@@ -88,7 +88,7 @@ impl Facts {
     /// If the kernel has no room for a new policy. Then nothing took effect.
     pub(super) async fn apply(&self, change: Reload, receivers: Receivers) -> Result<(), ApplyError> {
         if change.applied.iter().any(|key| key.starts_with("traffic."))
-            && let Some(steered) = self.steered.clone()
+            && let Ok(Some(steered)) = self.steered.clone()
         {
             let config = change.now.config.clone();
             // It waits for the kernel.
@@ -152,7 +152,8 @@ impl Facts {
                     (reloads.n_applied, reloads.n_refused)
                 };
                 readings.reloads = reloads;
-                readings.steering = self.steered.as_ref().map(|steered| steered.read());
+                readings.steering =
+                    self.steered.as_ref().ok().and_then(|steered| Some(steered.as_ref()?.read()));
                 self.handle.snapshot(readings).await.map(Arc::new)
             }
         }
@@ -215,7 +216,15 @@ impl admin::Facts for Facts {
         let detail = self.observed.summary();
         let capture = Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() };
         let settings = Check { name: "settings", ok: true, detail: lock(&self.reloads).detail.clone() };
-        vec![Check { name: "attached", ok: true, detail }, capture, settings]
+        let steered = match &self.steered {
+            Ok(steered) => steered.as_ref().map(|steered| steered.pins()),
+            Err(why) => Some(why.clone()),
+        };
+        let steering = steered.map(|detail| Check { name: "steering", ok: true, detail });
+        [Check { name: "attached", ok: true, detail }, capture, settings]
+            .into_iter()
+            .chain(steering)
+            .collect()
     }
 
     fn log_level(&self) -> Level {

@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::logging::chain;
 use crate::{
-    kernel::{DATAGRAMS, Handover, Refusal, STEERING, Steering, TAKE_OVER},
+    kernel::{DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
     traffic::{ApplyError, Relay, Relayed, Traffic, Waiting},
 };
 
@@ -31,6 +31,9 @@ pub(super) enum Error {
     /// The kernel did not take a program.
     #[error("{0}")]
     Refused(String),
+    /// What is pinned is not to be taken.
+    #[error("take what is pinned")]
+    Pins(#[source] PinError),
     /// The policy could not be put in force.
     #[error("put the policy in force")]
     Apply(#[source] ApplyError),
@@ -39,18 +42,36 @@ pub(super) enum Error {
 /// Puts the policy in force, where there is one. The relay's connections wait for it to be started.
 pub(super) fn begin(
     maps: Option<(Steering, Handover)>,
+    unpinned: Option<PinError>,
     refused: &[Refusal],
     config: &Config,
 ) -> Result<Option<(Arc<Steered>, Waiting)>, Error> {
+    if let Some(error) = unpinned {
+        return Err(Error::Pins(error));
+    }
     let Some(maps) = maps else { return Ok(None) };
+    let pins = maps.0.pins().cloned();
+    let begun = begin_with(maps, refused, config);
+    if let (Err(_), Some(pins)) = (&begun, pins) {
+        pins.give_up();
+    }
+    begun.map(Some)
+}
+
+fn begin_with(
+    maps: (Steering, Handover),
+    refused: &[Refusal],
+    config: &Config,
+) -> Result<(Arc<Steered>, Waiting), Error> {
     let is_needed = |name| STEERING.iter().chain(DATAGRAMS).chain([&TAKE_OVER]).any(|row| row.name == name);
     if let Some(refusal) = refused.iter().find(|refusal| is_needed(refusal.program)) {
         // Half of them would do harm.
         return Err(Error::Refused(refusal.to_string()));
     }
     let (traffic, waiting) = Traffic::begin(maps, &config.traffic.policy()).map_err(Error::Apply)?;
-    info!(services = config.traffic.services.len(), "connections are steered");
-    Ok(Some((Arc::new(Steered { traffic, relayed: OnceLock::new() }), waiting)))
+    let steered = Steered { traffic, relayed: OnceLock::new() };
+    info!(services = config.traffic.services.len(), pins = steered.pins(), "connections are steered");
+    Ok((Arc::new(steered), waiting))
 }
 
 impl Steered {
@@ -62,10 +83,21 @@ impl Steered {
                 Some(relay)
             }
             Err(error) => {
-                error!(error = chain(&error), "the relay cannot run: connections go where they ask");
+                error!(error = chain(&error), "the relay cannot run: connections are not carried");
                 self.traffic.end();
                 None
             }
+        }
+    }
+
+    /// In words, whether the policy outlives the daemon.
+    pub(super) fn pins(&self) -> String {
+        match self.traffic.pins() {
+            None => "not pinned".to_owned(),
+            Some(pins) if pins.is_adopted() => {
+                format!("pinned at {}, adopted from a daemon before", pins.dir().display())
+            }
+            Some(pins) => format!("pinned at {}", pins.dir().display()),
         }
     }
 
@@ -96,6 +128,7 @@ impl Steered {
     pub(super) fn read(&self) -> steering::Steering {
         let (decisions, services) = self.traffic.read();
         let relay = self.relayed.get().map(|relayed| relayed.read()).unwrap_or_default();
-        steering::Steering { decisions, services, relay }
+        let pinned = self.traffic.pins().map(|pins| pins.is_adopted());
+        steering::Steering { decisions, services, relay, pinned }
     }
 }

@@ -92,6 +92,7 @@ fn readings() -> Readings {
         decisions: vec![steering::Decision { verdict: "direct", reason: "gear", n: 7 }],
         services: vec![service],
         relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4] },
+        pinned: Some(true),
     };
     Readings { all: vec![container("a"), container("b")], steering: Some(steering), ..Readings::default() }
 }

@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use super::{
     caps,
     maps::{Abi, Counts, Verdicts},
+    pins::Pins,
     programs::{self, Link, Program},
     ring::Ring,
     steer::{self, Handover, Steering},
@@ -116,6 +117,8 @@ pub(crate) struct Kernel {
     ebpf: Ebpf,
     options: Options,
     refused: Vec<Refusal>,
+    /// Where what steers is to outlive us.
+    pins: Option<Pins>,
 }
 
 /// Programs, loaded once, at work on any number of cgroups. Dropping it detaches them.
@@ -130,6 +133,7 @@ pub(crate) struct Attached {
     pub(crate) refused: Vec<Refusal>,
     logger: Option<Logger>,
     options: Options,
+    pins: Option<Pins>,
 }
 
 /// The ends of the maps that user space holds.
@@ -156,8 +160,8 @@ impl Attached {
                 continue;
             }
             let Some(program) = self.ebpf.program_mut(row.name) else { continue };
-            match caps::with_needed(|| row.attach(program, cgroup)) {
-                Ok(link) => links.push(link),
+            match caps::with_needed(|| put(self.pins.as_ref(), row, program, (id, cgroup))) {
+                Ok(link) => links.extend(link),
                 Err(error) => {
                     let refusal = refusal(row, "attach", &error);
                     if refusal.needed {
@@ -174,6 +178,9 @@ impl Attached {
     /// Lets go of a cgroup.
     pub(crate) fn detach(&mut self, id: u64) {
         self.links.remove(&id);
+        if let Some(pins) = &self.pins {
+            pins.detach(id);
+        }
     }
 
     /// What holds, in one line: `Err` where something is lost.
@@ -200,17 +207,22 @@ impl Attached {
 }
 
 impl Kernel {
-    /// Loads everything that the kernel takes.
+    /// Loads everything that the kernel takes, with the maps that are pinned, if any are to be.
     ///
     /// # Errors
     /// If maps cannot be made. What programs were refused shows when it is attached.
-    pub(crate) fn load(options: Options) -> Result<Kernel, Error> {
+    pub(crate) fn load(options: Options, pins: Option<Pins>) -> Result<Kernel, Error> {
         // Kernel BTF is not needed; the maps' own comes with the object.
         let mut loader = without_opening_files(EbpfLoader::new);
         loader.btf(None).map_max_entries("EVENTS", options.ring_bytes);
         loader.map_max_entries("VERDICTS", options.connections);
         if let Some(room) = options.steering {
-            steer::size(&mut loader, room);
+            for (map, entries) in steer::entries(room) {
+                loader.map_max_entries(map, entries);
+            }
+        }
+        if let Some(pins) = &pins {
+            pins.maps(&mut loader);
         }
         loader.override_global("AYA_LOG_LEVEL", &options.log_level, true);
         if options.log_level == 0 {
@@ -227,7 +239,10 @@ impl Kernel {
                 refused.push(refusal(row, "load", &error));
             }
         }
-        Ok(Kernel { ebpf, options, refused })
+        if let Some(pins) = &pins {
+            pins.seal(&mut ebpf)?;
+        }
+        Ok(Kernel { ebpf, options, refused, pins })
     }
 
     /// Attaches to these cgroups, none below another, and opens the maps. `own` is the daemon's, for what is steered to it.
@@ -250,13 +265,15 @@ impl Kernel {
         self.set_control(control)?;
         let mut links = HashMap::new();
         for (id, cgroup) in cgroups {
-            links.insert(*id, self.attach_all(*cgroup, &mut control)?);
+            links.insert(*id, self.attach_all((*id, *cgroup), &mut control)?);
         }
         if let Some(refusal) = take_needed(&mut self.refused) {
             return Err(Error::Needed { source: Box::new(refusal) });
         }
         let mut others: Vec<_> = self.attach_to_node().into_iter().collect();
-        let steering = self.options.steering.is_some().then(|| Steering::open(&mut self.ebpf)).transpose()?;
+        let pins = self.pins.clone();
+        let steering =
+            self.options.steering.is_some().then(|| Steering::open(&mut self.ebpf, pins)).transpose()?;
         if let Some(own) = own.filter(|_| steering.is_some()) {
             others.extend(self.attach_one(&programs::TAKE_OVER, own));
         }
@@ -265,8 +282,8 @@ impl Kernel {
         let ring = Ring::open(&mut self.ebpf, self.options.ring_bytes as usize)?;
         let verdicts = Verdicts::open(&mut self.ebpf, control)?;
         let counts = Counts::open(&mut self.ebpf)?;
-        let Kernel { ebpf, options, refused } = self;
-        let attached = Attached { ebpf, links, _others: others, refused, logger, options };
+        let Kernel { ebpf, options, refused, pins } = self;
+        let attached = Attached { ebpf, links, _others: others, refused, logger, options, pins };
         Ok((attached, Maps { ring, verdicts, counts, steering }))
     }
 
@@ -280,7 +297,7 @@ impl Kernel {
             shed_above: u32::MAX,
             pad: 0,
         };
-        let _links = self.attach_all(cgroup, &mut control)?;
+        let _links = self.attach_all((0, cgroup), &mut control)?;
         let _node = self.attach_to_node();
         if self.options.steering.is_some() {
             let _own = self.attach_one(&programs::TAKE_OVER, cgroup);
@@ -309,17 +326,26 @@ impl Kernel {
         row.attach(program, cgroup).map_err(|error| self.refused.push(refusal(row, "attach", &error))).ok()
     }
 
-    fn attach_all(&mut self, cgroup: BorrowedFd<'_>, control: &mut Control) -> Result<Vec<Link>, Error> {
+    fn attach_all(
+        &mut self,
+        (id, cgroup): (u64, BorrowedFd<'_>),
+        control: &mut Control,
+    ) -> Result<Vec<Link>, Error> {
         self.set_control(*control)?;
         let mut links = Vec::new();
         let options = self.options;
         for row in options.wanted() {
-            if self.refused.iter().any(|refusal| refusal.program == row.name) {
+            // Of those that steer and are pinned all of a build are at work, or none.
+            let is_out = |refusal: &Refusal| {
+                refusal.program == row.name
+                    || self.pins.is_some() && row.steers() && programs::steers(refusal.program)
+            };
+            if self.refused.iter().any(is_out) {
                 continue;
             }
             let Some(program) = self.ebpf.program_mut(row.name) else { continue };
-            match row.attach(program, cgroup) {
-                Ok(link) => links.push(link),
+            match put(self.pins.as_ref(), row, program, (id, cgroup)) {
+                Ok(link) => links.extend(link),
                 Err(error) => self.refused.push(refusal(row, "attach", &error)),
             }
             // Before any program that could see a socket of ours. In a cgroup of its own the daemon stays unknown,
@@ -351,6 +377,19 @@ impl Kernel {
             self.ebpf.map_mut("CONTROL").ok_or(wrap(MapError::InvalidName { name: "CONTROL".into() }))?;
         let mut map: Array<_, Abi<Control>> = Array::try_from(map).map_err(wrap)?;
         map.set(0, Abi(control), 0).map_err(wrap)
+    }
+}
+
+/// Puts a program to work on a cgroup: for as long as the link lives, or where it is pinned, without one.
+fn put(
+    pins: Option<&Pins>,
+    row: &Program,
+    program: &mut aya::programs::Program,
+    (id, cgroup): (u64, BorrowedFd<'_>),
+) -> Result<Option<Link>, ProgramError> {
+    match pins.filter(|_| row.steers()) {
+        Some(pins) => pins.attach(row, program, (id, cgroup)).map(|()| None),
+        None => row.attach(program, cgroup).map(Some),
     }
 }
 

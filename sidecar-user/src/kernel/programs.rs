@@ -230,7 +230,22 @@ pub(super) fn wanted(
     ALL.iter().chain(with_log.then_some(&LOG)).chain(steering).chain(datagrams)
 }
 
+/// What steers an application's cgroup, and so is what may be pinned.
+pub(super) fn steering() -> impl Iterator<Item = &'static Program> {
+    STEERING.iter().chain(DATAGRAMS)
+}
+
+/// Whether a program of that name is one of [`steering`].
+pub(super) fn steers(name: &str) -> bool {
+    steering().any(|row| row.name == name)
+}
+
 impl Program {
+    /// Whether it is one of [`steering`].
+    pub(super) fn steers(&self) -> bool {
+        steers(self.name)
+    }
+
     /// Runs the verifier.
     pub(super) fn load(&self, program: &mut aya::programs::Program) -> Result<(), ProgramError> {
         match self.kind {

@@ -3,11 +3,11 @@
 use std::{io, net::SocketAddr, os::fd::AsRawFd};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, SkStorage, lpm_trie},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
-use sidecar_core::traffic::{Change, Room};
+use sidecar_core::traffic::{Change, Found, Room};
 use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
@@ -21,6 +21,7 @@ use super::{
     clock,
     load::Error,
     maps::{Abi, take},
+    pins::Pins,
 };
 
 /// Connections to the relay that it has not accepted yet.
@@ -38,11 +39,20 @@ pub(crate) enum SteerError {
         #[source]
         source: MapError,
     },
+    /// A map could not be read.
+    #[error("read map {name}")]
+    Read {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
 }
 
-/// Makes room, where there is to be any.
-pub(super) fn size(loader: &mut EbpfLoader<'_>, room: Room) {
-    for (map, entries) in [
+/// How many entries maps have, where there is to be room.
+pub(super) fn entries(room: Room) -> [(&'static str, u32); 10] {
+    [
         ("RULES", room.rules * BANKS),
         ("SERVICES", room.services * BANKS),
         ("TABLE", room.places),
@@ -52,9 +62,8 @@ pub(super) fn size(loader: &mut EbpfLoader<'_>, room: Room) {
         ("NAMES", room.services),
         ("SERVED", room.services * VERDICTS as u32),
         ("HANDOVER", HANDOVER),
-    ] {
-        loader.map_max_entries(map, entries.max(1));
-    }
+        ("DECISIONS", DECISIONS),
+    ]
 }
 
 /// What the programs at `connect()` go by. One owner.
@@ -71,16 +80,17 @@ pub(crate) struct Steering {
     names: Array<MapData, Abi<Name>>,
     listeners: SkStorage<MapData, u32>,
     current: Steer,
+    pins: Option<Pins>,
 }
 
 /// What the relay is told of sockets that it accepts.
 pub(crate) struct Handover(SkStorage<MapData, Abi<Handed>>);
 
 impl Steering {
-    pub(super) fn open(ebpf: &mut Ebpf) -> Result<(Self, Handover), Error> {
+    pub(super) fn open(ebpf: &mut Ebpf, pins: Option<Pins>) -> Result<(Self, Handover), Error> {
         let wrap = |name| move |source| Error::Map { name, source };
         let handed = SkStorage::try_from(take(ebpf, "HANDED")?).map_err(wrap("HANDED"))?;
-        let steering = Steering {
+        let mut steering = Steering {
             steer: Array::try_from(take(ebpf, "STEER")?).map_err(wrap("STEER"))?,
             rules: LpmTrie::try_from(take(ebpf, "RULES")?).map_err(wrap("RULES"))?,
             services: HashMap::try_from(take(ebpf, "SERVICES")?).map_err(wrap("SERVICES"))?,
@@ -93,8 +103,44 @@ impl Steering {
             names: Array::try_from(take(ebpf, "NAMES")?).map_err(wrap("NAMES"))?,
             listeners: SkStorage::try_from(take(ebpf, "LISTENER")?).map_err(wrap("LISTENER"))?,
             current: Steer::default(),
+            pins,
         };
+        // All zero, where nobody was there before.
+        steering.current = steering.steer.get(&0, 0).map(|Abi(steer)| steer).map_err(wrap("STEER"))?;
         Ok((steering, Handover(handed)))
+    }
+
+    /// Where what steers outlives us, if it does.
+    pub(crate) fn pins(&self) -> Option<&Pins> {
+        self.pins.as_ref()
+    }
+
+    /// What a daemon before left, if one did.
+    ///
+    /// # Errors
+    /// If a map cannot be read whole.
+    pub(crate) fn found(&self) -> Result<Option<Found>, SteerError> {
+        if !self.pins.as_ref().is_some_and(Pins::is_adopted) {
+            return Ok(None);
+        }
+        let wrap = |name| move |source| SteerError::Read { name, source };
+        let rules = self.rules.iter().map(|entry| {
+            entry.map(|(key, Abi(rule))| (key.prefix_len(), key.data().0, rule)).map_err(wrap("RULES"))
+        });
+        let services = self
+            .services
+            .iter()
+            .map(|entry| entry.map(|(Abi(key), Abi(service))| (key, service)).map_err(wrap("SERVICES")));
+        let names = self.names.iter().map(|name| name.map(|Abi(name)| name).map_err(wrap("NAMES")));
+        let targets = self.targets.iter().map(|one| one.map(|Abi(target)| target).map_err(wrap("TARGETS")));
+        Ok(Some(Found {
+            bank: self.current.bank,
+            names: (0..).zip(names.collect::<Result<Vec<_>, _>>()?).collect(),
+            rules: rules.collect::<Result<_, _>>()?,
+            services: services.collect::<Result<_, _>>()?,
+            targets: targets.collect::<Result<_, _>>()?,
+            table: self.table.iter().map(|place| place.map_err(wrap("TABLE"))).collect::<Result<_, _>>()?,
+        }))
     }
 
     /// Writes entries, in their order. Where one fails, those before it are in maps that nobody reads.
@@ -137,12 +183,15 @@ impl Steering {
         Ok(())
     }
 
-    /// Lets the programs go by nothing: connections go where they ask.
+    /// Lets the programs go by nothing: connections go where they ask. Where they outlive us, lets them go on without us.
     ///
     /// # Errors
     /// If the kernel is not to be told.
     pub(crate) fn off(&mut self) -> Result<(), SteerError> {
-        self.tell(Steer { is_on: 0, ..self.current })
+        match self.pins {
+            Some(_) => self.tell(Steer { listeners: [[0; 2]; LISTENERS], ..self.current }),
+            None => self.tell(Steer { is_on: 0, ..self.current }),
+        }
     }
 
     /// Says where the relay listens, and in which network namespace.

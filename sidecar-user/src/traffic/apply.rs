@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::{ROOM, listen, relay::Waiting};
-use crate::kernel::{Handover, SteerError, Steering, netns_cookie};
+use crate::kernel::{Handover, Pins, SteerError, Steering, netns_cookie};
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(200);
@@ -66,7 +66,11 @@ impl Traffic {
             steering.beat(PATIENCE)
         };
         tell(&mut steering).map_err(ApplyError::Kernel)?;
-        let state = State { steering, planner: Planner::new(ROOM), services: Vec::new() };
+        let planner = match steering.found().map_err(ApplyError::Kernel)? {
+            Some(found) => Planner::adopted(ROOM, &found, |target| steering.load(target) == 0),
+            None => Planner::new(ROOM),
+        };
+        let state = State { steering, planner, services: Vec::new() };
         let traffic = Traffic(Mutex::new(state));
         traffic.apply(policy)?;
         Ok((traffic, Waiting { listeners, handover }))
@@ -94,7 +98,7 @@ impl Traffic {
         Ok(())
     }
 
-    /// Lets every connection go where it asks.
+    /// Lets every connection go where it asks, but where the policy outlives us.
     pub(crate) fn end(&self) {
         if let Err(error) = self.lock().steering.off() {
             warn!(%error, "connections may still be steered");
@@ -111,6 +115,11 @@ impl Traffic {
                 warn!(%error, "no sign of life could be given");
             }
         }
+    }
+
+    /// Whether the policy outlives us, and whether it was there before.
+    pub(crate) fn pins(&self) -> Option<Pins> {
+        self.lock().steering.pins().cloned()
     }
 
     /// What became of connections, in all and by service.

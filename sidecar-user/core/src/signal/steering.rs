@@ -15,6 +15,8 @@ pub struct Steering {
     pub services: Vec<Service>,
     /// What the relay carried.
     pub relay: Relay,
+    /// Whether the policy outlives the daemon, and then whether a daemon before had left it.
+    pub pinned: Option<bool>,
 }
 
 /// Connections that got one verdict for one reason.
@@ -54,7 +56,7 @@ pub struct Relay {
 
 /// Puts the readings into the store, in the place of those before. `None`: nothing is steered.
 pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
-    let Some(Steering { decisions, services, relay }) = steering else { return };
+    let Some(Steering { decisions, services, relay, pinned }) = steering else { return };
     for Decision { verdict, reason, n } in decisions {
         store.set(&catalogue::TRAFFIC_CONNECTIONS, &[verdict, reason], *n);
     }
@@ -68,6 +70,12 @@ pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
     store.replace(&catalogue::TRAFFIC_SERVICE_CONNECTIONS, by_verdict.collect());
     let active = services.iter().map(|service| point(vec![name(service)], service.active));
     store.replace(&catalogue::TRAFFIC_SERVICE_ACTIVE, active.collect());
+    let state = match pinned {
+        None => "unpinned",
+        Some(false) => "new",
+        Some(true) => "adopted",
+    };
+    store.set(&catalogue::TRAFFIC_PINNED, &[state], 1u64);
     store.set(&catalogue::RELAY_ACCEPTED, &[], relay.accepted);
     store.set(&catalogue::RELAY_ACTIVE, &[], relay.active);
     for (direction, n) in ["transmit", "receive"].into_iter().zip(relay.bytes) {

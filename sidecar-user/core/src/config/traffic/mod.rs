@@ -1,6 +1,9 @@
 //! Section `traffic`: services, as a person writes them, and what the traffic plane makes of them.
 
 mod endpoint;
+mod pin;
+
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,19 +23,24 @@ pub struct Traffic {
     /// What is done about connections that the application opens. Of the services that have a destination the first decides;
     /// a destination of none goes where it asks.
     pub services: Vec<ServiceSettings>,
+    /// Folder on a bpffs (`/sys/fs/bpf/sidecar`), for one daemon and nobody else: what steers connections stays at work there
+    /// when the daemon ends, however it ends, and the next daemon goes on with it. It is made with mode 0700. `sidecar unpin`
+    /// ends it. Unset: nothing outlives the daemon.
+    pub pin: Option<PathBuf>,
 }
 
 impl Traffic {
     /// Whether anything is steered.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        !self.services.is_empty()
+        // What is pinned may have services that are not wanted any more.
+        !self.services.is_empty() || self.pin.is_some()
     }
 
-    /// Whether datagrams are looked at, too: where something is denied.
+    /// Whether datagrams are looked at, too: where something is denied, or may be what was pinned.
     #[must_use]
     pub fn wants_datagrams(&self) -> bool {
-        self.services.iter().any(|service| service.gear == GearSetting::Deny)
+        self.pin.is_some() || self.services.iter().any(|service| service.gear == GearSetting::Deny)
     }
 
     /// As the traffic plane has it.
@@ -48,6 +56,9 @@ const SERVICES: usize = 256;
 /// Adds what is wrong with services, each under its own key.
 pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
     let services = &traffic.services;
+    if let Some(message) = traffic.pin.as_deref().and_then(pin::fault) {
+        refuse("traffic.pin", message.to_owned());
+    }
     if services.len() > SERVICES {
         refuse("traffic.services", format!("{} are more than {SERVICES}", services.len()));
     }
@@ -61,7 +72,9 @@ pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
         if services[..i].iter().any(|other| other.name == *name) {
             refuse(format!("a service before it is called `{name}` too"));
         }
-        service.faults().into_iter().for_each(refuse);
+        service.faults().into_iter().for_each(&mut refuse);
+        let gone = pin::faults(service, traffic.pin.is_some());
+        gone.into_iter().map(str::to_owned).for_each(refuse);
     }
 }
 
@@ -93,10 +106,12 @@ pub struct ServiceSettings {
     /// How many connections there may be. Those beyond are refused (`ECONNREFUSED`).
     #[serde(default)]
     pub limits: LimitSettings,
-    /// What becomes of connections through the relay while the daemon hangs: they go where they ask, or are refused.
+    /// What becomes of connections through the relay while the daemon hangs, or is gone and left its pins: they go where they
+    /// ask (unless you say otherwise), or are refused.
     #[serde(default)]
-    pub when_gone: WhenGoneSetting,
-    /// Says that you know: what is denied or `closed` holds while the daemon runs, and not after its end.
+    pub when_gone: Option<WhenGoneSetting>,
+    /// Says that you know: without `traffic.pin`, what is denied or `closed` holds while the daemon runs, and not after its
+    /// end.
     #[serde(default)]
     pub while_running: bool,
 }
@@ -183,8 +198,7 @@ impl ServiceSettings {
                 faults.push(message.to_owned());
             }
         };
-        let (denies, relays) = (self.gear == GearSetting::Deny, self.gear == GearSetting::Proxy);
-        let is_closed = self.when_gone == WhenGoneSetting::Closed;
+        let denies = self.gear == GearSetting::Deny;
         let limits = self.limits;
         refuse(self.addresses.is_empty(), "`addresses` is empty: it has no destination");
         refuse(self.addresses.len() > 256, "it has more than 256 `addresses`");
@@ -200,16 +214,6 @@ impl ServiceSettings {
         refuse(
             denies && limits != LimitSettings::default(),
             "what is denied never reaches a limit: leave `limits` out",
-        );
-        refuse(is_closed && !relays, "`when_gone` is for `gear: proxy`: nothing else needs the daemon");
-        let holds = denies || is_closed;
-        refuse(
-            holds && !self.while_running,
-            "what it refuses, it refuses while the daemon runs only: say `while_running: true` if that is enough",
-        );
-        refuse(
-            !holds && self.while_running,
-            "`while_running` says something of what is denied or closed only",
         );
         refuse(
             limits.connections == Some(0),
@@ -266,7 +270,7 @@ impl ServiceSettings {
                 BalanceSetting::HashSource => Balance::Hash(HashBy::Source),
             },
             limits: Limits { connections: self.limits.connections, rate },
-            when_gone: match self.when_gone {
+            when_gone: match self.when_gone.unwrap_or_default() {
                 WhenGoneSetting::Open => WhenGone::Open,
                 WhenGoneSetting::Closed => WhenGone::Closed,
             },

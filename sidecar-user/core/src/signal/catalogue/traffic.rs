@@ -28,6 +28,15 @@ pub static TRAFFIC_SERVICE_ACTIVE: MetricDef = def(
     "Connections to a service that are open, or being opened.",
     &[key::SERVICE],
 );
+/// Whether the policy outlives the daemon.
+pub static TRAFFIC_PINNED: MetricDef = def(
+    "sidecar.traffic.pinned",
+    Kind::Gauge,
+    "{policy}",
+    "1 for what becomes of the policy at the daemon's end: it ends too (unpinned), or stays at work (new, or adopted from a \
+     daemon before).",
+    &[key::STATE],
+);
 /// Connections that the relay took over.
 pub static RELAY_ACCEPTED: MetricDef = def(
     "sidecar.relay.accepted",
