@@ -3,6 +3,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a harness panics where a test fails")]
 
 pub mod bpf;
+pub mod bpffs;
 pub mod cgroup;
 pub mod client;
 pub mod image;

@@ -2,8 +2,10 @@
 
 use std::{path::Path, process::Command};
 
+use rustix::process::Signal;
 use sidecar_tests::{
     binary,
+    bpffs::Bpffs,
     cgroup::Cgroup,
     eventually, free_port,
     load::Load,
@@ -129,6 +131,49 @@ fn steers() {
         let n: f64 = scrape.all("sidecar_traffic_service_active").map(|(_, n)| n).sum();
         (n == 0.0).then_some(())
     });
+}
+
+/// What is pinned holds without a daemon, and another goes on with it.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup, mounts a bpffs"]
+fn pins() {
+    let (dir, cgroup, bpffs) = (tempfile::tempdir().expect("a folder"), Cgroup::new(), Bpffs::new());
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let _server = start(&nginx.command(), &dir.path().join("nginx.out"));
+    nginx.await_listening();
+    let (port, pins) = (nginx.port, bpffs.pins().display().to_string());
+    let services = format!(
+        "traffic: {{pin: {pins}, services: [{{name: direct, addresses: [127.0.0.2], endpoints: ['127.0.0.1:{port}']}}, \
+         {{name: denied, addresses: [127.0.0.1], gear: deny}}]}}\n"
+    );
+    let (settings, path) = (dir.path().join("settings.yaml"), cgroup.path().display().to_string());
+    std::fs::write(&settings, services).expect("settings");
+    let settings = settings.display().to_string();
+    let args = ["--cgroup", &path, "--config", &settings];
+    let mut load = Load::new(dir.path(), &cgroup.wrapper());
+    for n_adopted in 0..3 {
+        let mut daemon = Sidecar::spawn(dir.path(), &TWO_CAPABILITIES, &args, &[]);
+        daemon.await_attached();
+        assert_eq!(daemon.log().contains("adopted from a daemon before"), n_adopted > 0, "{}", daemon.log());
+        daemon.signal(Signal::KILL);
+        daemon.wait();
+        load.ab(("GET", 200), 20, "-c 2", &format!("http://127.0.0.2:{port}/1000.bin"));
+        let words = cgroup.wrapper();
+        let denied = format!("http://127.0.0.1:{port}/1000.bin");
+        let ab =
+            process::output(Command::new(&words[0]).args(&words[1..]).args(["ab", "-q", "-n", "1", &denied]));
+        assert!(!ab.status.success(), "{}", String::from_utf8_lossy(&ab.stdout));
+    }
+    assert_eq!(nginx.answered(), load.answered);
+    let unpin = process::output(Command::new(binary()).arg("unpin").arg(&pins));
+    assert!(unpin.status.success(), "{}", String::from_utf8_lossy(&unpin.stderr));
+    assert_eq!(
+        std::fs::read_dir(bpffs.path())
+            .expect("the bpffs")
+            .filter(|entry| { entry.as_ref().is_ok_and(|entry| entry.file_name() == "sidecar") })
+            .count(),
+        0
+    );
 }
 
 /// 2,000 requests of every shape.

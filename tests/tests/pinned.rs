@@ -1,0 +1,393 @@
+//! A policy that outlives the daemon, against the accounts of whoever got the connections.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::Signal;
+use sidecar_tests::{
+    binary,
+    bpffs::Bpffs,
+    cgroup::{self, Cgroup},
+    eventually, free_port,
+    nginx::Nginx,
+    process::{self, Process},
+    scrape::{self, Scrape},
+    sidecar::Sidecar,
+};
+
+/// Root, with no more than what is needed.
+const TWO_CAPABILITIES: [&str; 4] =
+    ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"];
+/// Programs that steer an application's cgroup.
+const N_STEERING: usize = 10;
+
+/// A cgroup, servers, and a bpffs.
+struct World {
+    dir: tempfile::TempDir,
+    bpffs: Bpffs,
+    cgroup: Cgroup,
+    servers: Vec<(Nginx, Process)>,
+}
+
+impl World {
+    /// With so many servers on 127.0.0.1.
+    fn new(n_servers: usize) -> World {
+        let dir = tempfile::tempdir().expect("a folder");
+        let server = |n: usize| {
+            let nginx = Nginx::prepare(&dir.path().join(n.to_string()), "127.0.0.1", free_port(), "");
+            let words = nginx.command();
+            let output = dir.path().join(format!("{n}.log"));
+            let process = Process::start(Command::new(&words[0]).args(&words[1..]), &output);
+            nginx.await_listening();
+            (nginx, process)
+        };
+        let servers = (0..n_servers).map(server).collect();
+        World { dir, bpffs: Bpffs::new(), cgroup: Cgroup::new(), servers }
+    }
+
+    fn port(&self, server: usize) -> u16 {
+        self.servers[server].0.port
+    }
+
+    /// Requests that a server answered with 200, by its log.
+    fn served(&self, server: usize) -> u64 {
+        let answered = self.servers[server].0.answered();
+        answered.get(&("GET".to_owned(), "200".to_owned())).copied().unwrap_or_default()
+    }
+
+    /// Runs a daemon that pins, once it has attached.
+    fn run(&self, services: &str) -> Sidecar {
+        self.run_on(&self.cgroup, "daemon", services, &self.bpffs.pins())
+    }
+
+    fn run_on(&self, cgroup: &Cgroup, name: &str, services: &str, pin: &Path) -> Sidecar {
+        let dir = self.dir.path().join(name);
+        fs::create_dir_all(&dir).expect("a folder");
+        let settings = dir.join("settings.yaml");
+        let text = format!("traffic:\n  pin: {}\n  services:\n{services}", pin.display());
+        fs::write(&settings, text).expect("settings");
+        let (cgroup, settings) = (cgroup.path().display().to_string(), settings.display().to_string());
+        let args = ["--cgroup", &cgroup, "--config", &settings];
+        let mut sidecar = Sidecar::spawn(&dir, &TWO_CAPABILITIES, &args, &[]);
+        sidecar.await_attached();
+        sidecar.await_ready();
+        sidecar
+    }
+
+    /// What curl makes of an address, from the cgroup: the status, or `refused`.
+    fn get(&self, address: &str) -> String {
+        let url = format!("http://{address}/100.bin");
+        let words = [
+            self.cgroup.wrapper(),
+            ["curl", "-s", "-m", "10", "-o", "/dev/null"].map(str::to_owned).to_vec(),
+        ];
+        let words = words.concat();
+        let output =
+            process::output(Command::new(&words[0]).args(&words[1..]).args(["-w", "%{http_code}", &url]));
+        match output.status.code() {
+            Some(0) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Some(7) => "refused".to_owned(),
+            other => panic!("curl of {url} ended with {other:?}"),
+        }
+    }
+
+    /// `hey` from the cgroup, for as long as it is let.
+    fn load(&self, name: &str, args: &[&str], address: &str) -> (Process, PathBuf) {
+        let output = self.dir.path().join(name);
+        let url = format!("http://{address}/100.bin");
+        let words =
+            [self.cgroup.wrapper(), vec!["hey".to_owned(), "-z".to_owned(), "10m".to_owned()]].concat();
+        let process = Process::start(Command::new(&words[0]).args(&words[1..]).args(args).arg(url), &output);
+        (process, output)
+    }
+
+    fn unpin(&self) -> (Option<i32>, String) {
+        let output = process::output(Command::new(binary()).arg("unpin").arg(self.bpffs.pins()));
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
+    /// How many programs are attached, whoever attached them.
+    fn n_attached(&self) -> usize {
+        cgroup::attached(self.cgroup.path()).len()
+    }
+}
+
+fn kill(mut sidecar: Sidecar) {
+    sidecar.signal(Signal::KILL);
+    sidecar.wait();
+}
+
+/// What `/readyz` says of steering.
+fn readiness(sidecar: &Sidecar) -> String {
+    let ready = scrape::get(sidecar.port, "/readyz", "");
+    ready.lines().find(|line| line.starts_with("steering")).unwrap_or_default().to_owned()
+}
+
+/// Ends a load: how many responses it counted, none of them and nothing else an error.
+fn finish((mut load, output): (Process, PathBuf)) -> u64 {
+    load.signal(Signal::INT);
+    load.wait();
+    let said = process::read(&output);
+    let codes: Vec<_> = said.lines().map(str::trim).filter(|line| line.ends_with("responses")).collect();
+    assert!(!said.contains("Error distribution"), "{said}");
+    let [only] = codes.as_slice() else { panic!("not one status: {said}") };
+    let count = only.strip_prefix("[200]").unwrap_or_else(|| panic!("not 200: {said}"));
+    count.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a count")
+}
+
+fn connections(scrape: &Scrape, service: &str, verdict: &str) -> u64 {
+    let labels = [("sidecar_service", service), ("sidecar_verdict", verdict)];
+    scrape.count("sidecar_traffic_service_connections_total", &labels)
+}
+
+/// Ten times killed and adopted under requests, a connection for each and on kept connections: none fails, and none goes where
+/// the policy does not let it go.
+#[test]
+#[ignore = "privileged: attaches BPF programs, mounts a bpffs"]
+fn a_killed_daemon_costs_a_direct_service_nothing() {
+    const EACH: [&str; 5] = ["-disable-keepalive", "-c", "8", "-q", "40"];
+    const KEPT: [&str; 4] = ["-c", "2", "-q", "40"];
+    let world = World::new(4);
+    let asked = format!("127.0.0.1:{}", world.port(0));
+    // Where nobody steers, all of it goes where it asks, and without a failure.
+    let load = world.load("before", &EACH, &asked);
+    eventually("requests", || (world.served(0) > 500).then_some(()));
+    assert_eq!(finish(load), world.served(0));
+    let unsteered = world.served(0);
+
+    let endpoints = [1, 2, 3].map(|server| format!("'127.0.0.1:{}'", world.port(server))).join(", ");
+    let [each, kept] = ["each", "kept"].map(|name| {
+        let address = if name == "each" { "127.0.0.1" } else { "127.0.0.2" };
+        let port = world.port(0);
+        format!("    - {{name: {name}, addresses: [{address}], ports: [{port}], endpoints: [{endpoints}]}}\n")
+    });
+    let services = format!("{each}{kept}");
+    let mut sidecar = world.run(&services);
+    assert_eq!(readiness(&sidecar), format!("steering ok: pinned at {}", world.bpffs.pins().display()));
+    let loads = [
+        world.load("each", &EACH, &asked),
+        world.load("kept", &KEPT, &format!("127.0.0.2:{}", world.port(0))),
+    ];
+    let served = || [1, 2, 3].map(|server| world.served(server)).iter().sum::<u64>();
+    for round in 0..10 {
+        let before = served();
+        eventually("requests with a daemon", || (served() > before + 50).then_some(()));
+        kill(sidecar);
+        assert_eq!(world.n_attached(), N_STEERING, "round {round}");
+        let before = served();
+        eventually("requests without a daemon", || (served() > before + 50).then_some(()));
+        sidecar = world.run(&services);
+        assert!(readiness(&sidecar).ends_with("adopted from a daemon before"), "{}", readiness(&sidecar));
+        assert_eq!(sidecar.scrape().count("sidecar_traffic_pinned", &[("sidecar_state", "adopted")]), 1);
+    }
+    let counted = loads.map(finish);
+    println!("{counted:?} requests, {:?} by server", [1, 2, 3].map(|server| world.served(server)));
+    assert_eq!(served(), counted.iter().sum::<u64>());
+    assert_eq!(world.served(0), unsteered, "where it asked nothing went");
+    assert!([1, 2, 3].iter().all(|server| world.served(*server) > counted[0] / 10));
+    // Counted on through all daemons, and every place given back.
+    let scrape = sidecar.scrape();
+    assert_eq!(connections(&scrape, "each", "direct"), counted[0]);
+    let kept = connections(&scrape, "kept", "direct");
+    assert!((2..=4).contains(&kept), "{kept}: each was kept");
+    eventually("places to be given back", || {
+        let scrape = sidecar.scrape();
+        let mut active = scrape.all("sidecar_traffic_service_active");
+        active.all(|(_, n)| n == 0.0).then_some(())
+    });
+    sidecar.assert_sound("ten adoptions", 64 * 1024);
+    // By the maps' own account, too.
+    let dump = ["-j", "map", "dump", "pinned"];
+    let loads = process::run(Command::new("bpftool").args(dump).arg(world.bpffs.pins().join("LOADS")));
+    let loads: Vec<serde_json::Value> = serde_json::from_str(&loads).expect("JSON");
+    let is_zero = |load: &serde_json::Value| {
+        load["value"].as_array().is_some_and(|bytes| bytes.iter().all(|byte| byte == "0x00"))
+    };
+    assert!(loads.len() > 1000 && loads.iter().all(is_zero));
+}
+
+/// With no daemon there, what is denied or closed is refused, what is open goes where it asks, and nobody who takes the relay's
+/// ports is sent anything. So after the daemon's proper end, until it is unpinned.
+#[test]
+#[ignore = "privileged: attaches BPF programs, mounts a bpffs"]
+fn what_is_refused_stays_refused_without_a_daemon() {
+    let world = World::new(1);
+    let port = world.port(0);
+    let elsewhere = Nginx::prepare(&world.dir.path().join("denied"), "127.0.0.3", port, "");
+    let words = elsewhere.command();
+    let _denied =
+        Process::start(Command::new(&words[0]).args(&words[1..]), &world.dir.path().join("denied.log"));
+    elsewhere.await_listening();
+    let services = format!(
+        "    - {{name: denied, addresses: [127.0.0.3], gear: deny}}
+    - {{name: open, addresses: [127.0.0.1], ports: [{port}], gear: proxy}}
+    - {{name: closed, addresses: [127.0.0.4], gear: proxy, when_gone: closed, endpoints: ['127.0.0.1:{port}']}}
+    - {{name: limited, addresses: [127.0.0.5], endpoints: ['127.0.0.1:{port}'], limits: {{connections: 1}}}}
+"
+    );
+    let all = ["127.0.0.3", "127.0.0.1", "127.0.0.4", "127.0.0.5"].map(|host| format!("{host}:{port}"));
+    let get = || all.each_ref().map(|address| world.get(address));
+    let expected = |closed: &str| ["refused", "200", closed, "200"].map(str::to_owned);
+
+    let mut sidecar = world.run(&services);
+    assert_eq!(get(), expected("200"));
+    let pid = format!("pid={},", sidecar.process().pid().as_raw_nonzero());
+    let listening = process::run(Command::new("ss").args(["-Htlnp4"]));
+    let mine = [sidecar.port, sidecar.admin_port];
+    let ports = listening.lines().filter(|line| line.contains(&pid)).filter_map(|line| {
+        line.split_whitespace().nth(3)?.rsplit_once(':')?.1.parse().ok().filter(|port| !mine.contains(port))
+    });
+    let ports: Vec<u16> = ports.collect();
+    assert_eq!(ports.len(), 8, "{listening}");
+    kill(sidecar);
+    let strangers =
+        ports.iter().map(|port| TcpListener::bind(("127.0.0.1", *port)).expect("a port that is free"));
+    let strangers: Vec<_> = strangers.collect();
+    for _ in 0..3 {
+        assert_eq!(get(), expected("refused"));
+    }
+    for stranger in &strangers {
+        stranger.set_nonblocking(true).expect("nonblocking");
+        assert!(stranger.accept().is_err(), "somebody was sent to a stranger");
+    }
+    drop(strangers);
+
+    let mut sidecar = world.run(&services);
+    assert_eq!(get(), expected("200"));
+    let reason = |verdict, reason| {
+        let labels = [("sidecar_verdict", verdict), ("sidecar_reason", reason)];
+        sidecar.scrape().count("sidecar_traffic_connections_total", &labels)
+    };
+    assert_eq!([reason("passed", "daemon"), reason("denied", "daemon"), reason("denied", "gear")], [3, 3, 5]);
+    assert!(sidecar.stop().success());
+    assert_eq!(get(), expected("refused"), "after its proper end");
+    assert_eq!(world.n_attached(), N_STEERING);
+
+    // Another policy is in force at once, and nothing of the one before.
+    let mut sidecar = world.run(
+        &services
+            .replace("name: denied, addresses: [127.0.0.3]", "name: denied, addresses: [127.0.0.5]")
+            .replace("name: limited, addresses: [127.0.0.5]", "name: limited, addresses: [127.0.0.3]"),
+    );
+    assert_eq!([world.get(&all[0]), world.get(&all[3])], ["200", "refused"]);
+    let (status, said) = world.unpin();
+    assert!(status == Some(1) && said.contains("in use by a sidecar that runs"), "{status:?}: {said}");
+    assert!(sidecar.stop().success());
+    assert_eq!(world.get(&all[3]), "refused");
+    let (status, said) = world.unpin();
+    assert!(status == Some(0) && said.contains("25 pinned objects removed"), "{status:?}: {said}");
+    assert_eq!(world.n_attached(), 0);
+    assert!(!world.bpffs.pins().exists());
+    assert_eq!(world.get(&all[0]), "200");
+    assert_eq!(world.unpin().0, Some(0), "there is nothing any more");
+}
+
+/// What is not to be adopted is told, and stays as it is.
+#[test]
+#[ignore = "privileged: attaches BPF programs, mounts a bpffs"]
+fn what_is_not_ours_is_told_and_left() {
+    let world = World::new(1);
+    let pins = world.bpffs.pins();
+    let denied = format!("127.0.0.1:{}", world.port(0));
+    let services = "    - {name: denied, addresses: [127.0.0.1], gear: deny}\n";
+    let told = |part: &str| {
+        let sidecar = world.run(services);
+        let ready = readiness(&sidecar);
+        assert!(ready.contains("connections are not steered") && ready.contains(part), "{part}: {ready}");
+        assert!(sidecar.log().contains(part), "{part}: {}", sidecar.log());
+    };
+    // No place for pins.
+    let nowhere = world.dir.path().join("pins");
+    let sidecar = world.run_on(&world.cgroup, "nowhere", services, &nowhere);
+    let ready = readiness(&sidecar);
+    assert!(ready.contains(&format!("{} is on no bpffs", nowhere.display())) && !nowhere.exists(), "{ready}");
+    drop(sidecar);
+    assert_eq!(world.get(&denied), "200");
+
+    // Not ours alone.
+    fs::create_dir(&pins).expect("a folder");
+    fs::set_permissions(&pins, fs::Permissions::from_mode(0o755)).expect("a mode");
+    told("open to others (mode 0755)");
+    fs::set_permissions(&pins, fs::Permissions::from_mode(0o700)).expect("a mode");
+    chown(&pins, Some(65_534), None).expect("another owner");
+    told("of user 65534");
+    chown(&pins, Some(0), None).expect("the owner");
+
+    // Something else under a name of ours; what has no name of ours is nobody's business.
+    let create = |name: &str, called: &str| {
+        let file = pins.join(name).display().to_string();
+        let args = [
+            "map", "create", &file, "type", "array", "key", "4", "value", "4", "entries", "1", "name", called,
+        ];
+        process::run(Command::new("bpftool").args(args));
+    };
+    create("STEER", "other");
+    told("no map of that name");
+    assert!(pins.join("STEER").exists());
+    let (status, said) = world.unpin();
+    assert!(
+        status == Some(3) && said.contains("no map of that name") && pins.join("STEER").exists(),
+        "{said}"
+    );
+    fs::remove_file(pins.join("STEER")).expect("removed");
+    create("note", "other");
+
+    // A second daemon.
+    let first = world.run(services);
+    assert_eq!(world.get(&denied), "refused");
+    let second = world.run_on(&world.cgroup, "second", services, &pins);
+    assert!(readiness(&second).contains("in use by a sidecar that runs"), "{}", readiness(&second));
+    drop(second);
+    assert!(readiness(&first).ends_with(&format!("pinned at {}", pins.display())), "{}", readiness(&first));
+    kill(first);
+
+    // Another cgroup than the one that it is at work on.
+    let other = Cgroup::new();
+    let sidecar = world.run_on(&other, "other", services, &pins);
+    assert!(readiness(&sidecar).contains("which is not what is observed now"), "{}", readiness(&sidecar));
+    drop(sidecar);
+
+    // Another build: version 9.
+    let layout = pins.join("LAYOUT").display().to_string();
+    let update = format!("map update pinned {layout} key 0 0 0 0 value 9 0 0 0 1 2 3 4");
+    process::run(Command::new("bpftool").args(update.split(' ')));
+    told("its objects are of version 9 (sizes 04030201), these of 1 (");
+    assert_eq!(world.get(&denied), "refused", "it is at work all the same");
+    assert_eq!(world.n_attached(), N_STEERING);
+    let (status, said) = world.unpin();
+    assert!(
+        status == Some(3) && said.contains("25 pinned objects removed") && said.contains("note"),
+        "{said}"
+    );
+    assert!(pins.join("note").exists());
+    assert_eq!((world.get(&denied).as_str(), world.n_attached()), ("200", 0));
+}
+
+/// Pins of a cgroup that is gone are of no use: said, and replaced.
+#[test]
+#[ignore = "privileged: attaches BPF programs, mounts a bpffs"]
+fn pins_of_a_cgroup_that_is_gone_are_replaced() {
+    let mut world = World::new(1);
+    let address = format!("127.0.0.1:{}", world.port(0));
+    let services = "    - {name: denied, addresses: [127.0.0.1], gear: deny}\n";
+    let sidecar = world.run(services);
+    assert_eq!(world.get(&address), "refused");
+    kill(sidecar);
+    world.cgroup = Cgroup::new();
+    assert_eq!(world.get(&address), "200");
+    let mut sidecar = world.run(services);
+    assert!(sidecar.log().contains("cgroups are gone that something was pinned for"), "{}", sidecar.log());
+    assert_eq!(readiness(&sidecar), format!("steering ok: pinned at {}", world.bpffs.pins().display()));
+    assert_eq!(world.get(&address), "refused");
+    let links = || {
+        let entries = fs::read_dir(world.bpffs.pins()).expect("the pins").filter_map(Result::ok);
+        entries.filter(|entry| entry.file_name().to_string_lossy().contains('-')).count()
+    };
+    assert_eq!(links(), N_STEERING);
+    assert!(sidecar.stop().success());
+}
