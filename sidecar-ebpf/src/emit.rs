@@ -1,7 +1,7 @@
 //! Records into the ring. Each is reserved first and filled in place: a copy on the stack would take barriers, and there
 //! is little stack.
 
-use core::{ffi::c_void, mem::offset_of, ptr};
+use core::{array, ffi::c_void, mem::offset_of, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_sock},
@@ -13,15 +13,16 @@ use sidecar_ebpf::abi::{
     count as slot,
     record::{
         Account, FLAG_JOINED, FLAG_MPTCP, Head, INGRESS, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_LISTEN,
-        Peers, ROLE_CLIENT, ROLE_SERVER, ROOMS,
+        Opened, Peers, ROLE_CLIENT, ROLE_SERVER, ROOMS,
     },
+    steer::Steered,
     who::Who,
 };
 
 use crate::{
     conn::{ANNOUNCED, Conn, JOINED, MPTCP},
     count, ends,
-    maps::{EVENTS, WAKE, WHO},
+    maps::{EVENTS, STEERED, WAKE, WHO},
     packet::Packet,
     who,
 };
@@ -29,6 +30,7 @@ use crate::{
 const HEAD: usize = size_of::<Head>();
 const PEERS: usize = size_of::<Peers>();
 const ACCOUNT: usize = size_of::<Account>();
+pub(crate) const OPENED: usize = HEAD + size_of::<Opened>();
 /// A larger packet goes up in several records.
 const LARGEST: u32 = ROOMS[7] as u32;
 /// What is still copied of a packet when the ring is crowded…
@@ -52,11 +54,17 @@ pub(crate) fn peers(sk: *mut bpf_sock, conn: *mut Conn, now: u64, kind: u8, len:
     // SAFETY: the verifier proved `conn`; both marks are there before it is announced.
     let flags = unsafe { (*conn).flags };
     let flags = (flags / JOINED % 2 * u32::from(FLAG_JOINED)) | (flags / MPTCP % 2 * u32::from(FLAG_MPTCP));
-    let is_told = fixed::<Peers, { HEAD + PEERS }>(conn, now, kind, flags as u8, |head, peers| {
+    let steers = who::control().is_some_and(|control| control.steers != 0);
+    // SAFETY: the verifier proved `conn`; a role that is known stays what it is.
+    let is_client = unsafe { (*conn).role } == u32::from(ROLE_CLIENT);
+    let steered = if steers && is_client { STEERED.get_raw(sk) } else { ptr::null_mut() };
+    let is_told = fixed::<Opened, OPENED>(conn, now, kind, flags as u8, |head, opened| {
         head.len = len;
+        let peers = &mut opened.peers;
         set_ends(peers, sk);
         note(peers, who);
         [peers.in_seq, peers.out_seq] = began;
+        decide(&mut opened.steered, steered);
     });
     if !is_told {
         Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
@@ -73,15 +81,28 @@ fn set_ends(peers: &mut Peers, sk: *mut bpf_sock) {
 }
 
 #[inline(always)]
-fn put(to: &mut [u8; 16], words: [u64; 2]) {
+pub(crate) fn put(to: &mut [u8; 16], words: [u64; 2]) {
     for (to, word) in to.chunks_exact_mut(8).zip(words) {
         to.copy_from_slice(&word.to_ne_bytes());
     }
 }
 
+/// What was decided of the socket; `from` may be null. In words: the way to each must be equally long on each path to it.
+#[inline(always)]
+pub(crate) fn decide(to: &mut Steered, from: *const Steered) {
+    let words: [u64; 4] = if from.is_null() {
+        [0; 4]
+    } else {
+        // SAFETY: not null; the storage is aligned to eight bytes, and as long.
+        array::from_fn(|at| unsafe { from.cast::<u64>().add(at).read_volatile() })
+    };
+    // SAFETY: as long, and what follows a head and `Peers` is aligned to eight bytes.
+    unsafe { ptr::from_mut(to).cast::<[u64; 4]>().write(words) };
+}
+
 /// Who made the socket; `who` may be null.
 #[inline(always)]
-fn note(peers: &mut Peers, who: *const Who) {
+pub(crate) fn note(peers: &mut Peers, who: *const Who) {
     (peers.tgid, peers.cgroup, peers.netns) = if who.is_null() {
         (0, 0, 0)
     } else {
@@ -281,14 +302,14 @@ fn piece<const FIXED: usize, const SIZE: usize>(
 
 /// The ring is so full that what is left of it is for heads: better to miss the middle of a body than a request.
 #[inline(always)]
-fn is_crowded() -> bool {
+pub(crate) fn is_crowded() -> bool {
     let Some(control) = who::control() else { return false };
     EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(control.shed_above)
 }
 
 /// A record of `N` bytes.
 #[inline(always)]
-fn reserve<const N: usize>() -> Option<*mut c_void> {
+pub(crate) fn reserve<const N: usize>() -> Option<*mut c_void> {
     let ring = ptr::from_ref(&EVENTS).cast_mut().cast::<c_void>();
     // SAFETY: `ring` is the map; the verifier tracks the reservation.
     let record = unsafe { bpf_ringbuf_reserve(ring, N as u64, 0) };
@@ -334,6 +355,13 @@ fn set_head(head: &mut Head, conn: *const Conn, now: u64, kind: u8, flags: u8) {
 fn submit(record: *mut c_void) {
     // SAFETY: reserved by the caller and given up here.
     unsafe { bpf_ringbuf_submit(record, wake()) }
+}
+
+/// The same, of what can wait until the reader comes by itself.
+#[inline(always)]
+pub(crate) fn submit_quietly(record: *mut c_void) {
+    // SAFETY: as above.
+    unsafe { bpf_ringbuf_submit(record, u64::from(BPF_RB_NO_WAKEUP)) }
 }
 
 /// The word in `WAKE`: the reader comes by itself.

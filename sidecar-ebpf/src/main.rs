@@ -29,6 +29,7 @@
 
 mod conn;
 mod count;
+mod denial;
 mod emit;
 mod ends;
 mod hooks;

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use sidecar_ebpf::abi::{control::Control, count, dns, pins, steer, verdict, who::Who};
 
-use crate::{conn::Conn, hooks::Numbering, steer::Use};
+use crate::{conn::Conn, denial::Denials, hooks::Numbering, steer::Use};
 
 /// Records, kernel to user space. User space sets the size.
 #[map]
@@ -87,6 +87,9 @@ pub(crate) static STEERED: SkStorage<steer::Steered, NO_PREALLOC> = SkStorage::n
 /// What the relay is told of a socket that it accepts.
 #[btf_map]
 pub(crate) static HANDED: SkStorage<steer::Handed, NO_PREALLOC> = SkStorage::new();
+/// How many refused connections were told of lately; one entry.
+#[map]
+pub(crate) static DENIALS: PerCpuArray<Denials> = PerCpuArray::with_max_entries(1, 0);
 /// On the relay's listeners; user space puts it there.
 #[btf_map]
 pub(crate) static LISTENER: SkStorage<u32, NO_PREALLOC> = SkStorage::new();

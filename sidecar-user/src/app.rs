@@ -29,7 +29,10 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::process::Pid;
-use sidecar_core::config::{Config, Listen, Resolved};
+use sidecar_core::{
+    config::{Config, Listen, Resolved},
+    model::Directory,
+};
 use tokio::{
     runtime,
     sync::{Notify, watch},
@@ -335,6 +338,10 @@ async fn observe(
         containers: observed.containers(),
         is_pod: matches!(target, Target::Pod),
         spans,
+        directory: match &steered {
+            Ok(Some((steered, _))) => steered.directory(),
+            Ok(None) | Err(_) => Directory::default(),
+        },
     };
     let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
 
@@ -342,6 +349,7 @@ async fn observe(
     let resource = Arc::new(Resource::new(identity::attributes(&config, target, subject.as_ref(), pod)));
     let (steered, relay) = match steered {
         Ok(Some((steered, waiting))) => {
+            steered.tell(handle.clone());
             let relay = steered.start(waiting);
             (Ok(Some(steered)), relay)
         }

@@ -39,8 +39,10 @@ pub const HEADERS: u32 = UNREADABLE + 1;
 pub const NO_STORAGE: u32 = HEADERS + 1;
 /// Connections first met in the middle.
 pub const JOINED: u32 = NO_STORAGE + 1;
+/// Refused connections that no record tells of, as others were told of or the ring was crowded.
+pub const UNTOLD: u32 = JOINED + 1;
 /// How many slots `COUNTS` has.
-pub const SLOTS: u32 = JOINED + 1;
+pub const SLOTS: u32 = UNTOLD + 1;
 
 /// The slot of `COUNTS` for a role (`ROLE_…`) and an end (`END_…`) that is not orderly.
 #[must_use]

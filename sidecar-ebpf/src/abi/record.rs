@@ -4,13 +4,15 @@
 //! |-----------------|--------------------------------------------------------|
 //! | `KIND_DATA`     | `copied` payload bytes                                 |
 //! | `KIND_LISTEN`   | a [`Peers`], then `copied` payload bytes               |
-//! | `KIND_OPEN`     | a [`Peers`]                                            |
+//! | `KIND_OPEN`     | an [`Opened`]                                          |
 //! | `KIND_CLOSE`    | an [`Account`]                                         |
-//! | `KIND_FAILED`   | a [`Peers`]; the reason is in `Head::len`              |
+//! | `KIND_FAILED`   | an [`Opened`]; the reason is in `Head::len`            |
 //! | `KIND_ACCOUNT`  | an [`Account`]                                         |
+//! | `KIND_DENIED`   | an [`Opened`] with the other side as it was asked for  |
 //!
 //! A ring record may be longer than its content: data records come with room for one of [`ROOMS`] bytes.
 
+use super::steer::Steered;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// TCP payload of an established connection, or the news that some was not copied.
@@ -26,6 +28,10 @@ pub const KIND_CLOSE: u8 = 4;
 pub const KIND_FAILED: u8 = 5;
 /// A connection that goes on: what its socket has counted so far.
 pub const KIND_ACCOUNT: u8 = 6;
+/// A `connect()` that was refused at once. Not of each: they must not crowd out what else there is to tell.
+pub const KIND_DENIED: u8 = 7;
+/// So many of them a second are told of, by each CPU.
+pub const DENIALS_PER_SECOND: u64 = 100;
 
 /// Direction of [`Head::dir`]: from the network to the application.
 pub const INGRESS: u8 = 0;
@@ -139,6 +145,16 @@ pub struct Peers {
     pub out_seq: u32,
 }
 
+/// A client's connection, or an attempt at one.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Opened {
+    /// Who talks to whom.
+    pub peers: Peers,
+    /// What was decided at `connect()`; all zero where nothing was.
+    pub steered: Steered,
+}
+
 /// The socket's own account.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -159,4 +175,5 @@ pub struct Account {
 
 const _: () = assert!(size_of::<Head>() == 56);
 const _: () = assert!(size_of::<Peers>() == 64);
+const _: () = assert!(size_of::<Opened>() == 96);
 const _: () = assert!(size_of::<Account>() == 32);

@@ -69,8 +69,6 @@ pub struct Rule {
 pub const RULE_EXCEPTION: u16 = 1;
 /// `Rule::flags`: nobody has the address. Of the service [`NO_SERVICE`] it is where no name has it either.
 pub const RULE_VIRTUAL: u16 = 2;
-/// No service, where one is told.
-pub const NO_SERVICE: u32 = u32::MAX;
 
 /// The endpoint is written at `connect()`.
 pub const GEAR_DIRECT: u8 = 1;
@@ -140,6 +138,8 @@ pub struct Service {
 
 /// No target, where one is told.
 pub const NO_TARGET: u32 = u32::MAX;
+/// No service, where one is told.
+pub const NO_SERVICE: u32 = u32::MAX;
 
 /// Entry of `TARGETS`: one endpoint of one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -230,12 +230,12 @@ pub const HOLDS_PLACE: u32 = 1;
 pub const HOLDS_ENTRY: u32 = 2;
 
 /// What was decided of a socket: its storage `STEERED`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Steered {
     /// What `connect()` was given.
     pub asked: [u8; 16],
-    /// Id of the service; meaningless with `REASON_NO_RULE`.
+    /// Id of the service, or `NO_SERVICE`.
     pub service: u32,
     /// Which of `TARGETS`, or `NO_TARGET`.
     pub target: u32,

@@ -17,16 +17,17 @@ use sidecar_ebpf::abi::{
     dns::DNS_PORT,
     record::ROLE_CLIENT,
     steer::{
-        BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_TARGET, REASON_DAEMON,
-        REASON_DEVICE, REASON_EXCEPTION, REASON_GEAR, REASON_MEMORY, REASON_NETNS, REASON_NO_ENDPOINT,
-        REASON_NO_RULE, REASON_PROTOCOL, RULE_EXCEPTION, RULE_VIRTUAL, Rule, SERVICE_ENDPOINTS, Service,
-        Steer, Steered, Table, VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
+        BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_SERVICE, NO_TARGET,
+        REASON_DAEMON, REASON_DEVICE, REASON_EXCEPTION, REASON_GEAR, REASON_MEMORY, REASON_NETNS,
+        REASON_NO_ENDPOINT, REASON_NO_RULE, REASON_PROTOCOL, RULE_EXCEPTION, RULE_VIRTUAL, Rule,
+        SERVICE_ENDPOINTS, Service, Steer, Steered, Table, VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED,
+        VERDICT_PROXIED,
     },
 };
 
 use super::{PASS, dns};
 use crate::{
-    emit, ends,
+    denial, emit, ends,
     maps::{self, LISTENER, STEER, STEERED, WHO},
     steer, who,
 };
@@ -131,6 +132,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     let Some(service) = service else {
         if is_virtual {
             note(sk, addr, port, None, [VERDICT_DENIED, REASON_NO_ENDPOINT]);
+            denial::tell(ctx, sk);
             return refuse();
         }
         return PASS;
@@ -141,11 +143,13 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     }
     if service.gear == GEAR_DENY {
         note(sk, addr, port, Some(id), [VERDICT_DENIED, REASON_GEAR]);
+        denial::tell(ctx, sk);
         return REFUSE;
     }
     if !is_tcp {
         if is_virtual {
             note(sk, addr, port, Some(id), [VERDICT_DENIED, REASON_PROTOCOL]);
+            denial::tell(ctx, sk);
             return refuse();
         }
         note(sk, addr, port, Some(id), [VERDICT_PASSED, REASON_PROTOCOL]);
@@ -155,6 +159,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     let place = steer::take_place(id, service, now);
     if place != REASON_GEAR {
         note(sk, addr, port, Some(id), [VERDICT_DENIED, place]);
+        denial::tell(ctx, sk);
         return refuse();
     }
     let mut decision = decide::<V6>(ctx, sk, steer, service, now, addr, port);
@@ -170,6 +175,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     steer::load(decision.target, 1);
     if decision.verdict == VERDICT_DENIED {
         steer::release(steered);
+        denial::tell(ctx, sk);
         return refuse();
     }
     if decision.verdict != VERDICT_PASSED {
@@ -355,7 +361,7 @@ fn note(
         to.copy_from_slice(&word.to_ne_bytes());
     }
     (steered.port, steered.verdict, steered.reason) = (port, verdict, reason);
-    (steered.service, steered.target, steered.holds) = (service.unwrap_or(0), NO_TARGET, 0);
+    (steered.service, steered.target, steered.holds) = (service.unwrap_or(NO_SERVICE), NO_TARGET, 0);
     Some(steered)
 }
 

@@ -8,7 +8,7 @@ use sidecar_core::{
     config::{Level, Reload, Resolved},
     flow::Line,
     model::{Ktime, Role},
-    signal::{Snapshot, UnixNanos},
+    signal::{Snapshot, UnixNanos, reason},
 };
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -244,6 +244,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn connection(line: &Line) -> Value {
     let connection = &line.connection;
+    let steered = connection.steered.as_deref();
     json!({
         "cookie": connection.id.0,
         "role": connection.role.map(|role| match role { Role::Client => "client", Role::Server => "server" }),
@@ -252,6 +253,11 @@ fn connection(line: &Line) -> Value {
         "pid": (connection.tgid != 0).then_some(connection.tgid),
         "cgroup_id": (connection.cgroup != 0).then_some(connection.cgroup),
         "joined": connection.joined,
+        "verdict": steered.map(|steered| reason::Verdict::from(steered.verdict).word()),
+        "reason": steered.map(|steered| reason::Steered::from(steered.reason).word()),
+        "service": steered.and_then(|steered| steered.service.as_deref()),
+        "asked": steered.map(|steered| steered.asked.to_string()),
+        "endpoint": steered.and_then(|steered| steered.endpoint).map(|endpoint| endpoint.to_string()),
         "protocol": line.protocol,
         "bytes_received": line.bytes[0],
         "bytes_transmitted": line.bytes[1],

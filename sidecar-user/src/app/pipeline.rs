@@ -17,7 +17,7 @@ use sidecar_core::{
     config::{Config, HeaderName, Histograms},
     event::{self, Event},
     flow::{self, Flows, Line, Sink},
-    model::{Activity, Connection, ConnectionId, Detail, Exchange, Ktime, Start, Tcp},
+    model::{Activity, Connection, ConnectionId, Detail, Directory, Exchange, Ktime, Start, Tcp},
     protocol::{Keep, Limits, Protocol},
     signal::{
         self, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
@@ -84,6 +84,8 @@ pub(crate) struct Parts {
     /// The application's network namespace is the daemon's own.
     pub(crate) is_pod: bool,
     pub(crate) spans: SpanSender,
+    /// What the numbers in records of steered connections stand for.
+    pub(crate) directory: Directory,
 }
 
 /// What others ask of it.
@@ -92,6 +94,8 @@ pub(crate) enum Command {
     Snapshot(Readings, oneshot::Sender<Snapshot>),
     /// The connections, at most so many.
     Connections(usize, oneshot::Sender<(Vec<Line>, usize)>),
+    /// What numbers stand for from now on.
+    Know(Directory, oneshot::Sender<()>),
     /// New settings: those of them that take effect while running.
     Settings(Box<Config>, oneshot::Sender<()>),
     /// The last so many exchanges behind a series.
@@ -126,6 +130,15 @@ impl Handle {
         limit: usize,
     ) -> Option<Result<Answer, BadSelector>> {
         self.ask(|reply| Command::Explain(selector, limit, reply)).await
+    }
+
+    /// Tells what numbers stand for. Blocks until records are read by it, or the thread is gone.
+    pub(crate) fn know(&self, directory: Directory) {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Know(directory, reply)).is_ok() {
+            self.waker.wake();
+            let _ = answer.blocking_recv();
+        }
     }
 
     /// Lets new settings take effect; `false` if the thread is gone. Waits where it is too busy to be asked.
@@ -172,7 +185,7 @@ impl Parts {
         config: &Config,
         export: &Arc<ExportStats>,
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
-        let Parts { ring, verdicts, counts, containers, is_pod, spans: queue } = self;
+        let Parts { ring, verdicts, counts, containers, is_pod, spans: queue, directory } = self;
         let tracer = spans::tracer(config);
         let keep = Arc::new(keep(config));
         let limits = Arc::new(Limits { keep, ..Limits::default() });
@@ -207,6 +220,7 @@ impl Parts {
         let lookup = Lookup::new(containers, is_pod);
         let mut out = Out { verdicts, store, routes, tracer, lookup, shows_path, explain, spans: queue };
         flows.begin(&mut out);
+        flows.know(directory);
         let pipeline = Pipeline { ring, counts, flows, health, out, beat, is_pushed };
         let thread = thread::Builder::new().name("capture".into()).spawn(move || pipeline.run(&inbox))?;
         Ok((handle, thread))
@@ -230,6 +244,11 @@ impl Pipeline {
                 }
                 Ok(Command::Connections(limit, reply)) => {
                     let _ = reply.send(self.flows.lines(limit));
+                    continue;
+                }
+                Ok(Command::Know(directory, reply)) => {
+                    self.flows.know(directory);
+                    let _ = reply.send(());
                     continue;
                 }
                 Ok(Command::Settings(config, reply)) => {

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use sidecar_core::{config::Config, signal::steering};
+use sidecar_core::{config::Config, model::Directory, signal::steering};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
-use super::logging::chain;
+use super::{logging::chain, pipeline::Handle};
 use crate::{
     kernel::{DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
     traffic::{ApplyError, Relay, Relayed, Traffic, Waiting},
@@ -23,6 +23,8 @@ pub(super) struct Steered {
     traffic: Traffic,
     /// What the relay counts, once it runs.
     relayed: OnceLock<Arc<Relayed>>,
+    /// Who reads the kernel's numbers, once it does.
+    reader: OnceLock<Handle>,
 }
 
 /// Why connections are not steered.
@@ -69,12 +71,22 @@ fn begin_with(
         return Err(Error::Refused(refusal.to_string()));
     }
     let (traffic, waiting) = Traffic::begin(maps, &config.traffic.policy()).map_err(Error::Apply)?;
-    let steered = Steered { traffic, relayed: OnceLock::new() };
+    let steered = Steered { traffic, relayed: OnceLock::new(), reader: OnceLock::new() };
     info!(services = config.traffic.services.len(), pins = steered.pins(), "connections are steered");
     Ok((Arc::new(steered), waiting))
 }
 
 impl Steered {
+    /// What the kernel's numbers stand for.
+    pub(super) fn directory(&self) -> Directory {
+        self.traffic.directory()
+    }
+
+    /// From now on this one is told what they stand for.
+    pub(super) fn tell(&self, reader: Handle) {
+        let _ = self.reader.set(reader);
+    }
+
     /// Starts the relay. It inherits this thread's (empty) capabilities.
     pub(super) fn start(&self, waiting: Waiting) -> Option<Relay> {
         match waiting.start() {
@@ -103,7 +115,12 @@ impl Steered {
 
     /// Puts another policy in force. Blocks for some milliseconds.
     pub(super) fn apply(&self, config: &Config) -> Result<(), ApplyError> {
-        self.traffic.apply(&config.traffic.policy())
+        let know = |directory| {
+            if let Some(reader) = self.reader.get() {
+                reader.know(directory);
+            }
+        };
+        self.traffic.apply(&config.traffic.policy(), know)
     }
 
     /// Signs of life for the programs, for ever.

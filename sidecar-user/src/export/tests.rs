@@ -106,6 +106,7 @@ fn connection(role: Role) -> Connection {
         tgid: 0,
         cgroup: 0,
         joined: false,
+        steered: None,
     }
 }
 

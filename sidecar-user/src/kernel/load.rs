@@ -260,7 +260,7 @@ impl Kernel {
             budget: self.options.turn_bytes,
             wake_above: self.options.ring_bytes / 8,
             shed_above: self.options.ring_bytes / 4 * 3,
-            pad: 0,
+            steers: self.options.steering.is_some().into(),
         };
         self.set_control(control)?;
         let mut links = HashMap::new();
@@ -295,7 +295,7 @@ impl Kernel {
             budget: 0,
             wake_above: u32::MAX,
             shed_above: u32::MAX,
-            pad: 0,
+            steers: self.options.steering.is_some().into(),
         };
         let _links = self.attach_all((0, cgroup), &mut control)?;
         let _node = self.attach_to_node();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sidecar_core::{
-    model::policy::Policy,
+    model::{Directory, policy::Policy},
     signal::{kernel, steering},
     traffic::{Full, Planner},
 };
@@ -72,22 +72,25 @@ impl Traffic {
         };
         let state = State { steering, planner, services: Vec::new() };
         let traffic = Traffic(Mutex::new(state));
-        traffic.apply(policy)?;
+        traffic.apply(policy, |_| {})?;
         Ok((traffic, Waiting { listeners, handover }))
     }
 
     /// Puts a policy in force. When it returns, no connection is decided by the one before. Blocks for some milliseconds: for
     /// as long as programs that run may take.
     ///
+    /// `know` is told what the kernel's numbers stand for, before the first connection is decided by them.
+    ///
     /// # Errors
     /// [`ApplyError`]; then the one before stays.
-    pub(crate) fn apply(&self, policy: &Policy) -> Result<(), ApplyError> {
+    pub(crate) fn apply(&self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
         let State { steering, planner, services } = &mut *self.lock();
         let plan = planner.plan(policy, |target| steering.load(target) == 0).map_err(ApplyError::Full)?;
         if let Err(error) = steering.write(&planner.changes(&plan)) {
             planner.failed(&plan);
             return Err(ApplyError::Kernel(error));
         }
+        know(planner.directory());
         steering.turn(planner.next_bank()).map_err(ApplyError::Kernel)?;
         planner.turn(plan);
         let numbers = policy.services.iter().map(|service| {
@@ -96,6 +99,11 @@ impl Traffic {
         });
         *services = numbers.collect();
         Ok(())
+    }
+
+    /// What the kernel's numbers stand for.
+    pub(crate) fn directory(&self) -> Directory {
+        self.lock().planner.directory()
     }
 
     /// Lets every connection go where it asks, but where the policy outlives us.

@@ -1,8 +1,11 @@
 //! Records as the kernel writes them, of connections whose packets come in any order, twice, and in any pieces.
 
-use sidecar_ebpf::abi::record::{
-    Account, EGRESS, FLAG_FIN, Head, INGRESS, KIND_CLOSE, KIND_DATA, KIND_OPEN, Peers, ROLE_CLIENT,
-    ROLE_SERVER,
+use sidecar_ebpf::abi::{
+    record::{
+        Account, EGRESS, FLAG_FIN, Head, INGRESS, KIND_CLOSE, KIND_DATA, KIND_OPEN, Opened, Peers,
+        ROLE_CLIENT, ROLE_SERVER,
+    },
+    steer::Steered,
 };
 use zerocopy::IntoBytes;
 
@@ -119,7 +122,8 @@ impl Link {
             in_seq,
             out_seq,
         };
-        core.record(&[head.as_bytes(), peers.as_bytes()].concat());
+        let opened = Opened { peers, steered: Steered::default() };
+        core.record(&[head.as_bytes(), opened.as_bytes()].concat());
     }
 
     #[expect(clippy::too_many_arguments, reason = "a record has many fields")]

@@ -1,7 +1,11 @@
 //! Records of any content, whether or not a kernel would write them.
 
-use sidecar_ebpf::abi::record::{
-    Account, Head, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_FAILED, KIND_LISTEN, KIND_OPEN, Peers,
+use sidecar_ebpf::abi::{
+    record::{
+        Account, Head, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_DENIED, KIND_FAILED, KIND_LISTEN, KIND_OPEN,
+        Opened, Peers,
+    },
+    steer::Steered,
 };
 use zerocopy::IntoBytes;
 
@@ -48,6 +52,7 @@ pub(super) fn records(choices: &mut Choices<'_>, mut core: Core) {
             KIND_CLOSE,
             KIND_ACCOUNT,
             KIND_FAILED,
+            KIND_DENIED,
         ]);
         let (connection, dir) = (choices.below(next.len()), choices.byte() & 1);
         let bytes = payload(choices);
@@ -88,8 +93,12 @@ pub(super) fn records(choices: &mut Choices<'_>, mut core: Core) {
         };
         let mut record = head.as_bytes().to_vec();
         match kind {
-            KIND_OPEN | KIND_LISTEN | KIND_FAILED => {
+            KIND_LISTEN => {
                 record.extend_from_slice(peers(connection, next[connection], choices).as_bytes());
+            }
+            KIND_OPEN | KIND_FAILED | KIND_DENIED => {
+                let peers = peers(connection, next[connection], choices);
+                record.extend_from_slice(Opened { peers, steered: steered(choices) }.as_bytes());
             }
             KIND_CLOSE | KIND_ACCOUNT => record.extend_from_slice(account(choices).as_bytes()),
             _ => {}
@@ -128,6 +137,14 @@ fn peers(connection: usize, [in_seq, out_seq]: [u32; 2], choices: &mut Choices<'
         in_seq,
         out_seq,
     }
+}
+
+fn steered(choices: &mut Choices<'_>) -> Steered {
+    let mut asked = [0; 16];
+    asked[15] = choices.byte();
+    let (service, target, port) = (choices.byte().into(), choices.byte().into(), choices.byte().into());
+    let (verdict, reason) = (choices.byte() % 8, choices.byte() % 16);
+    Steered { asked, service, target, port, verdict, reason, holds: choices.byte().into() }
 }
 
 fn account(choices: &mut Choices<'_>) -> Account {

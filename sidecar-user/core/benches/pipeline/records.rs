@@ -1,7 +1,8 @@
 //! Records of a server's connections, as `sidecar-ebpf` writes them.
 
-use sidecar_ebpf::abi::record::{
-    EGRESS, FLAG_PSH, Head, INGRESS, KIND_DATA, KIND_OPEN, Peers, ROLE_SERVER, ROOMS,
+use sidecar_ebpf::abi::{
+    record::{EGRESS, FLAG_PSH, Head, INGRESS, KIND_DATA, KIND_OPEN, Opened, Peers, ROLE_SERVER, ROOMS},
+    steer::Steered,
 };
 use zerocopy::IntoBytes as _;
 
@@ -43,7 +44,8 @@ impl Records {
                 in_seq: next[0],
                 out_seq: next[1],
             };
-            [head.as_bytes(), peers.as_bytes()].concat()
+            let opened = Opened { peers, steered: Steered::default() };
+            [head.as_bytes(), opened.as_bytes()].concat()
         };
         self.next.iter().enumerate().map(one).collect()
     }

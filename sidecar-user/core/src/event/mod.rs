@@ -6,12 +6,13 @@ use std::{
 };
 
 use sidecar_ebpf::abi::{
-    record::{self, Head, Peers},
+    record::{self, Head, Opened, Peers},
+    steer,
     verdict::CLASS_OPEN,
 };
 use zerocopy::FromBytes;
 
-use crate::model::{Account, ConnectionId, Dir, End, Failure, Ktime, Role};
+use crate::model::{Account, ConnectionId, Dir, End, Failure, Ktime, Reason, Role, Verdict};
 
 /// What happened to a connection of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,15 @@ pub enum Event<'a> {
         /// Why.
         why: Failure,
     },
+    /// `connect()` was refused at once. Counted in the kernel; not of each there is an event.
+    Denied {
+        /// Socket.
+        id: ConnectionId,
+        /// When.
+        at: Ktime,
+        /// The other end as it was asked for; its own is not known.
+        ends: Ends,
+    },
 }
 
 /// Both ends of a connection.
@@ -99,6 +109,23 @@ pub struct Ends {
     pub cgroup: u64,
     /// The next sequence number each way ([`Dir::index`]) when the connection was met.
     pub next: [u32; 2],
+    /// What was decided at `connect()`, where connections are steered.
+    pub decided: Option<Decided>,
+}
+
+/// What was decided of a connection, in the kernel's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decided {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Of which service it is.
+    pub service: Option<u32>,
+    /// Which endpoint was chosen.
+    pub target: Option<u32>,
+    /// What `connect()` was given.
+    pub asked: SocketAddr,
 }
 
 /// A stretch of one direction's bytes.
@@ -186,11 +213,19 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
             Ok(Event::Listen { ends: ends(&peers), segment })
         }
         record::KIND_OPEN => {
-            let (peers, _) = Peers::read_from_prefix(rest).map_err(|_| short())?;
+            let (opened, _) = Opened::read_from_prefix(rest).map_err(|_| short())?;
             let [joined, mptcp] =
                 [record::FLAG_JOINED, record::FLAG_MPTCP].map(|flag| head.flags & flag != 0);
             let connect = (head.len > 0).then(|| Duration::from_micros(head.len.into()));
-            Ok(Event::Open { id, at, role: role(head.role), joined, mptcp, ends: ends(&peers), connect })
+            Ok(Event::Open {
+                id,
+                at,
+                role: role(head.role),
+                joined,
+                mptcp,
+                ends: opened_ends(&opened),
+                connect,
+            })
         }
         record::KIND_CLOSE => {
             let (close, _) = record::Account::read_from_prefix(rest).map_err(|_| short())?;
@@ -203,8 +238,12 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
             Ok(Event::Counted { id, at, account: account(&so_far) })
         }
         record::KIND_FAILED => {
-            let (peers, _) = Peers::read_from_prefix(rest).map_err(|_| short())?;
-            Ok(Event::Failed { id, at, ends: ends(&peers), why: failure(head.len) })
+            let (opened, _) = Opened::read_from_prefix(rest).map_err(|_| short())?;
+            Ok(Event::Failed { id, at, ends: opened_ends(&opened), why: failure(head.len) })
+        }
+        record::KIND_DENIED => {
+            let (opened, _) = Opened::read_from_prefix(rest).map_err(|_| short())?;
+            Ok(Event::Denied { id, at, ends: opened_ends(&opened) })
         }
         other => Err(Malformed::Kind(other)),
     }
@@ -235,7 +274,41 @@ fn ends(peers: &Peers) -> Ends {
         tgid: peers.tgid,
         cgroup: peers.cgroup,
         next: [peers.in_seq, peers.out_seq],
+        decided: None,
     }
+}
+
+fn opened_ends(opened: &Opened) -> Ends {
+    Ends { decided: decided(&opened.steered), ..ends(&opened.peers) }
+}
+
+/// By the kernel's `VERDICT_…` and `REASON_…`.
+const VERDICTS: [Option<Verdict>; steer::VERDICTS] =
+    [None, Some(Verdict::Direct), Some(Verdict::Proxied), Some(Verdict::Passed), Some(Verdict::Denied)];
+const REASONS: [Reason; steer::REASONS] = [
+    Reason::Gear,
+    Reason::NoRule,
+    Reason::Exception,
+    Reason::Netns,
+    Reason::Device,
+    Reason::NoEndpoint,
+    Reason::Daemon,
+    Reason::ConnectionLimit,
+    Reason::RateLimit,
+    Reason::Protocol,
+    Reason::NoMemory,
+    Reason::Dns,
+    Reason::Resolvers,
+];
+
+/// `None`: nothing was decided.
+fn decided(steered: &steer::Steered) -> Option<Decided> {
+    let verdict = VERDICTS.get(usize::from(steered.verdict)).copied().flatten()?;
+    let reason = REASONS.get(usize::from(steered.reason)).copied()?;
+    let asked = address(steered.asked, steered.port);
+    let service = (steered.service != steer::NO_SERVICE).then_some(steered.service);
+    let target = (steered.target != steer::NO_TARGET).then_some(steered.target);
+    Some(Decided { verdict, reason, service, target, asked })
 }
 
 /// IPv4-mapped addresses become IPv4: one peer has one spelling.
@@ -273,5 +346,71 @@ fn role(role: u8) -> Option<Role> {
         record::ROLE_CLIENT => Some(Role::Client),
         record::ROLE_SERVER => Some(Role::Server),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::{FromZeros, IntoBytes};
+
+    use super::*;
+
+    #[test]
+    fn what_was_decided_is_read_where_it_was() {
+        let asked: Ipv6Addr = "::ffff:10.0.0.9".parse().expect("an address");
+        let steered = steer::Steered { asked: asked.octets(), port: 80, ..Default::default() };
+        // Verdict, reason, target => what is read.
+        let decided = |verdict, reason, service, target| {
+            Some(Decided { verdict, reason, service, target, asked: ([10, 0, 0, 9], 80).into() })
+        };
+        let none = steer::NO_TARGET;
+        let cases = [
+            (0, 0, 5, None),
+            (
+                steer::VERDICT_DIRECT,
+                steer::REASON_GEAR,
+                5,
+                decided(Verdict::Direct, Reason::Gear, Some(3), Some(5)),
+            ),
+            (
+                steer::VERDICT_PASSED,
+                steer::REASON_NO_RULE,
+                none,
+                decided(Verdict::Passed, Reason::NoRule, None, None),
+            ),
+            (
+                steer::VERDICT_DENIED,
+                steer::REASON_RATE,
+                none,
+                decided(Verdict::Denied, Reason::RateLimit, Some(3), None),
+            ),
+            (
+                steer::VERDICT_PROXIED,
+                steer::REASON_GEAR,
+                none,
+                decided(Verdict::Proxied, Reason::Gear, Some(3), None),
+            ),
+            (steer::VERDICT_PASSED, steer::REASONS as u8, none, None),
+            (steer::VERDICTS as u8, steer::REASON_GEAR, none, None),
+        ];
+        for (verdict, reason, target, expected) in cases {
+            for kind in [record::KIND_OPEN, record::KIND_FAILED, record::KIND_DENIED] {
+                let mut head = Head::new_zeroed();
+                head.kind = kind;
+                let mut opened = Opened::new_zeroed();
+                let service = if reason == steer::REASON_NO_RULE { steer::NO_SERVICE } else { 3 };
+                opened.steered = steer::Steered { verdict, reason, service, target, ..steered };
+                let bytes = [head.as_bytes(), opened.as_bytes()].concat();
+                let ends = match decode(&bytes) {
+                    Ok(
+                        Event::Open { ends, .. } | Event::Failed { ends, .. } | Event::Denied { ends, .. },
+                    ) => ends,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(ends.decided, expected, "{verdict} {reason}");
+                let got = bytes.len() - 1;
+                assert_eq!(decode(&bytes[..got]), Err(Malformed::Short { kind, got }));
+            }
+        }
     }
 }

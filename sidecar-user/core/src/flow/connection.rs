@@ -319,8 +319,8 @@ impl Flow {
             Stage::Opaque(Opaque::Excluded) => "excluded",
             Stage::Opaque(Opaque::Mptcp) => "mptcp",
         };
-        let Flow { connection, bytes, lost, n_exchanges, .. } = *self;
-        Line { connection, protocol, bytes, lost, n_exchanges, is_over: false }
+        let Flow { bytes, lost, n_exchanges, .. } = *self;
+        Line { connection: self.connection.clone(), protocol, bytes, lost, n_exchanges, is_over: false }
     }
 
     /// Something of it is missing.

@@ -24,14 +24,14 @@ impl Exclude {
     /// Why a connection is left out, if it is.
     pub(super) fn of(&self, connection: &Connection) -> Option<Excluded> {
         let is_port = |port: u16| self.ports.contains(&port);
-        let (local, remote) = (connection.local.port(), connection.remote.port());
+        let (local, remote) = (connection.local.port(), connection.peer().port());
         let by_port = match connection.role {
             Some(Role::Server) => is_port(local),
             Some(Role::Client) => is_port(remote),
             // Nobody has seen who connected: either may be the server.
             None => is_port(local) || is_port(remote),
         };
-        let by_peer = || self.peers.iter().any(|peers| peers.contains(connection.remote.ip()));
+        let by_peer = || self.peers.iter().any(|peers| peers.contains(connection.peer().ip()));
         if by_port { Some(Excluded::Port) } else { by_peer().then_some(Excluded::Peer) }
     }
 

@@ -179,6 +179,7 @@ mod tests {
             tgid: 1,
             cgroup: 1,
             joined: false,
+            steered: None,
         };
         let mut endpoints = Endpoints::new(4096);
         let heads = |endpoints: &Endpoints| {

@@ -135,6 +135,7 @@ mod tests {
             cgroup: 1,
             netns: 1,
             next: [10, 0],
+            decided: None,
         }
     }
 

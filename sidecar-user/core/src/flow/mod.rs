@@ -11,8 +11,10 @@ mod listening;
 mod reading;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 pub use exclude::{Exclude, Excluded};
+pub use verdicts::{Came, Seen};
 
 use std::{
     collections::{VecDeque, hash_map::Entry},
@@ -27,10 +29,11 @@ use self::{
     connection::{Flow, Last},
     judge::Endpoints,
     listening::Listening,
+    verdicts::Verdicts,
 };
 use crate::{
     event::{Ends, Event},
-    model::{Activity, Connection, ConnectionId, Exchange, Ktime, Role, Start, Tcp},
+    model::{Activity, Connection, ConnectionId, Directory, Exchange, Ktime, Role, Start, Tcp},
     protocol::{self, Close, Keep, Limits, Oddities, Protocol, Signal, Want},
 };
 
@@ -134,6 +137,7 @@ pub struct Flows {
     n_written_off: u64,
     /// Ports that the kernel leaves out, as it was told before the first connection.
     told: Vec<u16>,
+    verdicts: Verdicts,
 }
 
 /// What all connections share.
@@ -191,6 +195,7 @@ impl Flows {
             gapped: VecDeque::new(),
             n_written_off: 0,
             told: Vec::new(),
+            verdicts: Verdicts::default(),
         }
     }
 
@@ -222,12 +227,25 @@ impl Flows {
         self.told.retain(|port| after.ports.contains(port));
     }
 
+    /// From now on the kernel's numbers stand for these.
+    pub fn know(&mut self, directory: Directory) {
+        self.verdicts.set(directory);
+    }
+
+    /// The last connections of a service, or of none, that anything was decided of: the newest first.
+    #[must_use]
+    pub fn last_verdicts(&self, service: Option<&str>) -> Vec<Seen> {
+        self.verdicts.of(service)
+    }
+
     /// Takes one event.
     pub fn apply(&mut self, event: &Event<'_>, sink: &mut impl Sink) {
         self.common.tally.records += 1;
         match event {
             Event::Open { id, at, role, joined, mptcp, ends, connect } => {
                 self.common.tally.opened += u64::from(!joined);
+                let connection = self.connection(*id, *role, ends, *joined);
+                self.verdicts.note(*at, &connection, Came::Opened);
                 if self.flows.len() >= self.common.options.connections {
                     self.common.tally.table_full += 1;
                     if !joined {
@@ -235,7 +253,6 @@ impl Flows {
                     }
                     return;
                 }
-                let connection = connection(*id, *role, ends, *joined);
                 if !joined {
                     sink.tcp(*at, Some(&connection), Tcp::Opened(*connect));
                 }
@@ -244,7 +261,7 @@ impl Flows {
                     Entry::Occupied(known) => (known.into_mut(), false),
                     Entry::Vacant(place) => {
                         let reads = self.common.options.reads;
-                        let flow = Flow::new(connection, ends.next, *at, self.table, reads);
+                        let flow = Flow::new(connection.clone(), ends.next, *at, self.table, reads);
                         (place.insert(Box::new(flow)), true)
                     }
                 };
@@ -301,8 +318,13 @@ impl Flows {
                 self.remove(*id, *at, how, Some(last), sink);
             }
             Event::Failed { id, at, ends, why } => {
-                let connection = connection(*id, Some(Role::Client), ends, false);
+                let connection = self.connection(*id, Some(Role::Client), ends, false);
+                self.verdicts.note(*at, &connection, Came::Failed(*why));
                 sink.tcp(*at, Some(&connection), Tcp::Failed(*why));
+            }
+            Event::Denied { id, at, ends } => {
+                let connection = self.connection(*id, Some(Role::Client), ends, false);
+                self.verdicts.note(*at, &connection, Came::Denied);
             }
         }
     }
@@ -427,11 +449,12 @@ impl Flows {
         flow.close(at, how, last, &mut context);
         self.note_gap(&flow);
     }
-}
 
-fn connection(id: ConnectionId, role: Option<Role>, ends: &Ends, joined: bool) -> Connection {
-    let Ends { local, remote, tgid, cgroup, .. } = *ends;
-    Connection { id, role, local, remote, tgid, cgroup, joined }
+    fn connection(&self, id: ConnectionId, role: Option<Role>, ends: &Ends, joined: bool) -> Connection {
+        let Ends { local, remote, tgid, cgroup, .. } = *ends;
+        let steered = ends.decided.as_ref().map(|decided| self.verdicts.resolve(decided, remote));
+        Connection { id, role, local, remote, tgid, cgroup, joined, steered }
+    }
 }
 
 impl Common {

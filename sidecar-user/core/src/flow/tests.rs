@@ -134,6 +134,7 @@ impl Play {
             tgid: 1,
             cgroup: 1,
             next: self.next,
+            decided: None,
         }
     }
 

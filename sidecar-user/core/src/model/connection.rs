@@ -1,6 +1,8 @@
 //! One end of a TCP connection, as the application's socket holds it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
+
+use super::Steered;
 
 /// The kernel's socket cookie: unique until reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +90,7 @@ impl Side {
 }
 
 /// What is known of a connection besides its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// The socket.
     pub id: ConnectionId,
@@ -104,15 +106,23 @@ pub struct Connection {
     pub cgroup: u64,
     /// The connection was met in the middle.
     pub joined: bool,
+    /// What was decided of it at `connect()`; `None`: nobody steers, or not this one.
+    pub steered: Option<Arc<Steered>>,
 }
 
 impl Connection {
-    /// The server's end of it; the remote one while the role is not known.
+    /// The server's end of it, as the client asked for it; the remote one while the role is not known.
     #[must_use]
     pub fn server(&self) -> SocketAddr {
         match self.role {
             Some(Role::Server) => self.local,
-            Some(Role::Client) | None => self.remote,
+            Some(Role::Client) | None => self.steered.as_ref().map_or(self.remote, |steered| steered.asked),
         }
+    }
+
+    /// Whom the application talks to: the other end, and beyond the relay whom that talks to.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.steered.as_ref().and_then(|steered| steered.beyond_relay()).unwrap_or(self.remote)
     }
 }

@@ -7,6 +7,7 @@ mod network;
 mod pattern;
 pub mod policy;
 mod route;
+mod steered;
 mod tcp;
 mod time;
 
@@ -18,5 +19,6 @@ pub use metric::{Kind, MetricDef};
 pub use network::{MalformedNetwork, Network};
 pub use pattern::{Malformed, PathPattern};
 pub use route::{Route, RouteSource};
+pub use steered::{Directory, Reason, Steered, Verdict};
 pub use tcp::{Account, End, Failure, Tcp};
 pub use time::Ktime;

@@ -138,6 +138,8 @@ const OF_CLIENT: &[&str] = &[
     key::PROTOCOL_VERSION,
     key::SERVER_ADDRESS,
     key::SERVER_PORT,
+    key::PEER_ADDRESS,
+    key::PEER_PORT,
     key::CONTAINER_NAME,
 ];
 /// Buckets of what takes a network some time, in seconds.

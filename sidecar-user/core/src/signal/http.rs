@@ -252,6 +252,7 @@ mod tests {
             tgid: 0,
             cgroup: 0,
             joined: false,
+            steered: None,
         };
         let ip = |text: &str| Host::Ip(text.parse().expect("an address"));
         let cases = [

@@ -44,11 +44,12 @@ pub(super) const FAILURES: [&str; record::FAILURES as usize] = ConnectFailed::WO
 /// `sidecar.reason` of connections that did not end by FIN both ways, by `END_…` less one.
 pub(super) const RESETS: [&str; record::RESETS as usize] = CutOff::WORDS;
 /// `sidecar.reason` of drops in the kernel.
-const DROPS: [(u32, Drop); 4] = [
+const DROPS: [(u32, Drop); 5] = [
     (count::RING_FULL, Drop::RingFull),
     (count::UNREADABLE, Drop::Unreadable),
     (count::HEADERS, Drop::Headers),
     (count::NO_STORAGE, Drop::NoStorage),
+    (count::UNTOLD, Drop::Denials),
 ];
 
 /// Sets what the kernel counted, the account of bytes and the coverage.

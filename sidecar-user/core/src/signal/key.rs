@@ -18,15 +18,15 @@ pub const ROUTE: &str = "http.route";
 pub const METHOD_ORIGINAL: &str = "http.request.method_original";
 /// 100 to 999: what was on the wire.
 pub const STATUS: &str = "http.response.status_code";
-/// IP address of the socket's other end.
+/// IP address of the socket's other end; beyond the relay, of whom that talks to.
 pub const PEER_ADDRESS: &str = "network.peer.address";
-/// Port of the socket's other end; of metrics only where it is a server's.
+/// Port of the same; of metrics only where it is a server's.
 pub const PEER_PORT: &str = "network.peer.port";
 /// `http`.
 pub const PROTOCOL_NAME: &str = "network.protocol.name";
 /// `1.0` or `1.1`: the request's, whatever the server answers in.
 pub const PROTOCOL_VERSION: &str = "network.protocol.version";
-/// Host that the request names, or the server's IP address.
+/// Host that the request names, or the server's IP address: the one that was asked for, where another was given.
 pub const SERVER_ADDRESS: &str = "server.address";
 /// Port that the request names, or the server's.
 pub const SERVER_PORT: &str = "server.port";

@@ -1,7 +1,7 @@
 //! Values of attributes that come from a fixed set, each with its meaning. Who counts takes the words from here, and so
 //! does `docs/metrics.md`.
 
-use crate::model::Outcome;
+use crate::model::{self, Outcome};
 
 /// An enum whose variants are such values: each with its word, and its meaning as a sentence without a stop.
 macro_rules! words {
@@ -86,6 +86,7 @@ words! {
         Unreadable "unreadable" "the kernel could not read the packet's payload"
         Headers "headers" "the packet's headers could not be read to their end"
         NoStorage "no_storage" "the kernel had no memory for the connection's state: it is not seen"
+        Denials "denials" "a refused connection was not told of by itself, as others were or the ring was crowded: it is counted in `sidecar.traffic.connections`"
         MalformedRecord "malformed_record" "the record is none that this build's programs write"
         UnknownConnection "unknown_connection" "its connection is not followed"
         TableFull "table_full" "as many connections as may be are followed (`capture.connections`)"
@@ -150,6 +151,17 @@ words! {
     }
 }
 
+impl From<model::Verdict> for Verdict {
+    fn from(verdict: model::Verdict) -> Verdict {
+        match verdict {
+            model::Verdict::Direct => Verdict::Direct,
+            model::Verdict::Proxied => Verdict::Proxied,
+            model::Verdict::Passed => Verdict::Passed,
+            model::Verdict::Denied => Verdict::Denied,
+        }
+    }
+}
+
 words! {
     /// `sidecar.reason` of what became of a connection that was asked for, in the order of the kernel's `REASON_…`.
     Steered {
@@ -166,6 +178,26 @@ words! {
         NoMemory "no_memory" "the kernel had no memory for the socket's state"
         Dns "dns" "it is a question of the DNS: the daemon answers, or asks on"
         Resolvers "resolvers" "more resolvers are asked than are told apart: this one answers itself"
+    }
+}
+
+impl From<model::Reason> for Steered {
+    fn from(reason: model::Reason) -> Steered {
+        match reason {
+            model::Reason::Gear => Steered::Gear,
+            model::Reason::NoRule => Steered::NoRule,
+            model::Reason::Exception => Steered::Exception,
+            model::Reason::Netns => Steered::Netns,
+            model::Reason::Device => Steered::Device,
+            model::Reason::NoEndpoint => Steered::NoEndpoint,
+            model::Reason::Daemon => Steered::Daemon,
+            model::Reason::ConnectionLimit => Steered::ConnectionLimit,
+            model::Reason::RateLimit => Steered::RateLimit,
+            model::Reason::Protocol => Steered::Protocol,
+            model::Reason::NoMemory => Steered::NoMemory,
+            model::Reason::Dns => Steered::Dns,
+            model::Reason::Resolvers => Steered::Resolvers,
+        }
     }
 }
 

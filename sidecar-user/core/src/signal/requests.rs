@@ -1,6 +1,6 @@
 //! Series of requests: the hot path, one lookup an exchange.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::http::{self, ErrorType, Host};
@@ -96,7 +96,7 @@ impl Requests {
     /// A connection changed what it is at.
     pub(super) fn activity(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>) {
         if http::role(connection) == Role::Client {
-            self.now.moved(connection.cgroup, connection.remote, from, to);
+            self.now.moved(connection.cgroup, connection.server(), from, to);
         }
     }
 
@@ -152,7 +152,7 @@ impl Requests {
         self.reads.expire(since);
         if self.client.expire(since) > 0 {
             let used = self.client.keys().filter_map(|key| match key.server {
-                Some((HostId::Name(id), _)) => Some(id),
+                Some((HostId::Name(id), ..)) => Some(id),
                 _ => None,
             });
             self.hosts.retain(used);
@@ -317,17 +317,21 @@ impl HttpKey {
         out.extend(self.error.map(|error| (key::ERROR_TYPE, error.text().into())));
         out.extend(self.route.as_ref().map(|route| (key::ROUTE, route.pattern.to_string().into())));
         out.push((key::PROTOCOL_VERSION, http::version(self.version).into()));
-        if let Some((host, port)) = self.server {
+        if let Some((host, port, endpoint)) = self.server {
             out.push((key::SERVER_ADDRESS, host.text(hosts).into()));
             out.push((key::SERVER_PORT, port.into()));
+            if let Some(endpoint) = endpoint {
+                out.push((key::PEER_ADDRESS, endpoint.ip().to_canonical().to_string().into()));
+                out.push((key::PEER_PORT, endpoint.port().into()));
+            }
         }
         out.extend(self.container.as_ref().map(|name| (key::CONTAINER_NAME, name.to_string().into())));
         out
     }
 }
 
-/// A server as the client names it, and its port.
-type Server = (HostId, u16);
+/// A server as the client names it, and its port; the endpoint that it is, where one was chosen.
+type Server = (HostId, u16, Option<SocketAddr>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum HostId {
@@ -351,5 +355,6 @@ fn server(hosts: &mut Names, connection: &Connection, http: &Http, learn: bool) 
         Host::Ip(ip) => HostId::Ip(ip),
         Host::Name(name) => HostId::Name(hosts.id(name, learn)?),
     };
-    Some((id, port))
+    let endpoint = connection.steered.as_ref().and_then(|steered| steered.endpoint);
+    Some((id, port, endpoint))
 }

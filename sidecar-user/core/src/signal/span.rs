@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::http::{self, ErrorType, Host};
+use super::reason::Verdict;
 use super::sampling::SAMPLED;
 use super::{Attributes, key};
 use crate::model::{Connection, Detail, Exchange, Headers, Http, Ktime, Method, Outcome, Role};
@@ -98,7 +99,7 @@ fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<Er
         Host::Name(name) => name.to_owned(),
         Host::Ip(ip) => ip.to_string(),
     };
-    let peer = connection.remote.ip().to_canonical().to_string();
+    let peer = connection.peer().ip().to_canonical().to_string();
     let path = http.path.as_deref();
 
     let mut out: Attributes =
@@ -122,7 +123,11 @@ fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<Er
     out.push((key::SERVER_ADDRESS, address.into()));
     out.push((key::SERVER_PORT, port.into()));
     out.push((key::PEER_ADDRESS, peer.into()));
-    out.push((key::PEER_PORT, connection.remote.port().into()));
+    out.push((key::PEER_PORT, connection.peer().port().into()));
+    if let Some(steered) = &connection.steered {
+        out.push((key::VERDICT, Verdict::from(steered.verdict).word().into()));
+        out.extend(steered.service.as_ref().map(|service| (key::SERVICE, service.to_string().into())));
+    }
     let agent = http.request_headers.iter().find(|(name, _)| **name == *USER_AGENT);
     out.extend(agent.and_then(|(_, values)| Some((key::USER_AGENT, values.first()?.to_string().into()))));
     out

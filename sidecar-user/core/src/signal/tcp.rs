@@ -232,8 +232,8 @@ impl Peer {
 
 impl Key {
     fn of(connection: &Connection, by_peer: bool, containers: &Containers) -> Key {
-        let port = (connection.role == Some(Role::Client)).then_some(connection.remote.port());
-        let peer = by_peer.then_some((connection.remote.ip(), port));
+        let port = (connection.role == Some(Role::Client)).then_some(connection.peer().port());
+        let peer = by_peer.then_some((connection.peer().ip(), port));
         Key { role: connection.role, peer, container: containers.of(connection.cgroup) }
     }
 
@@ -287,6 +287,7 @@ mod tests {
             tgid: 0,
             cgroup: 0,
             joined: false,
+            steered: None,
         }
     }
 

@@ -1,11 +1,11 @@
 //! Exchanges to series and spans, case by case.
 
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::*;
 use crate::model::{
     Activity, Connection, ConnectionId, Cut, Detail, Exchange, Http, HttpVersion, Kind, Ktime, Method,
-    MetricDef, Outcome, Role, Side, Start, Tcp, TraceParent,
+    MetricDef, Outcome, Reason, Role, Side, Start, Steered, Tcp, TraceParent, Verdict,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -19,6 +19,7 @@ pub(super) fn connection(role: Option<Role>) -> Connection {
         tgid: 0,
         cgroup: 0,
         joined: false,
+        steered: None,
     }
 }
 
@@ -360,6 +361,65 @@ fn spans() {
     assert!(!Span::new(&connection(Some(Role::Server)), &unseen, ids, None).error);
 }
 
+/// What was asked for is the server, the endpoint the peer, though the socket leads to the relay.
+#[test]
+fn spans_and_series_of_steered_connections() {
+    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    let steered = |verdict, endpoint: Option<&str>| Connection {
+        steered: Some(Arc::new(Steered {
+            verdict,
+            reason: Reason::Gear,
+            service: Some("api".into()),
+            asked: address("10.0.0.9:80"),
+            endpoint: endpoint.map(address),
+        })),
+        ..connection(Some(Role::Client))
+    };
+    let ids = SpanIds { trace: [1; 16], span: [2; 8] };
+    let named = exchange(Method::Get, Some(200), Outcome::Complete);
+    let mut nameless = named.clone();
+    let Detail::Http(http) = &mut nameless.detail;
+    http.host = None;
+    let direct = steered(Verdict::Direct, Some("10.0.0.2:8080"));
+    let proxied = steered(Verdict::Proxied, Some("10.0.1.1:81"));
+    let relayed = steered(Verdict::Proxied, None);
+    // Connection, exchange => server, peer, verdict.
+    for (connection, exchange, server, peer, verdict) in [
+        (&direct, &named, "api.test 80", "10.0.0.2 8080", "direct"),
+        (&direct, &nameless, "10.0.0.9 80", "10.0.0.2 8080", "direct"),
+        (&proxied, &nameless, "10.0.0.9 80", "10.0.1.1 81", "proxied"),
+        (&relayed, &nameless, "10.0.0.9 80", "10.0.0.9 80", "proxied"),
+    ] {
+        let told = told(&Span::new(connection, exchange, ids, None).attributes);
+        let pair = |of: &str, both: &str| {
+            let (host, port) = both.split_once(' ').expect("two words");
+            format!("{of}.address={host} {of}.port={port}")
+        };
+        let end = format!("sidecar.verdict={verdict} sidecar.service=api");
+        let expected = [pair("server", server), pair("network.peer", peer), end].join(" ");
+        assert!(told.ends_with(&expected), "{told}, not {expected}");
+    }
+    let mut store = Store::new(Options { peers: 4, ..Options::default() });
+    store.exchange(&proxied, &nameless, None);
+    store.exchange(&relayed, &nameless, None);
+    store.activity(&proxied, None, Some(Activity::Idle));
+    store.tcp(Ktime(0), Some(&proxied), Tcp::Opened(None));
+    let mut has = |def: &MetricDef, text: &str| {
+        let all = points(&mut store, def);
+        assert!(all.iter().any(|(labels, _)| labels.contains(text)), "{text} in {all:?}");
+    };
+    let asked = "server.address=10.0.0.9 server.port=80";
+    let peer = "network.peer.address=10.0.1.1 network.peer.port=81";
+    has(&catalogue::HTTP_CLIENT_DURATION, &format!("{asked} {peer}"));
+    has(&catalogue::HTTP_CLIENT_OPEN, asked);
+    has(&catalogue::PEER_OPENED, peer);
+    assert!(
+        points(&mut store, &catalogue::HTTP_CLIENT_DURATION)
+            .iter()
+            .any(|(labels, _)| labels.ends_with(asked))
+    );
+}
+
 /// Each measure is there where its ends were seen, and only there.
 #[test]
 fn measures_of_an_exchange() {
@@ -419,7 +479,7 @@ fn what_is_going_on_is_exact() {
     assert_eq!(n_durations, 1, "the excluded one is none of them");
 
     let others: Vec<Connection> =
-        (1..=2).map(|i| Connection { remote: ([10, 0, 0, 2 + i], 80).into(), ..client }).collect();
+        (1..=2).map(|i| Connection { remote: ([10, 0, 0, 2 + i], 80).into(), ..client.clone() }).collect();
     let (idle, active) = (Some(Activity::Idle), Some(Activity::Active));
     store.activity(&server, None, idle);
     for connection in [&client, &client, &others[0], &others[1]] {

@@ -23,7 +23,10 @@ use super::{
     deal,
     rules::{self, Rules},
 };
-use crate::model::policy::{Balance, Gear, HashBy, Policy, Service, WhenGone};
+use crate::model::{
+    Directory,
+    policy::{Balance, Gear, HashBy, Policy, Service, WhenGone},
+};
 
 /// What a connection of middling cost costs ([`Target::cost`]).
 const COST: u32 = 1 << 10;
@@ -251,6 +254,14 @@ impl Planner {
         self.bank = self.next_bank();
         self.named.extend(plan.names.clone());
         self.banks[self.bank as usize] = plan;
+    }
+
+    /// What all numbers stand for that are in use, in any bank.
+    #[must_use]
+    pub fn directory(&self) -> Directory {
+        let services = self.services.iter().map(|(name, number)| (*number, name.as_str().into()));
+        let endpoints = self.targets.iter().map(|((_, address), number)| (*number, *address));
+        Directory { services: services.collect(), endpoints: endpoints.collect() }
     }
 
     /// The number of a service.

@@ -117,7 +117,7 @@ impl Explain {
             }
             self.errors.push_back(oldest);
         }
-        self.newest.push_back(Kept { connection: *connection, exchange, decision, container });
+        self.newest.push_back(Kept { connection: connection.clone(), exchange, decision, container });
     }
 
     /// The last `limit` exchanges that were measured in the series of `selector`. Without a metric, it selects by the

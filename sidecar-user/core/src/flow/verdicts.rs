@@ -1,0 +1,170 @@
+//! The last connections of each service, with what was decided of them: also of those that never came to be.
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    event::Decided,
+    model::{Connection, Directory, Failure, Ktime, Steered, Verdict},
+};
+
+/// Connections that are remembered of each service.
+const LAST: usize = 32;
+/// Services whose connections are remembered: as many as there may be, and the connections of none.
+const SERVICES: usize = 257;
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When it was established, or came to nothing.
+    pub at: Ktime,
+    /// It, and what was decided.
+    pub connection: Connection,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// What came of a `connect()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// It was established.
+    Opened,
+    /// It was not.
+    Failed(Failure),
+    /// It was refused at once.
+    Denied,
+}
+
+/// All that are remembered, and what their numbers stand for.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    directory: Directory,
+    last: FxHashMap<Option<Arc<str>>, VecDeque<Seen>>,
+}
+
+impl Verdicts {
+    /// From now on numbers stand for these.
+    pub(super) fn set(&mut self, directory: Directory) {
+        self.directory = directory;
+    }
+
+    /// What was decided, in names and addresses. `remote` is where the socket leads to.
+    pub(super) fn resolve(&self, decided: &Decided, remote: SocketAddr) -> Arc<Steered> {
+        let Decided { verdict, reason, service, target, asked } = *decided;
+        let service = service.and_then(|number| self.directory.services.get(&number).cloned());
+        let endpoint = match verdict {
+            Verdict::Direct => Some(remote),
+            Verdict::Proxied => target.and_then(|number| self.directory.endpoints.get(&number).copied()),
+            Verdict::Passed | Verdict::Denied => None,
+        };
+        Arc::new(Steered { verdict, reason, service, asked, endpoint })
+    }
+
+    /// Remembers one, if anything was decided of it.
+    pub(super) fn note(&mut self, at: Ktime, connection: &Connection, came: Came) {
+        let Some(steered) = &connection.steered else { return };
+        if self.last.len() >= SERVICES && !self.last.contains_key(&steered.service) {
+            let at = |seen: &VecDeque<Seen>| seen.back().map_or(Ktime(0), |seen| seen.at);
+            // Its services are gone, as a rule.
+            let quietest =
+                self.last.iter().min_by_key(|(_, seen)| at(seen)).map(|(service, _)| service.clone());
+            quietest.and_then(|service| self.last.remove(&service));
+        }
+        let last = self.last.entry(steered.service.clone()).or_default();
+        if last.len() >= LAST {
+            last.pop_front();
+        }
+        last.push_back(Seen { at, connection: connection.clone(), came });
+    }
+
+    /// Those of a service, or of none, the newest first.
+    pub(super) fn of(&self, service: Option<&str>) -> Vec<Seen> {
+        let last = self.last.iter().find(|(name, _)| name.as_deref() == service);
+        last.into_iter().flat_map(|(_, seen)| seen.iter().rev().cloned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ConnectionId, Reason, Role};
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn decided(verdict: Verdict, service: Option<u32>, target: Option<u32>) -> Decided {
+        Decided { verdict, reason: Reason::Gear, service, target, asked: address("10.0.0.9:80") }
+    }
+
+    fn connection(steered: Option<Arc<Steered>>) -> Connection {
+        Connection {
+            id: ConnectionId(1),
+            role: Some(Role::Client),
+            local: address("10.0.0.1:5000"),
+            remote: address("127.0.0.1:9000"),
+            tgid: 1,
+            cgroup: 1,
+            joined: false,
+            steered,
+        }
+    }
+
+    fn verdicts() -> Verdicts {
+        let mut verdicts = Verdicts::default();
+        verdicts.set(Directory {
+            services: [(3, "api".into())].into(),
+            endpoints: [(5, address("10.0.1.1:8080"))].into(),
+        });
+        verdicts
+    }
+
+    #[test]
+    fn numbers_become_names_and_addresses_and_unknown_ones_nothing() {
+        let verdicts = verdicts();
+        // Verdict, service, target => service, endpoint, peer, server.
+        let (remote, endpoint, asked) = ("127.0.0.1:9000", "10.0.1.1:8080", "10.0.0.9:80");
+        let cases = [
+            (Verdict::Direct, Some(3), Some(5), Some("api"), Some(remote), remote),
+            (Verdict::Proxied, Some(3), Some(5), Some("api"), Some(endpoint), endpoint),
+            (Verdict::Proxied, Some(3), None, Some("api"), None, asked),
+            (Verdict::Proxied, Some(4), Some(6), None, None, asked),
+            (Verdict::Passed, None, Some(5), None, None, remote),
+            (Verdict::Denied, Some(3), Some(5), Some("api"), None, remote),
+        ];
+        for (verdict, service, target, name, to, peer) in cases {
+            let steered = verdicts.resolve(&decided(verdict, service, target), address(remote));
+            assert_eq!(steered.service.as_deref(), name, "{verdict:?} {service:?}");
+            assert_eq!(steered.endpoint, to.map(address), "{verdict:?} {target:?}");
+            let connection = connection(Some(steered));
+            assert_eq!((connection.peer(), connection.server()), (address(peer), address(asked)));
+        }
+        let plain = connection(None);
+        assert_eq!((plain.peer(), plain.server()), (address(remote), address(remote)));
+    }
+
+    #[test]
+    fn the_last_of_each_service_are_kept() {
+        let mut verdicts = verdicts();
+        let steered = |verdicts: &Verdicts, service| {
+            verdicts.resolve(&decided(Verdict::Denied, service, None), address("10.0.0.9:80"))
+        };
+        let (of_service, of_none) = (steered(&verdicts, Some(3)), steered(&verdicts, None));
+        for at in 0..100 {
+            verdicts.note(Ktime(at), &connection(Some(of_service.clone())), Came::Denied);
+        }
+        verdicts.note(Ktime(7), &connection(Some(of_none)), Came::Opened);
+        verdicts.note(Ktime(8), &connection(None), Came::Opened);
+        let times = |service| verdicts.of(service).iter().map(|seen| seen.at.0).collect::<Vec<_>>();
+        assert_eq!(times(Some("api")), (68..100).rev().collect::<Vec<_>>());
+        assert_eq!((times(None), times(Some("other"))), (vec![7], vec![]));
+        // Names come and go: as many are kept as there may be services at a time.
+        for n in 0..1000 {
+            let steered = Steered { service: Some(format!("{n}").into()), ..(*of_service).clone() };
+            verdicts.note(Ktime(200 + n), &connection(Some(Arc::new(steered))), Came::Opened);
+        }
+        assert_eq!((verdicts.last.len(), verdicts.of(Some("api")).len()), (SERVICES, 0));
+        assert_eq!(verdicts.of(Some("999")).len(), 1);
+    }
+}
