@@ -4,9 +4,11 @@
 //! process belong to the thread; only then come the runtime and the other threads, which inherit what is left.
 
 mod accounts;
+mod ask;
 mod attach;
 mod child;
 mod containers;
+mod destination;
 mod doctor;
 mod explain;
 mod facts;
@@ -92,6 +94,7 @@ pub(crate) fn main() -> ExitCode {
         Invocation::Check { file } => Ok(check(&file)),
         Invocation::Doctor { output } => Ok(doctor::report(output)),
         Invocation::Unpin { dir } => unpin(&dir),
+        Invocation::Explain(explain) => ask::destination(&explain).map_err(Into::into),
         Invocation::Version => {
             println!("sidecar {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

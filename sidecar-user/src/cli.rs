@@ -38,8 +38,29 @@ pub(crate) enum Invocation {
         /// What `traffic.pin` names.
         dir: PathBuf,
     },
+    /// `sidecar explain DESTINATION`.
+    Explain(Explain),
     /// `sidecar version`.
     Version,
+}
+
+/// `sidecar explain`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Explain {
+    /// Where connections go: IP:PORT or [IPv6]:PORT
+    pub(crate) destination: String,
+    /// Say what becomes of this process's connections
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Option<u32>,
+    /// The daemon's admin.listen: IP:PORT or unix:PATH; else what the environment and the file of settings say
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<String>,
+    /// File of settings, YAML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 /// `sidecar run`.
@@ -93,6 +114,7 @@ fn parse_from(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, c
         Verb::Check { file } => Invocation::Check { file },
         Verb::Doctor { output } => Invocation::Doctor { output },
         Verb::Unpin { dir } => Invocation::Unpin { dir },
+        Verb::Explain(explain) => Invocation::Explain(explain),
         Verb::Version => Invocation::Version,
     })
 }
@@ -126,6 +148,8 @@ enum Verb {
         #[arg(value_name = "DIRECTORY")]
         dir: PathBuf,
     },
+    /// Say what becomes of connections to a destination, and why: asks a daemon that runs
+    Explain(Explain),
     /// Print the version
     Version,
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use serde_json::Value;
-use sidecar_tests::{binary, cgroup::Cgroup, process};
+use sidecar_tests::{binary, cgroup::Cgroup, process, sidecar::Sidecar};
 
 /// Each program and its hook, as the kernel names it.
 const PROGRAMS: [&str; 9] = [
@@ -67,6 +67,44 @@ fn all_is_well_for_root() {
     // Nothing is left of the trial.
     assert_eq!(parent.children(), [] as [PathBuf; 0]);
     assert_eq!(sidecar_tests::cgroup::attached(parent.path()), [] as [String; 0]);
+}
+
+/// Who else has programs there, in the kernel's order, by bpftool's account.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn programs_of_others_are_named() {
+    let parent = Cgroup::new();
+    let path = parent.path().display().to_string();
+    let dir = tempfile::tempdir().expect("a folder");
+    let _others = [1, 2].map(|n: u8| {
+        let folder = dir.path().join(n.to_string());
+        std::fs::create_dir(&folder).expect("a folder");
+        let sidecar = Sidecar::run(&folder, &["--cgroup", &path], &[]);
+        sidecar.await_ready();
+        sidecar
+    });
+    let shown = process::run(Command::new("bpftool").args(["-j", "cgroup", "show", &path]));
+    let shown: Vec<Value> = serde_json::from_str(&shown).expect("JSON");
+    let of = |hook: &str| {
+        let ids = shown.iter().filter(|one| one["attach_type"].as_str().is_some_and(|name| name == hook));
+        ids.map(|one| (one["id"].to_string(), one["name"].as_str().unwrap_or_default().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let (status, json) = doctor(&parent.wrapper(), &["-o", "json"]);
+    assert_eq!(status, Some(0));
+    let findings: Vec<Value> = serde_json::from_str(&json).expect("JSON");
+    for (hook, theirs) in [("connect4", "cgroup_inet4_connect"), ("sock_ops", "cgroup_sock_ops")] {
+        let expected = of(theirs);
+        assert!(expected.len() >= 2, "{shown:#?}");
+        let name = format!("programs of others on {hook}");
+        let finding = findings.iter().find(|one| one["name"] == name.as_str()).expect("a finding");
+        let detail = finding["detail"].as_str().expect("text");
+        let listed = detail.trim_start_matches("in this order: ").split(", ");
+        // Whatever the machine's own have, above.
+        let listed: Vec<_> = listed.filter(|one| !one.ends_with(" above")).map(str::to_owned).collect();
+        let expected: Vec<_> = expected.iter().map(|(id, name)| format!("{id} ({name})")).collect();
+        assert_eq!(listed, expected, "{hook}");
+    }
 }
 
 #[test]

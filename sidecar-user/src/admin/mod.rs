@@ -10,6 +10,7 @@ use serde_json::Value;
 use sidecar_core::config::Level;
 
 pub(crate) mod bind;
+pub(crate) mod client;
 mod encoding;
 mod guard;
 mod operator;

@@ -17,6 +17,7 @@ use crate::{
         cgroup::{self, Cgroup, child::Child},
         host,
         pod::{self, Pod, PodError, Survey},
+        resolvers,
     },
     export::otlp::Receivers,
     kernel::{self, Kernel, PROGRAMS, Refusal},
@@ -109,6 +110,8 @@ fn examine() -> Vec<Finding> {
         Err(error) => findings.push(bad("own cgroup", chain(&error))),
         Ok(own) => {
             findings.push(good("own cgroup", format!("{}, id {}", own.path.display(), own.id)));
+            // Before anything of ours is there.
+            findings.extend(others(&own));
             // A cgroup with nobody in it, so that the trial touches nobody's traffic.
             match Child::create(&own, process::id()) {
                 Ok(made) => {
@@ -124,11 +127,47 @@ fn examine() -> Vec<Finding> {
             }
         }
     }
+    findings.push(names());
     findings.push(good(
         "applications that trace themselves",
         "recognised by plaintext OTLP/HTTP; not by gRPC or TLS: for those set spans.instrumented=assume",
     ));
     findings
+}
+
+/// Who else has programs on hooks that the sidecar uses, for whoever is in a cgroup. They run one after the other, and what
+/// one refuses is refused.
+fn others(cgroup: &Cgroup) -> Vec<Finding> {
+    let name = "programs of others";
+    let found = cgroup.folder().map_err(|error| chain(&error));
+    let hooks = found.and_then(|folder| kernel::others(folder.as_fd()).map_err(|error| error.to_string()));
+    let hooks = match hooks {
+        Ok(hooks) if hooks.is_empty() => return vec![good(name, "none on the hooks that the sidecar uses")],
+        Ok(hooks) => hooks,
+        Err(error) => return vec![good(name, format!("not known: {error}"))],
+    };
+    let names = kernel::program_names();
+    let row = |hook: &kernel::Hook| {
+        let program = |id: &u32| {
+            let above = if hook.attached.contains(id) { "" } else { " above" };
+            match names.get(id) {
+                Some(name) => format!("{id} ({name}){above}"),
+                None => format!("{id} (name not known){above}"),
+            }
+        };
+        let programs: Vec<_> = hook.effective.iter().map(program).collect();
+        good(format!("{name} on {}", hook.name), format!("in this order: {}", programs.join(", ")))
+    };
+    hooks.iter().map(row).collect()
+}
+
+/// Whether names are resolved past port 53, where nobody sees them.
+fn names() -> Finding {
+    let bypasses = resolvers::bypasses();
+    let always = "DNS over TLS or HTTPS is not seen";
+    let detail =
+        if bypasses.is_empty() { always.to_owned() } else { format!("{}; {always}", bypasses.join("; ")) };
+    good("resolvers that bypass port 53", detail)
 }
 
 /// The pod around us: whether `run` finds its containers by itself. Nothing to say outside of one.

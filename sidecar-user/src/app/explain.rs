@@ -43,7 +43,7 @@ pub(super) fn parse(query: &str) -> Result<(Selector, usize), BadSelector> {
 }
 
 /// As forms write it: `+` is a space, `%XX` a byte.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
     while let Some(byte) = bytes.get(at) {
         let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
@@ -191,7 +191,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// In UTC, to the microsecond (RFC 3339). The date by days since 0000-03-01, so that leap days come last in a year.
-fn rfc3339(at: UnixNanos) -> String {
+pub(super) fn rfc3339(at: UnixNanos) -> String {
     let (seconds, us) = (at.0 / 1_000_000_000, at.0 % 1_000_000_000 / 1000);
     let days = seconds / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);

@@ -9,13 +9,21 @@ use sidecar_core::{
     flow::Line,
     model::{Ktime, Role},
     signal::{Snapshot, UnixNanos, reason},
+    traffic,
 };
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{explain, logging, pipeline::Handle, steering::Steered, watching::Observed};
+use super::{
+    destination::{self, Known, Question},
+    explain, logging,
+    pipeline::Handle,
+    steering::Steered,
+    watching::Observed,
+};
 use crate::{
     admin::{self, Answer, Check},
+    discovery::host,
     export::{
         Format, Resource,
         otlp::{self, Receivers, Switch},
@@ -139,6 +147,29 @@ impl Facts {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(last));
     }
 
+    /// What becomes of connections somewhere, as far as is known here: a destination, by now.
+    async fn explain_destination(&self, question: &Question, accept: &str) -> (&'static str, Bytes) {
+        let policy = self.settings().config.traffic.policy();
+        let service =
+            traffic::explain(&policy, question.destination).rule.map(|rule| rule.service.name.clone());
+        let steered = self.steered.as_ref().ok().and_then(Option::as_ref);
+        let known = Known {
+            is_on: steered.is_some(),
+            is_pinned: steered.is_some_and(|steered| steered.is_pinned()),
+            usage: steered.zip(service.as_deref()).and_then(|(steered, service)| steered.usage(service)),
+            last: self.handle.verdicts(service.clone()).await.unwrap_or_default(),
+            cgroups: self.observed.cgroups(),
+            netns: host::netns(None).ok(),
+            offset: clock::unix_offset(),
+        };
+        let told = destination::tell(question, &policy, &known);
+        if accept.contains("text/plain") {
+            ("text/plain; charset=utf-8", told.to_text().into())
+        } else {
+            ("application/json", format!("{}\n", told.to_json()).into())
+        }
+    }
+
     async fn snapshot(&self) -> Option<Arc<Snapshot>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match last {
@@ -185,6 +216,9 @@ impl admin::Facts for Facts {
         accept: &'a str,
     ) -> Answer<'a, Result<(&'static str, Bytes), String>> {
         Box::pin(async move {
+            if let Some(question) = destination::parse(query)? {
+                return Ok(self.explain_destination(&question, accept).await);
+            }
             let (selector, limit) = explain::parse(query).map_err(|error| error.to_string())?;
             let Some(answer) = self.handle.explain(selector, limit).await else {
                 return Err("nobody is left to ask: the daemon is stopping".to_owned());

@@ -16,7 +16,7 @@ use std::{
 use sidecar_core::{
     config::{Config, HeaderName, Histograms},
     event::{self, Event},
-    flow::{self, Flows, Line, Sink},
+    flow::{self, Flows, Line, Seen, Sink},
     model::{Activity, Connection, ConnectionId, Detail, Directory, Exchange, Ktime, Start, Tcp},
     protocol::{Keep, Limits, Protocol},
     signal::{
@@ -96,6 +96,8 @@ pub(crate) enum Command {
     Connections(usize, oneshot::Sender<(Vec<Line>, usize)>),
     /// What numbers stand for from now on.
     Know(Directory, oneshot::Sender<()>),
+    /// The last connections of a service, or of none, that anything was decided of.
+    Verdicts(Option<String>, oneshot::Sender<Vec<Seen>>),
     /// New settings: those of them that take effect while running.
     Settings(Box<Config>, oneshot::Sender<()>),
     /// The last so many exchanges behind a series.
@@ -130,6 +132,11 @@ impl Handle {
         limit: usize,
     ) -> Option<Result<Answer, BadSelector>> {
         self.ask(|reply| Command::Explain(selector, limit, reply)).await
+    }
+
+    /// The last connections of a service, or of none, that anything was decided of; the newest first.
+    pub(crate) async fn verdicts(&self, service: Option<String>) -> Option<Vec<Seen>> {
+        self.ask(|reply| Command::Verdicts(service, reply)).await
     }
 
     /// Tells what numbers stand for. Blocks until records are read by it, or the thread is gone.
@@ -249,6 +256,11 @@ impl Pipeline {
                 Ok(Command::Know(directory, reply)) => {
                     self.flows.know(directory);
                     let _ = reply.send(());
+                    continue;
+                }
+                Ok(Command::Verdicts(service, reply)) => {
+                    self.drain_all();
+                    let _ = reply.send(self.flows.last_verdicts(service.as_deref()));
                     continue;
                 }
                 Ok(Command::Settings(config, reply)) => {

@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::{logging::chain, pipeline::Handle};
 use crate::{
     kernel::{DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
-    traffic::{ApplyError, Relay, Relayed, Traffic, Waiting},
+    traffic::{ApplyError, Relay, Relayed, Traffic, Usage, Waiting},
 };
 
 /// Between two looks whether the relay is empty.
@@ -102,6 +102,11 @@ impl Steered {
         }
     }
 
+    /// Whether the policy outlives the daemon.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.traffic.pins().is_some()
+    }
+
     /// In words, whether the policy outlives the daemon.
     pub(super) fn pins(&self) -> String {
         match self.traffic.pins() {
@@ -139,6 +144,11 @@ impl Steered {
         if cut > 0 {
             info!(connections = cut, "the relay's connections are cut off");
         }
+    }
+
+    /// What goes on at a service.
+    pub(super) fn usage(&self, service: &str) -> Option<Usage> {
+        self.traffic.usage(service)
     }
 
     /// What the metrics tell.

@@ -106,6 +106,11 @@ impl Observed {
         self.accounts.close(id);
     }
 
+    /// Cgroups that are observed, by their ids, each by its name.
+    pub(super) fn cgroups(&self) -> BTreeMap<u64, String> {
+        self.lock().attached.clone()
+    }
+
     /// In one line: programs, cgroups, and what is not reached.
     pub(super) fn summary(&self) -> String {
         let state = self.lock();

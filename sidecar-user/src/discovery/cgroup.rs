@@ -137,6 +137,11 @@ impl Cgroup {
         Self::by_file(&PathBuf::from(format!("/proc/{pid}/cgroup")))
     }
 
+    /// Ids of the cgroup, and of those above it as far as they can be seen.
+    pub(crate) fn lineage(&self) -> Vec<u64> {
+        self.path.ancestors().map_while(|path| Cgroup::open(path).ok()).map(|cgroup| cgroup.id).collect()
+    }
+
     fn by_file(file: &Path) -> Result<Self, CgroupError> {
         Self::open(&locate(&mounts()?, &path_of(file)?)?)
     }

@@ -1,10 +1,23 @@
 //! What the kernel offers, as far as files tell.
 
-use std::path::Path;
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 /// The kernel describes its own types. Not needed by our programs; its absence says that the kernel is a small one.
 pub(crate) fn has_btf() -> bool {
     Path::new("/sys/kernel/btf/vmlinux").exists()
+}
+
+/// The network namespace of a process, or of the daemon: its inode, which no two have at a time.
+///
+/// # Errors
+/// There is no such process, or it is none of ours to look at (`PTRACE_MODE_READ_FSCREDS`, see namespaces(7)).
+pub(crate) fn netns(pid: Option<u32>) -> io::Result<u64> {
+    let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    Ok(fs::metadata(PathBuf::from(format!("/proc/{process}/ns/net")))?.ino())
 }
 
 /// Release of the kernel, as `uname -r` prints it.

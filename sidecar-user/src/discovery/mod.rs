@@ -4,5 +4,6 @@ pub(crate) mod cgroup;
 pub(crate) mod host;
 pub(crate) mod kin;
 pub(crate) mod pod;
+pub(crate) mod resolvers;
 pub(crate) mod sockets;
 pub(crate) mod usage;

@@ -1,7 +1,9 @@
 //! Tells the kernel what the user wants: a plan as a whole, or not at all.
 
 use std::{
+    collections::BTreeMap,
     io,
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -9,7 +11,7 @@ use std::{
 use sidecar_core::{
     model::{Directory, policy::Policy},
     signal::{kernel, steering},
-    traffic::{Full, Planner},
+    traffic::{Full, Now, Planner},
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
@@ -34,6 +36,17 @@ pub(crate) enum ApplyError {
     /// The relay has no listeners.
     #[error("open the relay's listeners")]
     Listen(#[source] io::Error),
+}
+
+/// What goes on at a service.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Usage {
+    /// Connections that hold a place.
+    pub(crate) active: u64,
+    /// All, by verdict.
+    pub(crate) verdicts: Vec<(&'static str, u64)>,
+    /// What is measured of its endpoints.
+    pub(crate) endpoints: BTreeMap<SocketAddr, Now>,
 }
 
 /// What is in force. One plan is applied at a time.
@@ -139,6 +152,16 @@ impl Traffic {
         };
         let services = state.services.iter().map(service).collect();
         (kernel::decisions(&state.steering.decisions()), services)
+    }
+
+    /// What goes on at a service of the plan that holds.
+    pub(crate) fn usage(&self, service: &str) -> Option<Usage> {
+        let State { steering, planner, services } = &*self.lock();
+        let (_, number) = services.iter().find(|(name, _)| name == service)?;
+        let (active, verdicts) = steering.usage(*number);
+        let now = |(address, target, cost)| (address, Now { connections: steering.load(target), cost });
+        let endpoints = planner.endpoints(*number).map(now).collect();
+        Some(Usage { active, verdicts: kernel::verdicts(verdicts), endpoints })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -7,7 +7,7 @@ mod relay;
 
 use sidecar_core::traffic::Room;
 
-pub(crate) use apply::{ApplyError, Traffic};
+pub(crate) use apply::{ApplyError, Traffic, Usage};
 pub(crate) use relay::{Relay, Relayed, Waiting};
 
 /// What the kernel's maps have room for.

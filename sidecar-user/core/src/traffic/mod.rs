@@ -2,8 +2,10 @@
 //! is told ([`Plan`]), and what of that is new ([`Change`]). Pure: who writes maps is `sidecar-user`'s `kernel`, who relays its `traffic`.
 
 mod deal;
+mod explain;
 mod plan;
 mod rules;
 
+pub use explain::{Candidate, Decides, Excepted, Explanation, Now, explain};
 pub use plan::{Change, Found, Full, Plan, Planner, Room};
 pub use rules::{Shadowed, shadowed};

@@ -264,6 +264,15 @@ impl Planner {
         Directory { services: services.collect(), endpoints: endpoints.collect() }
     }
 
+    /// A service's endpoints in the plan that holds: addresses, numbers, and what a connection more costs there.
+    pub fn endpoints(&self, service: u32) -> impl Iterator<Item = (SocketAddr, u32, u32)> {
+        let live = &self.banks[self.bank as usize];
+        self.targets.iter().filter(move |((of, _), _)| *of == service).filter_map(|((_, address), number)| {
+            let target = live.targets.get(number)?;
+            Some((*address, *number, target.cost))
+        })
+    }
+
     /// The number of a service.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<u32> {

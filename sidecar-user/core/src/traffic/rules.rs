@@ -129,6 +129,29 @@ fn mapped(network: &Network) -> (Ipv6Addr, u8) {
     (Ipv6Addr::from(u128::from(addr) & mask), prefix)
 }
 
+/// As the kernel's program finds it: the longest prefix for the port and that for any, and of both the earlier.
+#[cfg(test)]
+pub(super) fn find(rules: &Rules, address: &str, port: u16) -> Option<(u32, bool)> {
+    let address: IpAddr = address.parse().expect("an address");
+    let (wanted, family) = match address {
+        IpAddr::V4(v4) => (v4.to_ipv6_mapped(), 4),
+        IpAddr::V6(v6) => (v6, 6),
+    };
+    let longest = |port: u16| {
+        let has = |((len, key), _): &(&(u32, RuleKey), &Rule)| {
+            let mask = u128::MAX.checked_shl(128 - (*len - RULE_EXACT)).unwrap_or(0);
+            (key.port, key.family) == (port, family)
+                && u128::from(wanted) & mask == u128::from_be_bytes(key.addr)
+        };
+        rules.iter().filter(has).max_by_key(|((len, _), _)| *len).map(|(_, rule)| *rule)
+    };
+    let rule = match (longest(port), longest(0)) {
+        (Some(exact), Some(any)) if any.place < exact.place => Some(any),
+        (exact, any) => exact.or(any),
+    };
+    rule.map(|rule| (rule.service, rule.flags & RULE_EXCEPTION != 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,28 +162,6 @@ mod tests {
             ports: ports.to_vec(),
             ..Service::named(name)
         }
-    }
-
-    /// As the kernel's program finds it: the longest prefix for the port and that for any, and of both the earlier.
-    fn find(rules: &Rules, address: &str, port: u16) -> Option<(u32, bool)> {
-        let address: IpAddr = address.parse().expect("an address");
-        let (wanted, family) = match address {
-            IpAddr::V4(v4) => (v4.to_ipv6_mapped(), 4),
-            IpAddr::V6(v6) => (v6, 6),
-        };
-        let longest = |port: u16| {
-            let has = |((len, key), _): &(&(u32, RuleKey), &Rule)| {
-                let mask = u128::MAX.checked_shl(128 - (*len - RULE_EXACT)).unwrap_or(0);
-                (key.port, key.family) == (port, family)
-                    && u128::from(wanted) & mask == u128::from_be_bytes(key.addr)
-            };
-            rules.iter().filter(has).max_by_key(|((len, _), _)| *len).map(|(_, rule)| *rule)
-        };
-        let rule = match (longest(port), longest(0)) {
-            (Some(exact), Some(any)) if any.place < exact.place => Some(any),
-            (exact, any) => exact.or(any),
-        };
-        rule.map(|rule| (rule.service, rule.flags & RULE_EXCEPTION != 0))
     }
 
     /// As a person reads the file: the first that has it.

@@ -1,0 +1,103 @@
+//! Asking a daemon's admin listener, as `sidecar explain` does.
+
+use std::{fmt, io, net::Ipv4Addr, net::Ipv6Addr, net::SocketAddr, time::Duration};
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{
+    Request, StatusCode,
+    body::Bytes,
+    client::conn::http1,
+    header::{ACCEPT, HOST},
+};
+use hyper_util::rt::TokioIo;
+use sidecar_core::config::AdminListen;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that it may have.
+const LONGEST: usize = 4 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// Nobody listens there, or not for us.
+    #[error("connect to the daemon's admin listener, {address}")]
+    Connect {
+        /// Where it was looked for.
+        address: String,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It does not answer as a daemon would.
+    #[error("ask {address}: {why}")]
+    Answer {
+        /// Whom.
+        address: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What is at `path`, in the form that `accept` names: the status and the body.
+///
+/// # Errors
+/// [`AskError`]
+pub(crate) async fn get(
+    to: &AdminListen,
+    path: &str,
+    accept: &str,
+) -> Result<(StatusCode, String), AskError> {
+    let refused = |source| AskError::Connect { address: to.to_string(), source };
+    let slow = |_| answer(to, "no answer in time");
+    match to {
+        AdminListen::Tcp(address) => {
+            let stream = timeout(PATIENCE, TcpStream::connect(reachable(*address))).await.map_err(slow)?;
+            timeout(PATIENCE, ask(to, stream.map_err(refused)?, path, accept)).await.map_err(slow)?
+        }
+        AdminListen::Unix(file) => {
+            let stream = UnixStream::connect(file).await.map_err(refused)?;
+            timeout(PATIENCE, ask(to, stream, path, accept)).await.map_err(slow)?
+        }
+    }
+}
+
+/// Whoever listens on all addresses is asked on loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+    }
+    address
+}
+
+fn answer(to: &AdminListen, why: impl fmt::Display) -> AskError {
+    AskError::Answer { address: to.to_string(), why: why.to_string() }
+}
+
+async fn ask<S>(
+    to: &AdminListen,
+    stream: S,
+    path: &str,
+    accept: &str,
+) -> Result<(StatusCode, String), AskError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let wrong = |error: hyper::Error| answer(to, error);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(wrong)?;
+    let driver = tokio::spawn(connection);
+    let request = Request::get(path).header(HOST, "localhost").header(ACCEPT, accept);
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| answer(to, error))?;
+    let reply = sender.send_request(request).await.map_err(wrong)?;
+    let status = reply.status();
+    let body = Limited::new(reply.into_body(), LONGEST).collect().await.map_err(|error| answer(to, error))?;
+    driver.abort();
+    Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+}

@@ -1,0 +1,98 @@
+//! `sidecar explain DESTINATION`: asks the daemon, and adds what only whoever asks can see of a process.
+
+use std::{fmt::Write as _, io};
+
+use hyper::StatusCode;
+use sidecar_core::config::{Origin, Setting};
+use tokio::runtime;
+
+use crate::{
+    admin::client,
+    cli::{EXIT_USAGE, Explain, Output},
+    config::{file::Reader, load},
+    discovery::{
+        cgroup::{Cgroup, CgroupError},
+        host,
+    },
+};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    /// Nobody can be asked from here.
+    #[error("start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The daemon was not reached.
+    #[error("ask the daemon")]
+    Client(#[source] client::AskError),
+    /// The process is not to be found.
+    #[error("find the cgroup of process {pid}")]
+    Process {
+        /// Its number.
+        pid: u32,
+        /// Why.
+        #[source]
+        source: CgroupError,
+    },
+}
+
+/// Prints the answer: the exit status.
+///
+/// # Errors
+/// [`AskError`]
+pub(super) fn destination(explain: &Explain) -> Result<u8, AskError> {
+    let admin = explain.admin.iter();
+    let admin = admin.map(|value| Setting::new("admin.listen", value, Origin::Flag("--admin".into())));
+    let mut reader = Reader::at_start();
+    let loaded =
+        match load::load(load::file(explain.config.as_deref()).as_deref(), admin.collect(), &mut reader) {
+            Ok(loaded) => loaded,
+            Err(error) => return Ok(super::usage(&error)),
+        };
+    let mut path = format!("/explain?destination={}", encoded(&explain.destination));
+    if let Some(pid) = explain.pid {
+        path.push_str(&process(pid)?);
+    }
+    let accept = match explain.output {
+        Output::Text => "text/plain",
+        Output::Json => "application/json",
+    };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)?;
+    let answer = runtime.block_on(client::get(&loaded.resolved.config.admin.listen, &path, accept));
+    let (status, body) = answer.map_err(AskError::Client)?;
+    if status == StatusCode::OK {
+        print!("{body}");
+        return Ok(0);
+    }
+    eprintln!("sidecar: {}", body.trim_end());
+    Ok(EXIT_USAGE)
+}
+
+/// What the query says of a process. Its number is that of our PID namespace, so the daemon is told what it stands for.
+fn process(pid: u32) -> Result<String, AskError> {
+    let cgroup = Cgroup::of(pid).map_err(|source| AskError::Process { pid, source })?;
+    let mut query = format!("&pid={pid}");
+    for id in cgroup.lineage() {
+        // A `String` takes whatever is written.
+        let _ = write!(query, "&cgroup={id}");
+    }
+    if let Ok(netns) = host::netns(Some(pid)) {
+        let _ = write!(query, "&netns={netns}");
+    }
+    Ok(query)
+}
+
+/// As forms write it.
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        // A `String` takes whatever is written.
+        let _ = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => {
+                write!(out, "{}", char::from(byte))
+            }
+            _ => write!(out, "%{byte:02X}"),
+        };
+    }
+    out
+}

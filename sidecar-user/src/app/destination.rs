@@ -1,0 +1,317 @@
+//! `sidecar explain DESTINATION`: what becomes of connections somewhere and why, told by the daemon (`/explain?destination=`).
+
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
+
+use serde_json::{Value, json};
+use sidecar_core::{
+    flow::{Came, Seen},
+    model::{
+        Ktime,
+        policy::{Balance, Gear, HashBy, Policy, Service},
+    },
+    signal::{UnixNanos, reason},
+    traffic::{Candidate, Decides, Excepted, Explanation, explain},
+};
+
+use super::explain::{decoded, rfc3339};
+use crate::traffic::Usage;
+
+/// What is asked.
+#[derive(Debug, PartialEq)]
+pub(super) struct Question {
+    pub(super) destination: SocketAddr,
+    pub(super) process: Option<Process>,
+}
+
+/// A process as whoever asks sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// Its cgroup and those above that, by their ids.
+    pub(super) cgroups: Vec<u64>,
+    /// The inode of its network namespace, where that could be read.
+    pub(super) netns: Option<u64>,
+}
+
+/// What the daemon knows besides the policy.
+pub(super) struct Known {
+    /// Connections are steered at all.
+    pub(super) is_on: bool,
+    /// The policy outlives the daemon.
+    pub(super) is_pinned: bool,
+    /// What goes on at the service.
+    pub(super) usage: Option<Usage>,
+    /// Its last connections, the newest first.
+    pub(super) last: Vec<Seen>,
+    /// Names of cgroups that are observed, by their ids.
+    pub(super) cgroups: BTreeMap<u64, String>,
+    /// Inode of the daemon's network namespace.
+    pub(super) netns: Option<u64>,
+    /// What makes Unix time of the kernel's.
+    pub(super) offset: u64,
+}
+
+/// What a query asks for; `None`: it is not of a destination.
+pub(super) fn parse(query: &str) -> Result<Option<Question>, String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let pairs: Vec<_> = pairs.map(|(name, value)| (name, decoded(value))).collect();
+    if !pairs.iter().any(|(name, _)| *name == "destination") {
+        return Ok(None);
+    }
+    let (mut destination, mut process) = (None, Process::default());
+    for (name, value) in pairs {
+        let number = || value.parse().map_err(|_| format!("{name}: `{value}` is not a number"));
+        match name {
+            "destination" => destination = Some(address(&value)?),
+            "pid" => process.pid = u32::try_from(number()?).map_err(|_| "pid: too large".to_owned())?,
+            "cgroup" => process.cgroups.push(number()?),
+            "netns" => process.netns = Some(number()?),
+            _ => return Err(format!("`{name}`: with a destination there are pid, cgroup and netns")),
+        }
+    }
+    let destination = destination.ok_or("no destination")?;
+    Ok(Some(Question { destination, process: Some(process).filter(|process| process.pid != 0) }))
+}
+
+/// Where a connection would go. Names are for whoever resolves them.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| format!("`{text}` is not a destination: write IP:PORT or [IPv6]:PORT"))?;
+    Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// An answer, in parts that are shown in one of two forms.
+pub(super) struct Told<'a> {
+    question: &'a Question,
+    known: &'a Known,
+    explanation: Explanation<'a>,
+    candidates: Vec<Candidate>,
+}
+
+/// What there is to say.
+pub(super) fn tell<'a>(question: &'a Question, policy: &'a Policy, known: &'a Known) -> Told<'a> {
+    let explanation = explain(policy, question.destination);
+    let measured = |address| known.usage.as_ref()?.endpoints.get(&address).copied();
+    let candidates = explanation.rule.as_ref().map(|rule| rule.candidates(question.destination, measured));
+    Told { question, known, explanation, candidates: candidates.unwrap_or_default() }
+}
+
+impl Told<'_> {
+    /// What is done about a connection there, in a sentence.
+    fn what(&self) -> &'static str {
+        match &self.explanation.rule {
+            _ if !self.known.is_on => {
+                "it goes where it asks: nothing is steered (`sidecar doctor` says what is missing)"
+            }
+            Some(rule) => rule.what(),
+            None => "it goes where it asks: no service has it",
+        }
+    }
+
+    /// What becomes of a process's connections, with whether they are observed and in the daemon's network namespace.
+    fn process(&self) -> Option<(u32, Option<&str>, Option<bool>, String)> {
+        let process = self.question.process.as_ref()?;
+        let observed = process.cgroups.iter().find_map(|id| self.known.cgroups.get(id)).map(String::as_str);
+        let shares = process.netns.zip(self.known.netns).map(|(its, own)| its == own);
+        let needs_relay = self
+            .explanation
+            .rule
+            .as_ref()
+            .is_some_and(|rule| rule.except.is_none() && rule.service.gear == Gear::Proxy);
+        let text = match (observed, shares) {
+            (None, _) => "not in an observed cgroup: its connections are not steered".to_owned(),
+            (Some(name), Some(false)) if needs_relay => {
+                format!(
+                    "in observed cgroup {name}, in another network namespace than the daemon's: not sent to the relay (netns)"
+                )
+            }
+            (Some(name), Some(false)) => {
+                format!("in observed cgroup {name}, in another network namespace than the daemon's")
+            }
+            (Some(name), Some(true)) => {
+                format!("in observed cgroup {name}, in the daemon's network namespace")
+            }
+            (Some(name), None) => {
+                format!("in observed cgroup {name}; its network namespace could not be read")
+            }
+        };
+        Some((process.pid, observed, shares, text))
+    }
+
+    fn time(&self, at: Ktime) -> String {
+        rfc3339(UnixNanos(at.0.saturating_add(self.known.offset)))
+    }
+
+    /// As JSON.
+    pub(super) fn to_json(&self) -> Value {
+        let Told { question, known, explanation, candidates } = self;
+        let rule = explanation.rule.as_ref();
+        json!({
+            "destination": question.destination.to_string(),
+            "what": self.what(),
+            "steers": known.is_on,
+            "rule": rule.map(|rule| json!({
+                "service": rule.service.name,
+                "network": rule.network.to_string(),
+                "port": rule.port,
+                "exception": rule.except.map(|except| excepted(&except)),
+            })),
+            "shadows": explanation.shadows,
+            "gear": rule.map(|rule| gear(rule.service.gear)),
+            "balance": rule.map(|rule| balance(rule.service.balance)),
+            "endpoints": candidates.iter().map(candidate).collect::<Vec<_>>(),
+            "limits": rule.map(|rule| self.limits_json(rule.service)),
+            "verdicts": known.usage.as_ref().map(|usage| usage.verdicts.iter().copied().collect::<BTreeMap<_, _>>()),
+            "when_gone": rule.map(|rule| rule.when_gone(known.is_pinned)),
+            "caveats": rule.map(|rule| rule.caveats(question.destination)),
+            "process": self.process().map(|(pid, cgroup, shares, text)| json!({
+                "pid": pid, "cgroup": cgroup, "same_netns": shares, "what": text,
+            })),
+            "last": known.last.iter().map(|seen| self.seen_json(seen)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn limits_json(&self, service: &Service) -> Value {
+        let rate = service.limits.rate;
+        json!({
+            "connections": service.limits.connections,
+            "active": self.known.usage.as_ref().map(|usage| usage.active),
+            "rate": rate.map(|rate| rate.per_second),
+            "burst": rate.map(|rate| rate.burst),
+        })
+    }
+
+    fn seen_json(&self, seen: &Seen) -> Value {
+        let connection = &seen.connection;
+        let steered = connection.steered.as_deref();
+        json!({
+            "time": self.time(seen.at),
+            "pid": (connection.tgid != 0).then_some(connection.tgid),
+            "verdict": steered.map(|steered| reason::Verdict::from(steered.verdict).word()),
+            "reason": steered.map(|steered| reason::Steered::from(steered.reason).word()),
+            "asked": steered.map(|steered| steered.asked.to_string()),
+            "endpoint": steered.and_then(|steered| steered.endpoint).map(|endpoint| endpoint.to_string()),
+            "came": came(seen.came),
+        })
+    }
+
+    /// As text.
+    pub(super) fn to_text(&self) -> String {
+        let mut out = String::new();
+        // A `String` takes whatever is written.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let Told { question, known, explanation, candidates } = self;
+        writeln!(out, "{}: {}", question.destination, self.what())?;
+        if let Some((pid, .., text)) = self.process() {
+            writeln!(out, "  process    {pid} is {text}")?;
+        }
+        match &explanation.rule {
+            Some(rule) => self.write_rule(out, rule, candidates)?,
+            None => writeln!(out, "  rule       none")?,
+        }
+        for (at, seen) in known.last.iter().enumerate() {
+            let head = if at == 0 { "last" } else { "" };
+            let connection = &seen.connection;
+            let Some(steered) = connection.steered.as_deref() else { continue };
+            let verdict = reason::Verdict::from(steered.verdict).word();
+            let why = reason::Steered::from(steered.reason).word();
+            let to = steered.endpoint.map(|endpoint| format!(" to {endpoint}")).unwrap_or_default();
+            let time = self.time(seen.at);
+            let (asked, pid, came) = (steered.asked, connection.tgid, came(seen.came));
+            writeln!(out, "  {head:9}  {time}  pid {pid} asked {asked}: {verdict} ({why}){to}, {came}")?;
+        }
+        Ok(())
+    }
+
+    fn write_rule(&self, out: &mut String, rule: &Decides<'_>, candidates: &[Candidate]) -> std::fmt::Result {
+        let Decides { service, network, port, except } = rule;
+        let port = port.map_or("any port".to_owned(), |port| format!("port {port}"));
+        writeln!(out, "  rule       service {}: {network}, {port}", service.name)?;
+        if let Some(except) = except {
+            writeln!(out, "  exception  by {}", excepted(except))?;
+        }
+        if !self.explanation.shadows.is_empty() {
+            let shadows = self.explanation.shadows.join(", ");
+            writeln!(out, "  shadows    {shadows}: they have this destination too, and come later")?;
+        }
+        writeln!(out, "  gear       {}, balance {}", gear(service.gear), balance(service.balance))?;
+        for (at, one) in candidates.iter().enumerate() {
+            let head = if at == 0 { "endpoints" } else { "" };
+            let mut line = format!("{}  weight {}", one.address, one.weight);
+            if let Some(now) = one.now {
+                write!(line, "  connections {}  cost {}", now.connections, now.cost)?;
+            }
+            if !one.is_of_family {
+                line.push_str("  of another address family");
+            }
+            if let Some(state) = &one.state {
+                write!(line, "  {state}")?;
+            }
+            writeln!(out, "  {head:9}  {line}")?;
+        }
+        let active = self.known.usage.as_ref().map_or("?".to_owned(), |usage| usage.active.to_string());
+        let most = service.limits.connections.map_or("any number".to_owned(), |most| most.to_string());
+        let rate = service.limits.rate.map_or("any rate".to_owned(), |rate| {
+            format!("{} new ones a second, {} at once", rate.per_second, rate.burst)
+        });
+        writeln!(out, "  limits     {active} of {most} connections, {rate}")?;
+        for (head, lines) in [
+            ("gone", rule.when_gone(self.known.is_pinned)),
+            ("note", rule.caveats(self.question.destination)),
+        ] {
+            for line in lines {
+                writeln!(out, "  {head:9}  {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn candidate(one: &Candidate) -> Value {
+    json!({
+        "address": one.address.to_string(),
+        "weight": one.weight,
+        "of_family": one.is_of_family,
+        "connections": one.now.map(|now| now.connections),
+        "cost": one.now.map(|now| now.cost),
+        "state": one.state,
+    })
+}
+
+fn excepted(except: &Excepted) -> String {
+    match except {
+        Excepted::Network(network) => network.to_string(),
+        Excepted::Port(port) => format!("port {port}"),
+    }
+}
+
+fn gear(gear: Gear) -> &'static str {
+    match gear {
+        Gear::Direct => "direct",
+        Gear::Proxy => "proxy",
+        Gear::Deny => "deny",
+    }
+}
+
+fn balance(balance: Balance) -> &'static str {
+    match balance {
+        Balance::Least => "least",
+        Balance::Random => "random",
+        Balance::Hash(HashBy::Process) => "hash by process",
+        Balance::Hash(HashBy::User) => "hash by user",
+        Balance::Hash(HashBy::Cgroup) => "hash by cgroup",
+        Balance::Hash(HashBy::Source) => "hash by source",
+    }
+}
+
+fn came(came: Came) -> &'static str {
+    match came {
+        Came::Opened => "established",
+        Came::Failed(why) => reason::ConnectFailed::WORDS[why as usize],
+        Came::Denied => "refused",
+    }
+}
