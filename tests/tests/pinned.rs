@@ -79,19 +79,18 @@ impl World {
         sidecar
     }
 
-    /// What curl makes of an address, from the cgroup: the status, or `refused`.
+    /// What curl makes of an address, from the cgroup: the status, `refused`, or `late`.
     fn get(&self, address: &str) -> String {
         let url = format!("http://{address}/100.bin");
-        let words = [
-            self.cgroup.wrapper(),
-            ["curl", "-s", "-m", "10", "-o", "/dev/null"].map(str::to_owned).to_vec(),
-        ];
+        let words =
+            [self.cgroup.wrapper(), ["curl", "-s", "-m", "5", "-o", "/dev/null"].map(str::to_owned).to_vec()];
         let words = words.concat();
         let output =
             process::output(Command::new(&words[0]).args(&words[1..]).args(["-w", "%{http_code}", &url]));
         match output.status.code() {
             Some(0) => String::from_utf8_lossy(&output.stdout).into_owned(),
             Some(7) => "refused".to_owned(),
+            Some(28) => "late".to_owned(),
             other => panic!("curl of {url} ended with {other:?}"),
         }
     }
@@ -104,6 +103,15 @@ impl World {
             [self.cgroup.wrapper(), vec!["hey".to_owned(), "-z".to_owned(), "10m".to_owned()]].concat();
         let process = Process::start(Command::new(&words[0]).args(&words[1..]).args(args).arg(url), &output);
         (process, output)
+    }
+
+    /// What the doctor finds of pins.
+    fn examined(&self) -> String {
+        let mut doctor = Command::new(binary());
+        let output = process::output(doctor.arg("doctor").env("SIDECAR_TRAFFIC_PIN", self.bpffs.pins()));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = said.lines().find(|line| line.split_whitespace().nth(1) == Some("pins"));
+        line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     fn unpin(&self) -> (Option<i32>, String) {
@@ -259,11 +267,18 @@ fn what_is_refused_stays_refused_without_a_daemon() {
 
     let mut sidecar = world.run(&services);
     assert_eq!(get(), expected("200"));
+    // One that hangs is as good as gone.
+    sidecar.signal(Signal::STOP);
+    eventually("the heartbeat to be missed", || (world.get(&all[2]) == "refused").then_some(()));
+    assert_eq!(get(), expected("refused"));
+    sidecar.signal(Signal::CONT);
+    eventually("the heartbeat to go on", || (world.get(&all[2]) == "200").then_some(()));
+    assert_eq!(get(), expected("200"));
     let reason = |verdict, reason| {
         let labels = [("sidecar_verdict", verdict), ("sidecar_reason", reason)];
         sidecar.scrape().count("sidecar_traffic_connections_total", &labels)
     };
-    assert_eq!([reason("passed", "daemon"), reason("denied", "daemon"), reason("denied", "gear")], [3, 3, 5]);
+    assert_eq!([reason("passed", "daemon"), reason("denied", "gear")], [4, 7]);
     assert!(sidecar.stop().success());
     assert_eq!(get(), expected("refused"), "after its proper end");
     assert_eq!(world.n_attached(), N_STEERING);
@@ -309,6 +324,8 @@ fn what_is_not_ours_is_told_and_left() {
     drop(sidecar);
     assert_eq!(world.get(&denied), "200");
 
+    assert!(world.examined().ends_with("nothing is pinned yet; it will be made"), "{}", world.examined());
+
     // Not ours alone.
     fs::create_dir(&pins).expect("a folder");
     fs::set_permissions(&pins, fs::Permissions::from_mode(0o755)).expect("a mode");
@@ -340,11 +357,13 @@ fn what_is_not_ours_is_told_and_left() {
     // A second daemon.
     let first = world.run(services);
     assert_eq!(world.get(&denied), "refused");
+    assert!(world.examined().ends_with("a sidecar is at work with what is pinned"), "{}", world.examined());
     let second = world.run_on(&world.cgroup, "second", services, &pins);
     assert!(readiness(&second).contains("in use by a sidecar that runs"), "{}", readiness(&second));
     drop(second);
     assert!(readiness(&first).ends_with(&format!("pinned at {}", pins.display())), "{}", readiness(&first));
     kill(first);
+    assert!(world.examined().ends_with("the next one adopts it"), "{}", world.examined());
 
     // Another cgroup than the one that it is at work on.
     let other = Cgroup::new();
@@ -357,6 +376,7 @@ fn what_is_not_ours_is_told_and_left() {
     let update = format!("map update pinned {layout} key 0 0 0 0 value 9 0 0 0 1 2 3 4");
     process::run(Command::new("bpftool").args(update.split(' ')));
     told("its objects are of version 9 (sizes 04030201), these of 1 (");
+    assert!(world.examined().starts_with("lost pins"), "{}", world.examined());
     assert_eq!(world.get(&denied), "refused", "it is at work all the same");
     assert_eq!(world.n_attached(), N_STEERING);
     let (status, said) = world.unpin();
