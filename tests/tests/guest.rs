@@ -154,6 +154,7 @@ fn pins() {
     for n_adopted in 0..3 {
         let mut daemon = Sidecar::spawn(dir.path(), &TWO_CAPABILITIES, &args, &[]);
         daemon.await_attached();
+        assert!(daemon.log().contains("20 of 20 programs"), "{}", daemon.log());
         assert_eq!(daemon.log().contains("adopted from a daemon before"), n_adopted > 0, "{}", daemon.log());
         daemon.signal(Signal::KILL);
         daemon.wait();

@@ -10,14 +10,15 @@ use aya_ebpf::{
 use sidecar_ebpf::abi::{
     dns::{DNS_PORT, Dns, Ports, RESOLVERS as N_RESOLVERS, answerer},
     steer::{
-        REASON_DNS, REASON_EXCEPTION, REASON_GEAR, REASON_NO_ENDPOINT, REASON_PROTOCOL, REASON_RESOLVERS,
-        RULE_EXCEPTION, RULE_VIRTUAL, Steer, VERDICT_DENIED, VERDICT_PASSED, VERDICT_PROXIED,
+        GEAR_DENY, REASON_DNS, REASON_EXCEPTION, REASON_GEAR, REASON_NO_ENDPOINT, REASON_PROTOCOL,
+        REASON_RESOLVERS, RULE_EXCEPTION, RULE_VIRTUAL, Steer, VERDICT_DENIED, VERDICT_PASSED,
+        VERDICT_PROXIED,
     },
 };
 
 use super::{
     PASS,
-    steer::{REFUSE, address, hindrance, is_denied, is_ours, loopback, nobody, port, rewrite},
+    steer::{REFUSE, address, hindrance, is_denied_at, is_ours, loopback, nobody, port, rewrite},
 };
 use crate::{
     emit, ends,
@@ -113,17 +114,10 @@ fn say<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         return PASS;
     }
     let (addr, port) = (address::<V6>(raw), port(raw));
-    let rule = steer::rule(steer.bank, addr, port);
-    if rule.is_none() && port != DNS_PORT {
-        return PASS;
-    }
-    if who::of(sk).1 {
-        return PASS;
-    }
-    let service = rule.and_then(|rule| steer::service(steer.bank, rule.service));
-    let denied = is_denied(rule, service);
+    // Its own look at the rules, as in `steer::connect`.
     if port == DNS_PORT
-        && !denied
+        && !is_denied_at(steer, addr, port)
+        && !who::of(sk).1
         && let Some(dns) = config()
     {
         let caught = catch::<V6>(ctx, sk, steer, dns, addr, false);
@@ -134,18 +128,29 @@ fn say<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         return PASS;
     }
-    let Some(rule) = rule else { return PASS };
-    let id = if service.is_some() { Some(rule.service) } else { None };
-    let is_virtual = rule.flags & RULE_VIRTUAL != 0;
-    let (verdict, reason) = match id {
-        _ if denied => (VERDICT_DENIED, REASON_GEAR),
-        None if is_virtual => (VERDICT_DENIED, REASON_NO_ENDPOINT),
-        None => return PASS,
-        _ if is_virtual => (VERDICT_DENIED, REASON_PROTOCOL),
-        _ if rule.flags & RULE_EXCEPTION != 0 => (VERDICT_PASSED, REASON_EXCEPTION),
-        _ => (VERDICT_PASSED, REASON_PROTOCOL),
+    let Some(rule) = steer::rule(steer.bank, addr, port) else { return PASS };
+    if who::of(sk).1 {
+        return PASS;
+    }
+    let (id, is_virtual) = (rule.service, rule.flags & RULE_VIRTUAL != 0);
+    let is_exception = rule.flags & RULE_EXCEPTION != 0;
+    let Some(service) = steer::service(steer.bank, id) else {
+        if is_virtual {
+            steer::tell(None, VERDICT_DENIED, REASON_NO_ENDPOINT);
+            return REFUSE;
+        }
+        return PASS;
     };
-    steer::tell(id, verdict, reason);
+    let (verdict, reason) = if service.gear == GEAR_DENY && !is_exception {
+        (VERDICT_DENIED, REASON_GEAR)
+    } else if is_virtual {
+        (VERDICT_DENIED, REASON_PROTOCOL)
+    } else if is_exception {
+        (VERDICT_PASSED, REASON_EXCEPTION)
+    } else {
+        (VERDICT_PASSED, REASON_PROTOCOL)
+    };
+    steer::tell(Some(id), verdict, reason);
     if verdict == VERDICT_DENIED { REFUSE } else { PASS }
 }
 

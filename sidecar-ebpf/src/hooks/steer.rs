@@ -19,9 +19,8 @@ use sidecar_ebpf::abi::{
     steer::{
         BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_SERVICE, NO_TARGET,
         REASON_DAEMON, REASON_DEVICE, REASON_EXCEPTION, REASON_GEAR, REASON_MEMORY, REASON_NETNS,
-        REASON_NO_ENDPOINT, REASON_NO_RULE, REASON_PROTOCOL, RULE_EXCEPTION, RULE_VIRTUAL, Rule,
-        SERVICE_ENDPOINTS, Service, Steer, Steered, Table, VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED,
-        VERDICT_PROXIED,
+        REASON_NO_ENDPOINT, REASON_NO_RULE, REASON_PROTOCOL, RULE_EXCEPTION, RULE_VIRTUAL, SERVICE_ENDPOINTS,
+        Service, Steer, Steered, Table, VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
     },
 };
 
@@ -107,11 +106,11 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         steer::release(before);
     }
     let (addr, port) = (address::<V6>(raw), port(raw));
-    let rule = steer::rule(steer.bank, addr, port);
-    let service = rule.and_then(|rule| steer::service(steer.bank, rule.service));
     let is_tcp = is_tcp(raw);
+    // What is found for this is not kept: an entry that is known to be missing on some way is a number there, and kernels before
+    // 6.17 refuse a program that would go on with it if it guessed a branch wrongly ("invalid mem access 'scalar'").
     if port == DNS_PORT
-        && !is_denied(rule, service)
+        && !is_denied_at(steer, addr, port)
         && let Some(dns) = dns::config()
     {
         let caught = dns::catch::<V6>(ctx, sk, steer, dns, addr, is_tcp);
@@ -124,12 +123,12 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         return PASS;
     }
-    let Some(rule) = rule else {
+    let Some(rule) = steer::rule(steer.bank, addr, port) else {
         note(sk, addr, port, None, [VERDICT_PASSED, REASON_NO_RULE]);
         return PASS;
     };
     let (id, is_virtual) = (rule.service, rule.flags & RULE_VIRTUAL != 0);
-    let Some(service) = service else {
+    let Some(service) = steer::service(steer.bank, id) else {
         if is_virtual {
             note(sk, addr, port, None, [VERDICT_DENIED, REASON_NO_ENDPOINT]);
             denial::tell(ctx, sk);
@@ -184,11 +183,14 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     PASS
 }
 
-/// Whether a service denies it.
+/// Whether a service denies what goes there.
 #[inline(always)]
-pub(super) fn is_denied(rule: Option<&Rule>, service: Option<&Service>) -> bool {
-    rule.is_some_and(|rule| rule.flags & RULE_EXCEPTION == 0)
-        && service.is_some_and(|service| service.gear == GEAR_DENY)
+pub(super) fn is_denied_at(steer: &Steer, addr: [u64; 2], port: u16) -> bool {
+    let Some(rule) = steer::rule(steer.bank, addr, port) else { return false };
+    if rule.flags & RULE_EXCEPTION != 0 {
+        return false;
+    }
+    steer::service(steer.bank, rule.service).is_some_and(|service| service.gear == GEAR_DENY)
 }
 
 #[inline(always)]
