@@ -1,7 +1,7 @@
 //! Steering, from the settings to what is told of it: begun before the command, so that its first connection is steered.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::{logging::chain, pipeline::Handle};
 use crate::{
     kernel::{DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
-    traffic::{ApplyError, Relay, Relayed, Traffic, Usage, Waiting},
+    traffic::{Answerer, ApplyError, Questions, Relay, Relayed, Traffic, Usage, Waiting},
 };
 
 /// Between two looks whether the relay is empty.
@@ -20,11 +20,15 @@ const PACE: Duration = Duration::from_millis(50);
 
 /// A policy in force.
 pub(super) struct Steered {
-    traffic: Traffic,
+    traffic: Arc<Traffic>,
     /// What the relay counts, once it runs.
     relayed: OnceLock<Arc<Relayed>>,
     /// Who reads the kernel's numbers, once it does.
     reader: OnceLock<Handle>,
+    /// Who answers questions of the DNS, where names are configured.
+    answerer: Mutex<Option<Answerer>>,
+    /// What that one counts, once it runs.
+    questions: OnceLock<Arc<Questions>>,
 }
 
 /// Why connections are not steered.
@@ -71,7 +75,13 @@ fn begin_with(
         return Err(Error::Refused(refusal.to_string()));
     }
     let (traffic, waiting) = Traffic::begin(maps, &config.traffic.policy()).map_err(Error::Apply)?;
-    let steered = Steered { traffic, relayed: OnceLock::new(), reader: OnceLock::new() };
+    let steered = Steered {
+        traffic: Arc::new(traffic),
+        relayed: OnceLock::new(),
+        reader: OnceLock::new(),
+        answerer: Mutex::default(),
+        questions: OnceLock::new(),
+    };
     info!(services = config.traffic.services.len(), pins = steered.pins(), "connections are steered");
     Ok((Arc::new(steered), waiting))
 }
@@ -88,7 +98,20 @@ impl Steered {
     }
 
     /// Starts the relay. It inherits this thread's (empty) capabilities.
-    pub(super) fn start(&self, waiting: Waiting) -> Option<Relay> {
+    pub(super) fn start(&self, mut waiting: Waiting) -> Option<Relay> {
+        if let Some(unanswered) = waiting.unanswered() {
+            match unanswered.start(&self.traffic) {
+                Ok(answerer) => {
+                    let _ = self.questions.set(answerer.counts());
+                    *self.answerer() = Some(answerer);
+                }
+                Err(error) => {
+                    error!(error = chain(&error), "nobody answers for names: connections go where they ask");
+                    self.traffic.end();
+                    return None;
+                }
+            }
+        }
         match waiting.start() {
             Ok(relay) => {
                 let _ = self.relayed.set(relay.counts());
@@ -133,12 +156,17 @@ impl Steered {
         self.traffic.live().await;
     }
 
-    /// No new connections are steered. Those that the relay carries may come to their end until the deadline.
+    /// No new connections are steered. Those that the relay carries, and questions that wait for a resolver, may come
+    /// to their end until the deadline.
     pub(super) async fn end(&self, relay: &Relay, deadline: Duration) {
         self.traffic.end();
         let until = Instant::now() + deadline;
-        while relay.n_active() > 0 && Instant::now() < until {
+        let n_asked = || self.questions.get().map_or(0, |questions| questions.n_outstanding());
+        while relay.n_active() + n_asked() > 0 && Instant::now() < until {
             sleep(PACE).await;
+        }
+        if let Some(answerer) = self.answerer().take() {
+            answerer.stop();
         }
         let cut = relay.n_active();
         if cut > 0 {
@@ -156,6 +184,12 @@ impl Steered {
         let (decisions, services) = self.traffic.read();
         let relay = self.relayed.get().map(|relayed| relayed.read()).unwrap_or_default();
         let pinned = self.traffic.pins().map(|pins| pins.is_adopted());
-        steering::Steering { decisions, services, relay, pinned }
+        let questions = self.questions.get();
+        let names = questions.map(|questions| questions.read(self.traffic.n_learned())).unwrap_or_default();
+        steering::Steering { decisions, services, relay, pinned, names }
+    }
+
+    fn answerer(&self) -> MutexGuard<'_, Option<Answerer>> {
+        self.answerer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -151,13 +151,19 @@ fn too_much(resolved: &Resolved) -> Option<Problem> {
     Some(Problem { origin: resolved.origin("traffic.services").clone(), message })
 }
 
-/// Parts of services that never decide anything.
+/// Parts of services that never decide anything, and what names do not promise.
 fn shadowed(config: &Config) -> impl Iterator<Item = Notice> + use<> {
-    traffic::shadowed(&config.traffic.policy()).into_iter().map(|Shadowed { service, network, port, by }| {
-        let port = port.map(|port| format!(" at port {port}")).unwrap_or_default();
-        let why = format!("`{service}` never gets {network}{port}: `{by}`, which stands before it, has it");
-        Notice::Risky { key: "traffic.services", why }
-    })
+    let risks = config.traffic.risks_of_names().into_iter();
+    let risks = risks.map(|why| Notice::Risky { key: "traffic.services", why });
+    let shadowed = traffic::shadowed(&config.traffic.policy()).into_iter().map(
+        |Shadowed { service, network, port, by }| {
+            let port = port.map(|port| format!(" at port {port}")).unwrap_or_default();
+            let why =
+                format!("`{service}` never gets {network}{port}: `{by}`, which stands before it, has it");
+            Notice::Risky { key: "traffic.services", why }
+        },
+    );
+    risks.chain(shadowed)
 }
 
 /// Buckets of what is no histogram of the catalogue, which the settings themselves do not know.

@@ -93,6 +93,12 @@ fn readings() -> Readings {
         services: vec![service],
         relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4] },
         pinned: Some(true),
+        names: steering::Names {
+            queries: [1, 2, 3, 4],
+            failures: [1, 2, 3, 4, 5, 6, 7, 8],
+            outstanding: 1,
+            addresses: 2,
+        },
     };
     Readings { all: vec![container("a"), container("b")], steering: Some(steering), ..Readings::default() }
 }

@@ -2,6 +2,7 @@
 
 mod caps;
 pub(crate) mod clock;
+mod dns;
 mod load;
 mod maps;
 mod others;
@@ -12,6 +13,7 @@ pub(crate) mod slice;
 mod steer;
 
 pub(crate) use caps::{Later, drop_effective, keep_bpf, missing, raised, take_effect};
+pub(crate) use dns::Resolvers;
 pub(crate) use load::{Attached, Error, Kernel, Maps, Options, Refusal};
 pub(crate) use maps::{Counts, Verdicts};
 pub(crate) use others::{Hook, others, program_names};

@@ -1,6 +1,10 @@
 //! The maps by which connections are steered.
 
-use std::{io, net::SocketAddr, os::fd::AsRawFd};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::AsRawFd,
+};
 
 use aya::{
     Ebpf,
@@ -19,6 +23,7 @@ use tracing::warn;
 
 use super::{
     clock,
+    dns::{Catching, Resolvers},
     load::Error,
     maps::{Abi, take},
     pins::Pins,
@@ -79,6 +84,8 @@ pub(crate) struct Steering {
     served: PerCpuArray<MapData, u64>,
     names: Array<MapData, Abi<Name>>,
     listeners: SkStorage<MapData, u32>,
+    catching: Catching,
+    resolvers: Option<Resolvers>,
     current: Steer,
     pins: Option<Pins>,
 }
@@ -90,6 +97,7 @@ impl Steering {
     pub(super) fn open(ebpf: &mut Ebpf, pins: Option<Pins>) -> Result<(Self, Handover), Error> {
         let wrap = |name| move |source| Error::Map { name, source };
         let handed = SkStorage::try_from(take(ebpf, "HANDED")?).map_err(wrap("HANDED"))?;
+        let (catching, resolvers) = Catching::open(ebpf)?;
         let mut steering = Steering {
             steer: Array::try_from(take(ebpf, "STEER")?).map_err(wrap("STEER"))?,
             rules: LpmTrie::try_from(take(ebpf, "RULES")?).map_err(wrap("RULES"))?,
@@ -102,6 +110,8 @@ impl Steering {
             served: PerCpuArray::try_from(take(ebpf, "SERVED")?).map_err(wrap("SERVED"))?,
             names: Array::try_from(take(ebpf, "NAMES")?).map_err(wrap("NAMES"))?,
             listeners: SkStorage::try_from(take(ebpf, "LISTENER")?).map_err(wrap("LISTENER"))?,
+            catching,
+            resolvers: Some(resolvers),
             current: Steer::default(),
             pins,
         };
@@ -216,6 +226,36 @@ impl Steering {
     pub(crate) fn mark(&mut self, listener: &impl AsRawFd) -> Result<(), SteerError> {
         let wrap = |source| SteerError::Write { name: "LISTENER", source };
         self.listeners.insert(listener, 1, 0).map_err(wrap)
+    }
+
+    /// Says which sockets answer for the resolver of this number, and marks them as ours.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told.
+    pub(crate) fn answer(
+        &mut self,
+        number: usize,
+        udp: &[UdpSocket],
+        tcp: &[TcpListener],
+    ) -> Result<(), SteerError> {
+        udp.iter().try_for_each(|socket| self.mark(socket))?;
+        tcp.iter().try_for_each(|listener| self.mark(listener))?;
+        let udp: Vec<_> = udp.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let tcp: Vec<_> = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        self.catching.listen(number, &udp, &tcp)
+    }
+
+    /// Whether questions of the DNS are caught.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told.
+    pub(crate) fn catch(&mut self, is_on: bool) -> Result<(), SteerError> {
+        self.catching.turn(is_on)
+    }
+
+    /// Who was asked: for whoever answers, once.
+    pub(crate) fn resolvers(&mut self) -> Option<Resolvers> {
+        self.resolvers.take()
     }
 
     /// A sign of life; without another for `patience` we are taken to hang.

@@ -3,20 +3,23 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use sidecar_core::{
     model::{Directory, policy::Policy},
     signal::{kernel, steering},
-    traffic::{Full, Now, Planner},
+    traffic::{
+        Full, Now, Planner,
+        names::{Learned, Names},
+    },
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use super::{ROOM, listen, relay::Waiting};
+use super::{ROOM, dns, dns::Unanswered, listen, relay::Waiting};
 use crate::kernel::{Handover, Pins, SteerError, Steering, netns_cookie};
 
 /// Between two signs of life.
@@ -36,6 +39,9 @@ pub(crate) enum ApplyError {
     /// The relay has no listeners.
     #[error("open the relay's listeners")]
     Listen(#[source] io::Error),
+    /// Nobody could answer for resolvers.
+    #[error("open the sockets that stand for resolvers")]
+    Answer(#[source] io::Error),
 }
 
 /// What goes on at a service.
@@ -50,13 +56,23 @@ pub(crate) struct Usage {
 }
 
 /// What is in force. One plan is applied at a time.
-pub(crate) struct Traffic(Mutex<State>);
+pub(crate) struct Traffic {
+    state: Mutex<State>,
+    /// Of the policy that holds.
+    names: Mutex<Arc<Names>>,
+    /// What times of addresses count from.
+    began: Instant,
+}
 
 struct State {
     steering: Steering,
     planner: Planner,
     /// Services of the plan that holds, with their numbers.
     services: Vec<(String, u32)>,
+    /// As the user said it.
+    policy: Policy,
+    /// What resolvers told besides.
+    learned: Learned,
 }
 
 impl Traffic {
@@ -83,10 +99,18 @@ impl Traffic {
             Some(found) => Planner::adopted(ROOM, &found, |target| steering.load(target) == 0),
             None => Planner::new(ROOM),
         };
-        let state = State { steering, planner, services: Vec::new() };
-        let traffic = Traffic(Mutex::new(state));
+        let has_names = policy.services.iter().any(|service| !service.hosts.is_empty());
+        let unanswered = if has_names { unanswered(&mut steering)? } else { None };
+        let state = State {
+            steering,
+            planner,
+            services: Vec::new(),
+            policy: Policy::default(),
+            learned: Learned::default(),
+        };
+        let traffic = Traffic { state: Mutex::new(state), names: Mutex::default(), began: Instant::now() };
         traffic.apply(policy, |_| {})?;
-        Ok((traffic, Waiting { listeners, handover }))
+        Ok((traffic, Waiting { listeners, handover, unanswered }))
     }
 
     /// Puts a policy in force. When it returns, no connection is decided by the one before. Blocks for some milliseconds: for
@@ -97,21 +121,63 @@ impl Traffic {
     /// # Errors
     /// [`ApplyError`]; then the one before stays.
     pub(crate) fn apply(&self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
-        let State { steering, planner, services } = &mut *self.lock();
-        let plan = planner.plan(policy, |target| steering.load(target) == 0).map_err(ApplyError::Full)?;
-        if let Err(error) = steering.write(&planner.changes(&plan)) {
-            planner.failed(&plan);
-            return Err(ApplyError::Kernel(error));
-        }
-        know(planner.directory());
-        steering.turn(planner.next_bank()).map_err(ApplyError::Kernel)?;
-        planner.turn(plan);
-        let numbers = policy.services.iter().map(|service| {
-            let number = planner.service(&service.name).unwrap_or_default();
-            (service.name.clone(), number)
-        });
-        *services = numbers.collect();
+        let state = &mut *self.lock();
+        let mut learned = state.learned.clone();
+        learned.forget(policy, self.now());
+        state.put(&learned.added_to(policy), know)?;
+        (state.policy, state.learned) = (policy.clone(), learned);
+        let names = Names::new(policy);
+        state.steering.catch(!names.is_empty()).map_err(ApplyError::Kernel)?;
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         Ok(())
+    }
+
+    /// The names that are ours.
+    pub(super) fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes addresses a service's that a resolver told of its name, each for so many seconds. When it returns, connections to
+    /// them are steered. Whether one of them is another service's, too. Blocks as `apply` does, where there is a new one.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; then they are not.
+    pub(super) fn learn(&self, service: &str, addresses: &[(IpAddr, u32)]) -> Result<bool, ApplyError> {
+        let state = &mut *self.lock();
+        let mut learned = state.learned.clone();
+        let news = learned.learn(&state.policy, service, addresses, self.now());
+        if news.is_new {
+            state.put(&learned.added_to(&state.policy), |_| {})?;
+        }
+        state.learned = learned;
+        if let Some(other) = &news.shared_with {
+            warn!(
+                service,
+                other, "two names have one real address: the first in the file gets its connections"
+            );
+        }
+        Ok(news.shared_with.is_some())
+    }
+
+    /// Lets go of addresses of names that hold no longer. Blocks as `apply` does, where there are any.
+    pub(super) fn forget(&self) {
+        let state = &mut *self.lock();
+        let mut learned = state.learned.clone();
+        if learned.forget(&state.policy, self.now()) {
+            match state.put(&learned.added_to(&state.policy), |_| {}) {
+                Ok(()) => state.learned = learned,
+                Err(error) => warn!(%error, "addresses of names are steered longer than they hold"),
+            }
+        }
+    }
+
+    /// How many addresses of names are known.
+    pub(crate) fn n_learned(&self) -> usize {
+        self.lock().learned.len()
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_secs()
     }
 
     /// What the kernel's numbers stand for.
@@ -121,7 +187,8 @@ impl Traffic {
 
     /// Lets every connection go where it asks, but where the policy outlives us.
     pub(crate) fn end(&self) {
-        if let Err(error) = self.lock().steering.off() {
+        let steering = &mut self.lock().steering;
+        if let Err(error) = steering.catch(false).and_then(|()| steering.off()) {
             warn!(%error, "connections may still be steered");
         }
     }
@@ -156,7 +223,7 @@ impl Traffic {
 
     /// What goes on at a service of the plan that holds.
     pub(crate) fn usage(&self, service: &str) -> Option<Usage> {
-        let State { steering, planner, services } = &*self.lock();
+        let State { steering, planner, services, .. } = &*self.lock();
         let (_, number) = services.iter().find(|(name, _)| name == service)?;
         let (active, verdicts) = steering.usage(*number);
         let now = |(address, target, cost)| (address, Now { connections: steering.load(target), cost });
@@ -165,6 +232,37 @@ impl Traffic {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// Puts a policy in force that may have more addresses than the user's. `know` as in `apply`.
+    fn put(&mut self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
+        let State { steering, planner, services, .. } = self;
+        let plan = planner.plan(policy, |target| steering.load(target) == 0).map_err(ApplyError::Full)?;
+        if let Err(error) = steering.write(&planner.changes(&plan)) {
+            planner.failed(&plan);
+            return Err(ApplyError::Kernel(error));
+        }
+        know(planner.directory());
+        steering.turn(planner.next_bank()).map_err(ApplyError::Kernel)?;
+        planner.turn(plan);
+        let numbers = policy.services.iter().map(|service| {
+            let number = planner.service(&service.name).unwrap_or_default();
+            (service.name.clone(), number)
+        });
+        *services = numbers.collect();
+        Ok(())
+    }
+}
+
+/// Opens the sockets that stand for resolvers, and tells the programs of them.
+fn unanswered(steering: &mut Steering) -> Result<Option<Unanswered>, ApplyError> {
+    let sockets = dns::open().map_err(ApplyError::Answer)?;
+    for (number, set) in sockets.iter().enumerate() {
+        steering.answer(number, &set.udp, &set.tcp).map_err(ApplyError::Kernel)?;
+    }
+    let resolvers = steering.resolvers();
+    Ok(resolvers.map(|resolvers| Unanswered { sockets, resolvers }))
 }

@@ -2,12 +2,14 @@
 
 mod apply;
 mod carry;
+mod dns;
 mod listen;
 mod relay;
 
 use sidecar_core::traffic::Room;
 
 pub(crate) use apply::{ApplyError, Traffic, Usage};
+pub(crate) use dns::{Answerer, Questions};
 pub(crate) use relay::{Relay, Relayed, Waiting};
 
 /// What the kernel's maps have room for.

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::carry;
+use super::{carry, dns::Unanswered};
 use crate::kernel::Handover;
 
 /// After accept() failed: as a rule there are no descriptors left, and somebody has to close one.
@@ -77,15 +77,22 @@ pub(crate) struct Relay {
 pub(crate) struct Waiting {
     pub(super) listeners: Vec<std::net::TcpListener>,
     pub(super) handover: Handover,
+    /// Those of the DNS, where names are configured.
+    pub(super) unanswered: Option<Unanswered>,
 }
 
 impl Waiting {
+    /// What answers questions of the DNS, before it runs.
+    pub(crate) fn unanswered(&mut self) -> Option<Unanswered> {
+        self.unanswered.take()
+    }
+
     /// Starts the thread. It inherits this thread's capabilities, of which it needs none.
     ///
     /// # Errors
     /// If there is no thread, or no runtime, to be had.
     pub(crate) fn start(self) -> io::Result<Relay> {
-        let Waiting { listeners, handover } = self;
+        let Waiting { listeners, handover, .. } = self;
         let counts = Arc::new(Relayed::default());
         let (stop, stopped) = watch::channel(false);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

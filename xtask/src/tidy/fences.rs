@@ -34,6 +34,12 @@ const FENCES: &[Fence] = &[
         why: "signals are made once and encoded at the edge",
     },
     Fence {
+        paths: &["hickory_proto"],
+        within: "sidecar-user/",
+        home: &["core/src/traffic/names/"],
+        why: "messages of the DNS are read and made in one place, and tested there as data",
+    },
+    Fence {
         paths: &["clap*"],
         within: "sidecar-user/",
         home: &["src/cli.rs"],

@@ -94,7 +94,9 @@ pub fn reload(running: &Resolved, new: &Resolved) -> Reload {
     let changed = changed(&running.config, &new.config);
     // Where nothing was steered at the start, no program is there that could be told.
     let (before, after) = (&running.config.traffic, &new.config.traffic);
-    let can_steer = before.is_on() && (before.wants_datagrams() || !after.wants_datagrams());
+    let can_steer = before.is_on()
+        && (before.wants_datagrams() || !after.wants_datagrams())
+        && (before.has_names() || !after.has_names());
     let takes_effect = |key: &str| is_live(key) && (can_steer || !key.starts_with("traffic."));
     for (key, carry) in LIVE.iter().filter(|(key, _)| changed.contains(*key) && takes_effect(key)) {
         carry(&mut now.config, &new.config);

@@ -11,7 +11,10 @@ use std::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{text, traffic::HostPort};
+use super::{
+    text,
+    traffic::{HostPort, HostSetting},
+};
 use crate::model::{Network, PathPattern};
 
 /// Why a text is not a value of its type. Its `Display` is the whole sentence.
@@ -441,4 +444,4 @@ macro_rules! textual {
     )*};
 }
 textual!(Duration "duration", Listen "address", AdminListen "address or unix:PATH", Endpoint "URL", Ratio "ratio");
-textual!(Pattern "path pattern", Peers "network", HeaderName "header name", HostPort "IP:PORT");
+textual!(Pattern "path pattern", Peers "network", HeaderName "header name", HostPort "IP:PORT", HostSetting "host");

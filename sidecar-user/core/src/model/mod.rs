@@ -2,6 +2,7 @@
 
 mod connection;
 mod exchange;
+mod host;
 mod metric;
 mod network;
 mod pattern;
@@ -15,6 +16,7 @@ pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
 pub use exchange::{
     Cut, Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, Telemetry, TraceParent,
 };
+pub use host::{Host, MalformedHost};
 pub use metric::{Kind, MetricDef};
 pub use network::{MalformedNetwork, Network};
 pub use pattern::{Malformed, PathPattern};

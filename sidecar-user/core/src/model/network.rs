@@ -55,6 +55,13 @@ fn same(a: u128, b: u128, n: u8) -> bool {
     (a ^ b).checked_shr(n.into()).unwrap_or(0) == 0
 }
 
+/// One address.
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Network { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+}
+
 impl FromStr for Network {
     type Err = MalformedNetwork;
 

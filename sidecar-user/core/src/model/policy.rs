@@ -2,13 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::Network;
+use super::{Host, Network};
 
 /// All services, in their order: of those that have a destination the first decides.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
     /// Each by a name of its own.
     pub services: Vec<Service>,
+    /// Where virtual addresses come from, where there are any: one of each family. Nobody has an address of them.
+    pub pools: Vec<Network>,
 }
 
 impl Policy {
@@ -18,9 +20,11 @@ impl Policy {
         let of = |service: &Service| {
             let (networks, ports) = (service.networks.len(), service.ports.len().max(1));
             let except = &service.except;
-            networks * (2 * ports + except.ports.len()) + except.networks.len() * ports
+            let virtuals =
+                if service.resolve == Resolve::Virtual { 2 * service.hosts.len() * ports } else { 0 };
+            networks * (2 * ports + except.ports.len()) + except.networks.len() * ports + virtuals
         };
-        self.services.iter().map(of).sum()
+        self.services.iter().map(of).sum::<usize>() + self.pools.len()
     }
 }
 
@@ -29,6 +33,10 @@ impl Policy {
 pub struct Service {
     /// What it is called in metrics and by `explain`.
     pub name: String,
+    /// Destinations by name.
+    pub hosts: Vec<Host>,
+    /// How those are answered.
+    pub resolve: Resolve,
     /// Destinations by address.
     pub networks: Vec<Network>,
     /// Destinations by port; empty: any.
@@ -53,6 +61,8 @@ impl Service {
     pub fn named(name: &str) -> Self {
         Service {
             name: name.to_owned(),
+            hosts: Vec::new(),
+            resolve: Resolve::Real,
             networks: Vec::new(),
             ports: Vec::new(),
             except: Except::default(),
@@ -63,6 +73,15 @@ impl Service {
             when_gone: WhenGone::Open,
         }
     }
+}
+
+/// How a service's names are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolve {
+    /// By addresses that nobody has.
+    Virtual,
+    /// By the resolver that was asked.
+    Real,
 }
 
 /// Destinations of a service that it leaves alone.

@@ -202,6 +202,30 @@ impl From<model::Reason> for Steered {
 }
 
 words! {
+    /// `sidecar.outcome` of `sidecar.dns.queries`.
+    DnsOutcome {
+        Answered "answered" "with a virtual address"
+        NoData "no_data" "the name is a service's, and has none of what was asked for"
+        Refused "refused" "with an error: it was malformed, or of a kind that is not answered"
+        Forwarded "forwarded" "the resolver that was asked was asked"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of `sidecar.dns.failures`.
+    DnsFailed {
+        Malformed "malformed" "it was no question: nobody answers"
+        Stranger "stranger" "nobody had sent it to a resolver: nobody answers"
+        Full "full" "too many were under way: nobody answers"
+        Timeout "timeout" "the resolver did not answer"
+        Unreachable "unreachable" "the resolver could not be asked: the application was told so"
+        Mismatched "mismatched" "what came in the resolver's name was not its answer, and was left alone"
+        NotSteered "not_steered" "the answer's addresses could not be made the service's: the application was told that there is none"
+        Shared "shared" "an address is of two services' names, at one port: the first in the file gets its connections"
+    }
+}
+
+words! {
     /// `sidecar.reason` of `sidecar.relay.failures`.
     RelayFailed {
         Stranger "stranger" "nobody had handed the connection over: it was closed"

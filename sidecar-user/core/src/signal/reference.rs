@@ -7,8 +7,8 @@ use super::{
     http::{self, ErrorType},
     key, names,
     reason::{
-        ConnectFailed, CutOff, Decided, Drop, Dropped, Ended, Excluded, Failed, Oddity, RelayFailed, Steered,
-        Verdict,
+        ConnectFailed, CutOff, Decided, DnsFailed, DnsOutcome, Drop, Dropped, Ended, Excluded, Failed,
+        Oddity, RelayFailed, Steered, Verdict,
     },
 };
 use crate::model::{Kind, MetricDef, Role};
@@ -74,6 +74,10 @@ impl Values {
                 let whose = if role == Role::Server { "servers" } else { "clients" };
                 Some(Values { title: format!("error.type of HTTP {whose}"), words })
             }
+            key::OUTCOME if is(&[&catalogue::DNS_QUERIES]) => {
+                let words = pairs(&DnsOutcome::WORDS, &DnsOutcome::MEANINGS);
+                Some(Values { title: format!("{key} of {}", def.name), words })
+            }
             key::OUTCOME => {
                 Some(Values { title: key.to_owned(), words: pairs(&Ended::WORDS, &Ended::MEANINGS) })
             }
@@ -103,6 +107,8 @@ impl Values {
                     pairs(&Dropped::WORDS, &Dropped::MEANINGS)
                 } else if is(&[&catalogue::TRAFFIC_CONNECTIONS]) {
                     pairs(&Steered::WORDS, &Steered::MEANINGS)
+                } else if is(&[&catalogue::DNS_FAILURES]) {
+                    pairs(&DnsFailed::WORDS, &DnsFailed::MEANINGS)
                 } else if is(&[&catalogue::RELAY_FAILURES]) {
                     pairs(&RelayFailed::WORDS, &RelayFailed::MEANINGS)
                 } else {

@@ -2,7 +2,7 @@
 
 use super::{
     Store, catalogue, key,
-    reason::RelayFailed,
+    reason::{DnsFailed, DnsOutcome, RelayFailed},
     snapshot::{Attributes, Point, PointValue},
 };
 
@@ -17,6 +17,21 @@ pub struct Steering {
     pub relay: Relay,
     /// Whether the policy outlives the daemon, and then whether a daemon before had left it.
     pub pinned: Option<bool>,
+    /// Questions of the DNS.
+    pub names: Names,
+}
+
+/// The account of questions of the DNS. The first two only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// What became of them, by [`DnsOutcome`].
+    pub queries: [u64; DnsOutcome::WORDS.len()],
+    /// What went wrong, by [`DnsFailed`].
+    pub failures: [u64; DnsFailed::WORDS.len()],
+    /// Those that wait for an answer.
+    pub outstanding: u64,
+    /// Addresses that are known of real names.
+    pub addresses: u64,
 }
 
 /// Connections that got one verdict for one reason.
@@ -56,7 +71,7 @@ pub struct Relay {
 
 /// Puts the readings into the store, in the place of those before. `None`: nothing is steered.
 pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
-    let Some(Steering { decisions, services, relay, pinned }) = steering else { return };
+    let Some(Steering { decisions, services, relay, pinned, names }) = steering else { return };
     for Decision { verdict, reason, n } in decisions {
         store.set(&catalogue::TRAFFIC_CONNECTIONS, &[verdict, reason], *n);
     }
@@ -76,6 +91,14 @@ pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
         Some(true) => "adopted",
     };
     store.set(&catalogue::TRAFFIC_PINNED, &[state], 1u64);
+    for (outcome, n) in DnsOutcome::WORDS.into_iter().zip(names.queries) {
+        store.set(&catalogue::DNS_QUERIES, &[outcome], n);
+    }
+    for (reason, n) in DnsFailed::WORDS.into_iter().zip(names.failures) {
+        store.set(&catalogue::DNS_FAILURES, &[reason], n);
+    }
+    store.set(&catalogue::DNS_OUTSTANDING, &[], names.outstanding);
+    store.set(&catalogue::DNS_ADDRESSES, &[], names.addresses);
     store.set(&catalogue::RELAY_ACCEPTED, &[], relay.accepted);
     store.set(&catalogue::RELAY_ACTIVE, &[], relay.active);
     for (direction, n) in ["transmit", "receive"].into_iter().zip(relay.bytes) {

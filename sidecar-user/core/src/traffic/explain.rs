@@ -200,7 +200,7 @@ mod tests {
         first.except.ports = vec![81];
         let second = service("second", &["10.1.0.0/16", "fd00::/8"], &[]);
         let all = service("all", &["0.0.0.0/0"], &[]);
-        let policy = Policy { services: vec![first, second, all] };
+        let policy = Policy { services: vec![first, second, all], ..Policy::default() };
         let network = |text: &str| text.parse::<Network>().expect("a network");
         let by = |text: &str| Some(Excepted::Network(network(text)));
         // Destination => service, network, port, exception, shadows.
@@ -228,7 +228,7 @@ mod tests {
         let mut web = service("web", &["10.0.0.0/8", "fd00::/8"], &[]);
         let endpoint = |text: &str, weight| Endpoint { address: address(text), weight };
         web.endpoints = vec![endpoint("1.0.0.1:1", 100), endpoint("1.0.0.2:1", 0)];
-        let policy = Policy { services: vec![web.clone()] };
+        let policy = Policy { services: vec![web.clone()], ..Policy::default() };
         let (four, six) = (address("10.0.0.1:80"), address("[fd00::1]:80"));
         let now = Now { connections: 3, cost: 1024 };
         let measured = |at: SocketAddr| (at == address("1.0.0.1:1")).then_some(now);
@@ -245,7 +245,8 @@ mod tests {
             (Gear::Proxy, WhenGone::Closed, "refused", "relay"),
             (Gear::Deny, WhenGone::Open, "pinned", "EPERM"),
         ] {
-            let policy = Policy { services: vec![Service { gear, when_gone, ..web.clone() }] };
+            let policy =
+                Policy { services: vec![Service { gear, when_gone, ..web.clone() }], ..Policy::default() };
             let rule = explain(&policy, four).rule.expect("a rule");
             assert!(rule.when_gone(false).iter().any(|line| line.contains(gone)), "{gear:?} {when_gone:?}");
             assert!(rule.when_gone(true).iter().all(|line| !line.contains("nothing is pinned")), "{gear:?}");
@@ -285,8 +286,8 @@ mod tests {
         #[test]
         fn it_is_what_the_kernel_does(services in services()) {
             let ids: Vec<u32> = (0..services.len() as u32).collect();
-            let (rules, _) = rules::compile(&services, &ids);
-            let policy = Policy { services };
+            let policy = Policy { services, ..Policy::default() };
+            let (rules, _) = rules::compile(&policy, &ids);
             for ip in ["10.1.2.3", "10.1.2.4", "10.1.9.9", "10.9.9.9", "11.0.0.1", "fd00::1", "fd00::2", "fe80::1"] {
                 for port in 79..84 {
                     let destination = SocketAddr::new(ip.parse().expect("an address"), port);

@@ -3,6 +3,7 @@
 
 mod deal;
 mod explain;
+pub mod names;
 mod plan;
 mod rules;
 

@@ -147,7 +147,7 @@ impl Planner {
         }
         let mut targets = self.targets.clone();
         targets.retain(|_, number| live.targets.contains_key(number) || !is_idle(*number));
-        let (rules, _) = rules::compile(&policy.services, &ids);
+        let (rules, _) = rules::compile(policy, &ids);
         if rules.len() > self.room.rules as usize {
             return Err(Full { what: "rules", room: self.room.rules });
         }
@@ -371,7 +371,7 @@ mod tests {
     }
 
     pub(super) fn policy(services: &[Service]) -> Policy {
-        Policy { services: services.to_vec() }
+        Policy { services: services.to_vec(), ..Policy::default() }
     }
 
     /// What the kernel has, written as it is told.

@@ -6,7 +6,9 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use sidecar_ebpf::abi::steer::{RULE_EXACT, RULE_EXCEPTION, Rule, RuleKey};
+use sidecar_ebpf::abi::steer::{NO_SERVICE, RULE_EXACT, RULE_EXCEPTION, RULE_VIRTUAL, Rule, RuleKey};
+
+use super::names::{self, Virtual};
 
 use crate::model::{
     Network,
@@ -34,56 +36,82 @@ struct Candidate {
     network: Network,
     /// 0: any.
     port: u16,
-    is_exception: bool,
+    flags: u16,
 }
+
+/// What the pools are called where they have something that a service would.
+const POOLS: &str = "traffic.pool4 and pool6";
 
 /// What of a policy never decides anything.
 #[must_use]
 pub fn shadowed(policy: &Policy) -> Vec<Shadowed> {
     let ids: Vec<u32> = (0..).take(policy.services.len()).collect();
-    compile(&policy.services, &ids).1
+    compile(policy, &ids).1
 }
 
 /// The rules of all services, whose ids are given in their order, and what of them is of no use.
 ///
 /// Of two rules for one port the trie finds the narrower. So one that an earlier, wider one covers is left out: then the
 /// narrower is the earlier. A rule for any port is in the same trie under port 0: which of both is the earlier the program asks.
-pub(super) fn compile(services: &[Service], ids: &[u32]) -> (Rules, Vec<Shadowed>) {
+///
+/// Virtual addresses come before everything else, and the rest of their pools right behind them: whoever has all addresses has
+/// not those that nobody has.
+pub(super) fn compile(policy: &Policy, ids: &[u32]) -> (Rules, Vec<Shadowed>) {
+    let services = &policy.services;
+    let mut places: Vec<(Option<usize>, Vec<Candidate>)> = Vec::new();
+    let virtuals = names::assign(policy);
+    for (at, service) in services.iter().enumerate() {
+        let own = virtuals.iter().filter(|one| one.service == at);
+        places.push((Some(at), own.flat_map(|one| of_name(one, service)).collect()));
+    }
+    let pool = |network: &Network| Candidate { network: *network, port: 0, flags: RULE_VIRTUAL };
+    places.push((None, policy.pools.iter().map(pool).collect()));
+    for (at, service) in services.iter().enumerate() {
+        places.push((Some(at), candidates(service).collect()));
+    }
     let mut rules = Rules::new();
     let mut taken: Vec<(Candidate, usize)> = Vec::new();
     let mut shadowed = Vec::new();
-    for (place, (service, id)) in services.iter().zip(ids).enumerate() {
-        for candidate in candidates(service) {
+    let owners: Vec<_> = places.iter().map(|(owner, _)| *owner).collect();
+    for (place, (owner, candidates)) in places.into_iter().enumerate() {
+        for candidate in candidates {
             let covers = |(earlier, by): &&(Candidate, usize)| {
                 *by < place
                     && (earlier.port == candidate.port || earlier.port == 0)
                     && earlier.network.covers(&candidate.network)
             };
             let cover = taken.iter().find(covers);
-            if let Some((_, by)) = cover
-                && !candidate.is_exception
+            if let (Some((_, by)), Some(owner)) = (cover, owner)
+                && candidate.flags & RULE_EXCEPTION == 0
             {
                 shadowed.push(Shadowed {
-                    service: service.name.clone(),
+                    service: services[owner].name.clone(),
                     network: candidate.network,
                     port: (candidate.port != 0).then_some(candidate.port),
-                    by: services[*by].name.clone(),
+                    by: owners[*by].map_or_else(|| POOLS.to_owned(), |by| services[by].name.clone()),
                 });
             }
             // What is covered on another trie than its own does no harm there, and does nothing.
             if cover.is_none() {
                 let place_in_kernel = u16::try_from(place).unwrap_or(u16::MAX);
-                let rule = Rule {
-                    service: *id,
-                    place: place_in_kernel,
-                    flags: if candidate.is_exception { RULE_EXCEPTION } else { 0 },
-                };
+                let service = owner.map_or(NO_SERVICE, |owner| ids[owner]);
+                let rule = Rule { service, place: place_in_kernel, flags: candidate.flags };
                 rules.entry(key(&candidate)).or_insert(rule);
                 taken.push((candidate, place));
             }
         }
     }
     (rules, shadowed)
+}
+
+/// Of a virtual address. Exceptions are of real ones: nobody is where it asks.
+fn of_name(name: &Virtual, service: &Service) -> Vec<Candidate> {
+    let ports = if service.ports.is_empty() { &[0][..] } else { &service.ports };
+    let networks = name.addresses.iter().flatten().map(|address| Network::from(*address));
+    let each = |network: Network| {
+        ports.iter().map(move |port| Candidate { network, port: *port, flags: RULE_VIRTUAL })
+    };
+    networks.flat_map(each).collect()
 }
 
 /// Exceptions first: where they have the very network of the service, they hold.
@@ -95,20 +123,17 @@ fn candidates(service: &Service) -> impl Iterator<Item = Candidate> {
     let by_network = except.networks.iter().filter(inside).chain(service.networks.iter().filter(outside));
     let mut all = Vec::new();
     for network in by_network {
-        let exception = |port: &u16| Candidate { network: *network, port: *port, is_exception: true };
+        let exception = |port: &u16| Candidate { network: *network, port: *port, flags: RULE_EXCEPTION };
         all.extend(ports.iter().map(exception));
     }
     let by_port = except.ports.iter().filter(|port| service.ports.is_empty() || service.ports.contains(port));
     for port in by_port {
-        let exception = |network: &Network| Candidate { network: *network, port: *port, is_exception: true };
+        let exception =
+            |network: &Network| Candidate { network: *network, port: *port, flags: RULE_EXCEPTION };
         all.extend(service.networks.iter().map(exception));
     }
     for network in &service.networks {
-        all.extend(ports.iter().map(|port| Candidate {
-            network: *network,
-            port: *port,
-            is_exception: false,
-        }));
+        all.extend(ports.iter().map(|port| Candidate { network: *network, port: *port, flags: 0 }));
     }
     all.into_iter()
 }
@@ -155,6 +180,7 @@ pub(super) fn find(rules: &Rules, address: &str, port: u16) -> Option<(u32, bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::policy::{Endpoint, Resolve};
 
     fn service(name: &str, networks: &[&str], ports: &[u16]) -> Service {
         Service {
@@ -162,6 +188,10 @@ mod tests {
             ports: ports.to_vec(),
             ..Service::named(name)
         }
+    }
+
+    fn policy(services: &[Service]) -> Policy {
+        Policy { services: services.to_vec(), ..Policy::default() }
     }
 
     /// As a person reads the file: the first that has it.
@@ -201,7 +231,7 @@ mod tests {
         ];
         for services in orders {
             let ids: Vec<u32> = (0..services.len() as u32).collect();
-            let (rules, _) = compile(&services, &ids);
+            let (rules, _) = compile(&policy(&services), &ids);
             for address in ["10.1.2.3", "10.1.9.9", "10.2.0.1", "10.3.0.1", "11.0.0.1", "fd00::1", "fe80::1"]
             {
                 for port in [22, 80, 81] {
@@ -217,10 +247,34 @@ mod tests {
     }
 
     #[test]
+    fn nobody_else_has_virtual_addresses() {
+        let mut named = service("named", &["10.9.0.1"], &[80]);
+        named.hosts = vec!["api.internal".parse().expect("a name")];
+        named.resolve = Resolve::Virtual;
+        let endpoint = Endpoint { address: "10.0.0.1:80".parse().expect("an address"), weight: 1 };
+        named.endpoints = vec![endpoint];
+        let all = service("all", &["0.0.0.0/0"], &[]);
+        let web = service("web", &["0.0.0.0/0"], &[443]);
+        let services = [all, web, named];
+        let pool: Network = "240.240.0.0/16".parse().expect("a network");
+        let policy = Policy { pools: vec![pool], ..policy(&services) };
+        let (rules, shadowed) = compile(&policy, &[0, 1, 2]);
+        let own = names::assign(&policy)[0].addresses[0].expect("an address").to_string();
+        assert_eq!(find(&rules, &own, 80), Some((2, false)));
+        for (address, port) in
+            [(own.as_str(), 443), (&own, 22), ("240.240.255.255", 80), ("240.240.0.0", 443)]
+        {
+            assert_eq!(find(&rules, address, port), Some((NO_SERVICE, false)), "{address} {port}");
+        }
+        assert_eq!(find(&rules, "240.241.0.0", 443), Some((0, false)));
+        assert_eq!(shadowed.len(), 2, "{shadowed:?}");
+    }
+
+    #[test]
     fn what_never_decides_is_told() {
         let wide = service("wide", &["10.0.0.0/8"], &[80]);
         let narrow = service("narrow", &["10.1.0.0/16", "11.0.0.0/8"], &[80, 81]);
-        let (_, shadowed) = compile(&[wide.clone(), narrow.clone()], &[0, 1]);
+        let (_, shadowed) = compile(&policy(&[wide.clone(), narrow.clone()]), &[0, 1]);
         let expected = Shadowed {
             service: "narrow".into(),
             network: "10.1.0.0/16".parse().expect("a network"),
@@ -228,6 +282,6 @@ mod tests {
             by: "wide".into(),
         };
         assert_eq!(shadowed, [expected]);
-        assert_eq!(compile(&[narrow, wide], &[0, 1]).1, []);
+        assert_eq!(compile(&policy(&[narrow, wide]), &[0, 1]).1, []);
     }
 }

@@ -1,6 +1,7 @@
 //! Section `traffic`: services, as a person writes them, and what the traffic plane makes of them.
 
 mod endpoint;
+mod names;
 mod pin;
 
 use std::path::PathBuf;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use endpoint::EndpointSettings;
 pub(super) use endpoint::HostPort;
+pub(super) use names::HostSetting;
+use names::ResolveSetting;
 
 use super::value::Peers;
 use crate::model::policy::{
@@ -17,7 +20,7 @@ use crate::model::policy::{
 };
 
 /// Section `traffic`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Traffic {
     /// What is done about connections that the application opens. Of the services that have a destination the first decides;
@@ -27,6 +30,10 @@ pub struct Traffic {
     /// when the daemon ends, however it ends, and the next daemon goes on with it. It is made with mode 0700. `sidecar unpin`
     /// ends it. Unset: nothing outlives the daemon.
     pub pin: Option<PathBuf>,
+    /// IPv4 addresses that virtual names are answered with. Nobody the application speaks with may have one of them.
+    pub pool4: Peers,
+    /// IPv6 addresses that virtual names are answered with.
+    pub pool6: Peers,
 }
 
 impl Traffic {
@@ -37,16 +44,19 @@ impl Traffic {
         !self.services.is_empty() || self.pin.is_some()
     }
 
-    /// Whether datagrams are looked at, too: where something is denied, or may be what was pinned.
+    /// Whether datagrams are looked at, too: where something is denied or has a name, or may be what was pinned.
     #[must_use]
     pub fn wants_datagrams(&self) -> bool {
-        self.pin.is_some() || self.services.iter().any(|service| service.gear == GearSetting::Deny)
+        self.pin.is_some()
+            || self.has_names()
+            || self.services.iter().any(|service| service.gear == GearSetting::Deny)
     }
 
     /// As the traffic plane has it.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        Policy { services: self.services.iter().map(ServiceSettings::service).collect() }
+        let services = self.services.iter().map(ServiceSettings::service).collect();
+        Policy { services, pools: self.pools() }
     }
 }
 
@@ -62,6 +72,7 @@ pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
     if services.len() > SERVICES {
         refuse("traffic.services", format!("{} are more than {SERVICES}", services.len()));
     }
+    names::check(traffic, refuse);
     for (i, service) in services.iter().enumerate() {
         let mut refuse = |message: String| refuse(&format!("traffic.services.{i}"), message);
         let name = &service.name;
@@ -86,7 +97,16 @@ pub struct ServiceSettings {
     /// What it is called in metrics, and by `explain`. No two have the same.
     pub name: String,
     /// Destinations that it has: networks (`10.1.0.0/16`) or addresses.
+    #[serde(default)]
     pub addresses: Vec<Peers>,
+    /// Destinations that it has by name: `api.internal`, or `*.example.com` for all names below one.
+    #[serde(default)]
+    pub hosts: Vec<HostSetting>,
+    /// How those names are answered: with an address of `traffic.pool4` or `pool6`, which nobody has, (`virtual`), or by the resolver that
+    /// was asked, whose addresses are the service's then (`real`). Unset: `virtual` where the service has `endpoints` or denies,
+    /// and no `addresses`; else `real`.
+    #[serde(default)]
+    pub resolve: Option<ResolveSetting>,
     /// Ports that it has. Without any: all.
     #[serde(default)]
     pub ports: Vec<u16>,
@@ -110,8 +130,8 @@ pub struct ServiceSettings {
     /// ask (unless you say otherwise), or are refused.
     #[serde(default)]
     pub when_gone: Option<WhenGoneSetting>,
-    /// Says that you know: without `traffic.pin`, what is denied or `closed` holds while the daemon runs, and not after its
-    /// end.
+    /// Says that you know: without `traffic.pin`, what is denied or `closed`, and virtual names, hold while the daemon runs, and
+    /// not after its end.
     #[serde(default)]
     pub while_running: bool,
 }
@@ -200,7 +220,10 @@ impl ServiceSettings {
         };
         let denies = self.gear == GearSetting::Deny;
         let limits = self.limits;
-        refuse(self.addresses.is_empty(), "`addresses` is empty: it has no destination");
+        refuse(
+            self.addresses.is_empty() && self.hosts.is_empty(),
+            "neither `addresses` nor `hosts`: it has no destination",
+        );
         refuse(self.addresses.len() > 256, "it has more than 256 `addresses`");
         refuse(self.ports.len() > 64, "it has more than 64 `ports`");
         refuse(self.except.addresses.len() > 256, "it excepts more than 256 `addresses`");
@@ -239,6 +262,7 @@ impl ServiceSettings {
         if !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
             faults.push("all endpoints weigh 0: none would get a connection".to_owned());
         }
+        faults.extend(self.faults_of_names().into_iter().map(str::to_owned));
         faults
     }
 
@@ -252,6 +276,8 @@ impl ServiceSettings {
             .map(|per_second| Rate { per_second, burst: self.limits.burst.unwrap_or(per_second) });
         Service {
             name: self.name.clone(),
+            hosts: names::hosts(self),
+            resolve: self.resolve(),
             networks: networks(&self.addresses),
             ports: self.ports.clone(),
             except: Except { networks: networks(&self.except.addresses), ports: self.except.ports.clone() },

@@ -6,7 +6,9 @@ use super::{GearSetting, ServiceSettings, WhenGoneSetting};
 
 /// Whether a service asks for something that only holds while somebody enforces it: without pinning, while the daemon runs.
 fn outlives_the_daemon(service: &ServiceSettings) -> bool {
-    service.gear == GearSetting::Deny || service.when_gone == Some(WhenGoneSetting::Closed)
+    service.gear == GearSetting::Deny
+        || service.when_gone == Some(WhenGoneSetting::Closed)
+        || service.has_virtual_names()
 }
 
 /// What is wrong with where pins go.
@@ -29,7 +31,7 @@ pub(super) fn faults(service: &ServiceSettings, is_pinned: bool) -> Vec<&'static
         ),
         (
             outlives && !is_pinned && !service.while_running,
-            "what it refuses, it refuses while the daemon runs only: set `traffic.pin`, or say `while_running: true` \
+            "what it refuses, and where its names lead, holds while the daemon runs only: set `traffic.pin`, or say `while_running: true` \
              if that is enough",
         ),
         (
@@ -38,7 +40,7 @@ pub(super) fn faults(service: &ServiceSettings, is_pinned: bool) -> Vec<&'static
         ),
         (
             service.while_running && !is_pinned && !outlives,
-            "`while_running` says something of what is denied or closed only",
+            "`while_running` says something of what is denied or closed only, and of virtual names",
         ),
     ];
     rows.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, message)| message).collect()

@@ -37,6 +37,38 @@ pub static TRAFFIC_PINNED: MetricDef = def(
      daemon before).",
     &[key::STATE],
 );
+/// Questions of the DNS that were caught.
+pub static DNS_QUERIES: MetricDef = def(
+    "sidecar.dns.queries",
+    Kind::Counter,
+    "{query}",
+    "Questions of the DNS that the application's sockets were caught with, by what became of them.",
+    &[key::OUTCOME],
+);
+/// What went wrong with them.
+pub static DNS_FAILURES: MetricDef = def(
+    "sidecar.dns.failures",
+    Kind::Counter,
+    "{failure}",
+    "What went wrong with questions of the DNS, and with their answers.",
+    &[key::REASON],
+);
+/// Questions that were passed on.
+pub static DNS_OUTSTANDING: MetricDef = def(
+    "sidecar.dns.outstanding",
+    Kind::UpDown,
+    "{query}",
+    "Questions of the DNS that wait for a resolver's answer.",
+    &[],
+);
+/// What resolvers told.
+pub static DNS_ADDRESSES: MetricDef = def(
+    "sidecar.dns.addresses",
+    Kind::UpDown,
+    "{address}",
+    "Addresses that resolvers told of services' names, which are those services' now.",
+    &[],
+);
 /// Connections that the relay took over.
 pub static RELAY_ACCEPTED: MetricDef = def(
     "sidecar.relay.accepted",

@@ -1,0 +1,109 @@
+//! Names of services: which are ours to answer (`Names`), with what (`pool`), and what resolvers told of the others
+//! (`learned`). Messages of the DNS are read and made in `message`. Pure: who listens and asks is `sidecar-user`'s `traffic::dns`.
+
+mod learned;
+mod message;
+mod pool;
+
+use std::{collections::HashMap, net::IpAddr};
+
+pub use learned::{ADDRESSES, Learned, News};
+pub use message::{Asked, Judged, Transport, addresses, failed, judge, matches, truncated};
+pub use pool::{Virtual, assign, room};
+
+use crate::model::{
+    Host,
+    policy::{Policy, Resolve},
+};
+
+/// All names that services have.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    exact: HashMap<String, Known>,
+    /// By what is behind `*.`.
+    wild: HashMap<String, Known>,
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Its addresses are ours: of IPv4 and of IPv6.
+    Virtual([Option<IpAddr>; 2]),
+    /// Its addresses are the resolver's to tell, and this service's.
+    Real(String),
+}
+
+impl Names {
+    /// Of a policy. Where two services have one name, the first in the file has it.
+    #[must_use]
+    pub fn new(policy: &Policy) -> Self {
+        let mut names = Names::default();
+        let mut add = |host: &Host, known: Known| {
+            let map = if host.is_wild() { &mut names.wild } else { &mut names.exact };
+            map.entry(host.name().to_owned()).or_insert(known);
+        };
+        let virtuals = assign(policy);
+        for (at, service) in policy.services.iter().enumerate() {
+            match service.resolve {
+                Resolve::Real => {
+                    service.hosts.iter().for_each(|host| add(host, Known::Real(service.name.clone())));
+                }
+                Resolve::Virtual => {
+                    let own = virtuals.iter().filter(|one| one.service == at);
+                    own.for_each(|one| add(&one.host, Known::Virtual(one.addresses)));
+                }
+            }
+        }
+        names
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wild.is_empty()
+    }
+
+    /// What is known of a name, in lower case and without the root's dot: the name itself, else the longest `*.` above it
+    /// (RFC 4592, 3.3.1).
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Known> {
+        let above = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
+        self.exact.get(name).or_else(|| above.filter_map(|above| self.wild.get(above)).next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::policy::Service;
+
+    #[test]
+    fn the_name_itself_comes_before_what_is_above_it() {
+        let service = |name: &str, hosts: &[&str]| Service {
+            hosts: hosts.iter().map(|host| host.parse().expect("a name")).collect(),
+            resolve: Resolve::Real,
+            ..Service::named(name)
+        };
+        let services = vec![
+            service("wide", &["*.example.com"]),
+            service("one", &["api.example.com", "db"]),
+            service("below", &["*.b.example.com", "db"]),
+        ];
+        let names = Names::new(&Policy { services, ..Policy::default() });
+        for (name, expected) in [
+            ("api.example.com", Some("one")),
+            ("x.example.com", Some("wide")),
+            ("y.x.example.com", Some("wide")),
+            ("x.b.example.com", Some("below")),
+            ("b.example.com", Some("wide")),
+            ("example.com", None),
+            ("notexample.com", None),
+            ("db", Some("one")),
+            ("db.svc", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|service| Known::Real(service.to_owned()));
+            assert_eq!(names.find(name), expected.as_ref(), "{name}");
+        }
+    }
+}

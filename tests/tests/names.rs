@@ -1,0 +1,475 @@
+//! Services by name, for real resolvers and clients. What was asked on is told by dnsmasq's own log, what was reached by
+//! nginx's.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use rustix::process::Signal;
+use sidecar_tests::{
+    cgroup::Cgroup,
+    eventually, free_port,
+    nginx::Nginx,
+    process::{self, Process},
+    sidecar::Sidecar,
+};
+
+const ONE: &str = "127.53.0.1";
+const TWO: &str = "127.53.0.2";
+
+/// Two resolvers that differ in what they say of `who.example`, two servers, and an application's cgroup.
+struct World {
+    dir: tempfile::TempDir,
+    cgroup: Cgroup,
+    servers: Vec<(Nginx, Process)>,
+    resolvers: Vec<Process>,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut world = World { dir, cgroup: Cgroup::new(), servers: Vec::new(), resolvers: Vec::new() };
+        for (address, six, who) in [(ONE, Some("::1"), "127.8.0.1"), (TWO, None, "127.8.0.2")] {
+            world.resolver(address, six, who);
+        }
+        for name in ["a", "b"] {
+            let folder = world.path(name);
+            fs::create_dir(&folder).expect("a folder");
+            let server = Nginx::prepare(&folder, "127.0.0.1", free_port(), "");
+            let words = server.command();
+            let running = Process::start(Command::new(&words[0]).args(&words[1..]), &folder.join("out"));
+            server.await_listening();
+            world.servers.push((server, running));
+        }
+        world
+    }
+
+    fn resolver(&mut self, address: &str, six: Option<&str>, who: &str) {
+        let text = "x".repeat(250);
+        let mut command = Command::new("dnsmasq");
+        command.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+        ]);
+        command.args([
+            "--pid-file=",
+            "--bind-interfaces",
+            "--log-queries",
+            "--log-facility=-",
+            "--local-ttl=60",
+        ]);
+        command.args(["--edns-packet-max=4096", "--cache-size=0", "--no-ping"]);
+        command.arg(format!("--listen-address={address}"));
+        command.args(six.map(|six| format!("--listen-address={six}")));
+        command.args(["--local=/example/", "--local=/internal/"]);
+        command.arg(format!("--host-record=who.example,{who}"));
+        command.args(["--host-record=real.example,127.8.0.3", "--host-record=other.example,127.8.0.3"]);
+        command.args((0..8).map(|n| format!("--txt-record=big.example,{n}{text}")));
+        let log = self.path(&format!("dns-{address}"));
+        self.resolvers.push(Process::start(&mut command, &log));
+        eventually("the resolver", || {
+            let said = process::output(Command::new("dig").args(dig(address, "who.example A +short")));
+            String::from_utf8_lossy(&said.stdout).contains(who).then_some(())
+        });
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, services: &str) -> Sidecar {
+        let [a, b] = [0, 1].map(|at| self.servers[at].0.port);
+        let settings = self.path("settings.yaml");
+        let text = services.replace("ENDPOINTS", &format!("['127.0.0.1:{a}', '127.0.0.1:{b}']"));
+        fs::write(&settings, format!("traffic:\n  services:\n{text}")).expect("settings");
+        let (settings, cgroup) = (settings.display().to_string(), self.cgroup.path().display().to_string());
+        let sidecar = Sidecar::run(self.dir.path(), &["--cgroup", &cgroup, "--config", &settings], &[]);
+        sidecar.await_ready();
+        sidecar
+    }
+
+    /// Runs a program in the application's cgroup, with these resolvers in its /etc/resolv.conf: what it said.
+    fn say(&self, resolvers: &[&str], words: &[&str]) -> String {
+        let conf = self.path("resolv.conf");
+        let lines = resolvers.iter().map(|address| format!("nameserver {address}\n"));
+        fs::write(&conf, lines.collect::<String>() + "options timeout:2 attempts:2\n").expect("resolv.conf");
+        let script = format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", conf.display());
+        let outer =
+            [self.cgroup.wrapper(), ["unshare", "-m", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec()];
+        let all = [outer.concat(), words.iter().map(|word| (*word).to_owned()).collect()].concat();
+        let output = process::output(Command::new(&all[0]).args(&all[1..]));
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// `dig`, in the application's cgroup.
+    fn dig(&self, address: &str, words: &str) -> String {
+        let words = [vec!["dig".to_owned()], dig(address, words)].concat();
+        self.say(&[ONE], &words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// How often a resolver was asked for something, by its own log.
+    fn asked(&self, address: &str, question: &str) -> usize {
+        let log = process::read(&self.path(&format!("dns-{address}")));
+        log.lines().filter(|line| line.contains(&format!("query[{question}"))).count()
+    }
+
+    /// How many requests both servers answered.
+    fn served(&self) -> [u64; 2] {
+        [0, 1].map(|at| self.servers[at].0.answered().values().sum())
+    }
+}
+
+fn dig(address: &str, words: &str) -> Vec<String> {
+    let at = format!("@{address}");
+    ["+time=2", "+tries=1", "+nocookie", &at].into_iter().chain(words.split(' ')).map(str::to_owned).collect()
+}
+
+fn queries(sidecar: &Sidecar, outcome: &str) -> u64 {
+    sidecar.scrape().count("sidecar_dns_queries_total", &[("sidecar_outcome", outcome)])
+}
+
+fn failures(sidecar: &Sidecar, reason: &str) -> u64 {
+    sidecar.scrape().count("sidecar_dns_failures_total", &[("sidecar_reason", reason)])
+}
+
+const SERVICES: &str = "
+    - name: api
+      hosts: [api.internal, '*.svc.internal']
+      ports: [80]
+      endpoints: ENDPOINTS
+      while_running: true
+    - name: real
+      hosts: [real.example]
+      ports: [80]
+      resolve: real
+      endpoints: ENDPOINTS
+    - name: other
+      hosts: [other.example]
+      resolve: real
+      ports: [80, 81]
+    - name: denied
+      hosts: [bad.internal]
+      gear: deny
+      while_running: true
+";
+
+/// Sends a question from one unconnected socket to each resolver in turn, and says whose answer it was and what.
+const PYTHON: &str = r#"
+import socket, struct, sys
+family, connected, resolvers = sys.argv[1], sys.argv[2] == "connected", sys.argv[3:]
+def question(n, name):
+    labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
+    return struct.pack(">6H", n, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
+s = socket.socket(socket.AF_INET6 if family == "6" else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+for n in range(3):
+    for resolver in resolvers:
+        to = (resolver, 53)
+        if connected:
+            s = socket.socket(s.family, socket.SOCK_DGRAM); s.settimeout(5)
+            s.connect(to); s.send(question(n, "who.example"))
+            assert s.getpeername()[:2] == to, s.getpeername()
+        else: s.sendto(question(n, "who.example"), to)
+        answer, source = s.recvfrom(4096)
+        assert struct.unpack(">H", answer[:2])[0] == n
+        print(source[0], source[1], socket.inet_ntoa(answer[-4:]))
+"#;
+
+/// Whoever is asked answers, also where several are asked by one socket; over both families, connected or not.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn answers_come_from_whom_was_asked() {
+    let world = World::new();
+    let sidecar = world.run(SERVICES);
+    let mut n = 0;
+    for (family, prefix) in [("4", ""), ("6", "::ffff:")] {
+        for how in ["unconnected", "connected"] {
+            let [one, two] = [ONE, TWO].map(|address| format!("{prefix}{address}"));
+            let said = world.say(&[ONE], &["python3", "-c", PYTHON, family, how, &one, &two]);
+            let round = format!("{one} 53 127.8.0.1\n{two} 53 127.8.0.2\n");
+            assert_eq!(said, round.repeat(3), "{family} {how}");
+            n += 6;
+        }
+    }
+    for how in ["unconnected", "connected"] {
+        let said = world.say(&[ONE], &["python3", "-c", PYTHON, "6", how, "::1"]);
+        assert_eq!(said, "::1 53 127.8.0.1\n".repeat(3), "{how}");
+        n += 3;
+    }
+    assert_eq!(queries(&sidecar, "forwarded"), n);
+    // One of each was asked to see that it runs, by nobody whose questions are caught.
+    assert_eq!([ONE, TWO].map(|address| world.asked(address, "A] who.example")), [12 + 6 + 1, 12 + 1]);
+}
+
+/// What `dig` shows of names that are ours, and of those that are not: the latter is what it shows without us.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn dig_sees_what_the_rfcs_say() {
+    let world = World::new();
+    let sidecar = world.run(SERVICES);
+    let address = world.dig(ONE, "api.internal A +short");
+    assert!(address.starts_with("240.240."), "{address}");
+    for words in ["API.InterNAL A +short", "api.internal A +short +tcp", "api.internal A +short +noedns"] {
+        assert_eq!(world.dig(ONE, words), address, "{words}");
+    }
+    assert_eq!(world.dig(TWO, "api.internal A +short"), address);
+    assert!(world.dig(ONE, "API.InterNAL A").contains("API.InterNAL."), "the question's case");
+    let below = world.dig(ONE, "x.y.svc.internal A +short");
+    assert!(below.starts_with("240.240.") && below != address, "{below}");
+    for (words, parts) in [
+        // The service has no endpoint of IPv6; the name is there.
+        ("api.internal AAAA", vec!["status: NOERROR", "ANSWER: 0", "AUTHORITY: 0"]),
+        ("api.internal MX", vec!["status: NOERROR", "ANSWER: 0"]),
+        ("api.internal HTTPS", vec!["status: NOERROR", "ANSWER: 0"]),
+        (
+            "api.internal A +edns=1 +noednsnegotiation",
+            vec!["status: BADVERS", "EDNS: version: 0", "ANSWER: 0"],
+        ),
+        (
+            "api.internal A +bufsize=4096 +dnssec",
+            vec!["status: NOERROR", "EDNS: version: 0, flags: do; udp: 1232"],
+        ),
+        ("api.internal A +opcode=status", vec!["status: NOTIMP"]),
+        ("api.internal A +header-only", vec!["status: FORMERR"]),
+    ] {
+        let said = world.dig(ONE, words);
+        assert!(parts.iter().all(|part| said.contains(part)), "{words}: {said}");
+    }
+    assert!(!world.dig(ONE, "api.internal A +noedns").contains("EDNS"), "what was not asked for");
+    assert_eq!(world.asked(ONE, "A] api.internal") + world.asked(ONE, "AAAA] api.internal"), 0);
+    // The same with and without us, but for ids and times.
+    let told = |said: &str| {
+        let is_told = |line: &&str| {
+            !["; <<>>", ";; Query time", ";; WHEN", ";; ->>HEADER"].iter().any(|p| line.starts_with(p))
+        };
+        let status = said
+            .lines()
+            .filter(|line| line.contains("status:"))
+            .map(|line| line.split(", id").next().unwrap_or(line));
+        let rest = said.lines().filter(is_told).filter(|line| !line.is_empty());
+        let mut lines: Vec<_> = rest.chain(status).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    for words in [
+        "who.example A",
+        "who.example AAAA",
+        "nobody.example A",
+        "WHO.example A +noedns",
+        "big.example TXT +noedns +ignore",
+        "big.example TXT +noedns",
+        "big.example TXT +bufsize=1232 +ignore",
+        "big.example TXT +bufsize=4096",
+        "big.example TXT +tcp",
+        "big.example TXT +dnssec +nsid",
+        "version.bind CH TXT",
+    ] {
+        let without = process::run(Command::new("dig").args(dig(ONE, words)));
+        assert_eq!(told(&world.dig(ONE, words)), told(&without), "{words}");
+    }
+    // Nobody is there: the application is told, and no more is waited for.
+    let said = world.dig("127.53.0.9", "who.example A");
+    assert!(said.contains("SERVFAIL"), "{said}");
+    assert_eq!(failures(&sidecar, "unreachable"), 1);
+    assert_eq!([failures(&sidecar, "timeout"), failures(&sidecar, "mismatched")], [0, 0]);
+}
+
+/// Asks by `getaddrinfo()`, and prints the IPv4 address.
+const MUSL: &str = r#"
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdio.h>
+int main(int n, char **words) {
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found;
+    int error = getaddrinfo(words[1], "80", &hints, &found);
+    if (error) { puts(gai_strerror(error)); return 1; }
+    for (; found; found = found->ai_next) if (found->ai_family == AF_INET) {
+        char text[64];
+        puts(inet_ntop(AF_INET, &((struct sockaddr_in *)found->ai_addr)->sin_addr, text, sizeof text));
+    }
+}
+"#;
+
+/// Resolvers of glibc, musl, c-ares and Go, with two resolvers configured, lead to the service's endpoints.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn every_libc_finds_the_service() {
+    let world = World::new();
+    let sidecar = world.run(SERVICES);
+    let address = world.dig(ONE, "api.internal A +short").trim().to_owned();
+    let program = world.path("musl");
+    fs::write(world.path("musl.c"), MUSL).expect("a source");
+    let mut compile = Command::new("musl-gcc");
+    process::run(compile.args(["-static", "-o"]).arg(&program).arg(world.path("musl.c")));
+    let program = program.display().to_string();
+    let node = |name: &str| {
+        format!("require('dns').resolve4('{name}', (e, a) => console.log(e ? e.code : a.join()))")
+    };
+    let [ours, theirs, nobody] = ["api.internal", "who.example", "nobody.example"].map(node);
+    let both = [ONE, TWO];
+    for (words, expected) in [
+        (vec!["getent", "ahostsv4", "api.internal"], address.as_str()),
+        (vec!["getent", "hosts", "who.example"], "127.8.0.1"),
+        (vec![&program, "api.internal"], &address),
+        (vec![&program, "who.example"], "127.8.0."),
+        (vec!["node", "-e", &ours], &address),
+        (vec!["node", "-e", &theirs], "127.8.0.1"),
+        (vec!["node", "-e", &nobody], "ENOTFOUND"),
+    ] {
+        let said = world.say(&both, &words);
+        assert!(said.contains(expected), "{words:?}: {said}");
+    }
+    // Connections go to the endpoints, by turns; nobody else gets any.
+    let get = |words: &[&str]| world.say(&both, words);
+    for _ in 0..20 {
+        assert_eq!(
+            get(&["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://api.internal/100.bin"]),
+            "200"
+        );
+    }
+    let by_curl = world.served();
+    assert!(by_curl.iter().sum::<u64>() == 20 && by_curl.iter().all(|n| *n > 0), "{by_curl:?}");
+    let go = [
+        "env",
+        "GODEBUG=netdns=go",
+        "hey",
+        "-n",
+        "20",
+        "-c",
+        "2",
+        "-disable-keepalive",
+        "http://x.svc.internal/100.bin",
+    ];
+    let said = get(&go);
+    assert!(said.contains("[200]\t20 responses"), "{said}");
+    assert_eq!(world.served().iter().sum::<u64>(), 40);
+    // What nobody answers for leads nowhere.
+    for url in ["http://api.internal:81/", "http://240.240.9.9/", "http://bad.internal/"] {
+        let said = get(&["curl", "-sS", "--max-time", "5", url]);
+        assert!(
+            said.contains("refused") || said.contains("not permitted") || said.contains("connect"),
+            "{url}: {said}"
+        );
+        assert!(!said.contains("timed out"), "{url}: {said}");
+    }
+    let denied = |reason| {
+        let labels = [("sidecar_verdict", "denied"), ("sidecar_reason", reason)];
+        sidecar.scrape().count("sidecar_traffic_connections_total", &labels)
+    };
+    assert!(denied("no_endpoint") >= 2 && denied("gear") >= 1);
+    assert_eq!(world.asked(ONE, "A] api.internal") + world.asked(TWO, "A] api.internal"), 0);
+}
+
+/// Real addresses are the service's from the answer on, and two names on one address are told of.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn real_addresses_become_the_services() {
+    let world = World::new();
+    let sidecar = world.run(SERVICES);
+    let get = |url: &str| world.say(&[ONE], &["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url]);
+    // Nobody is there.
+    assert_eq!(get("http://127.8.0.3/100.bin"), "000");
+    assert_eq!(get("http://real.example/100.bin"), "200");
+    assert_eq!(get("http://127.8.0.3/100.bin"), "200");
+    assert_eq!(world.served().iter().sum::<u64>(), 2);
+    assert!(world.asked(ONE, "A] real.example") >= 1);
+    assert_eq!(failures(&sidecar, "shared"), 0);
+    // Its other name: the first in the file has it.
+    assert!(world.dig(ONE, "other.example A +short +tcp").contains("127.8.0.3"));
+    assert_eq!(failures(&sidecar, "shared"), 1);
+    assert_eq!(get("http://other.example/100.bin"), "200");
+    assert_eq!(sidecar.scrape().count("sidecar_dns_addresses", &[]), 2);
+}
+
+/// A daemon that hangs, and one that is gone, is in nobody's way; one that comes back gives the same addresses.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn without_the_daemon_questions_pass() {
+    let world = World::new();
+    let mut sidecar = world.run(SERVICES);
+    let ours = world.dig(ONE, "api.internal A +short");
+    let asked = world.asked(ONE, "A] who.example");
+    sidecar.signal(Signal::STOP);
+    for words in ["who.example A +short", "who.example A +short +tcp"] {
+        eventually("an answer past a daemon that hangs", || {
+            (world.dig(ONE, words) == "127.8.0.1\n").then_some(())
+        });
+    }
+    assert!(world.asked(ONE, "A] who.example") >= asked + 2);
+    sidecar.signal(Signal::CONT);
+    eventually("the daemon to answer again", || {
+        (world.dig(ONE, "api.internal A +short") == ours).then_some(())
+    });
+    sidecar.signal(Signal::KILL);
+    sidecar.process().wait();
+    assert_eq!(world.dig(ONE, "who.example A +short"), "127.8.0.1\n");
+    assert!(world.dig(ONE, "api.internal A").contains("NXDOMAIN"));
+    drop(sidecar);
+    let _again = world.run(SERVICES);
+    assert_eq!(world.dig(ONE, "api.internal A +short"), ours);
+}
+
+/// What a person gets wrong about names is told with its line.
+#[test]
+#[ignore = "privileged: runs the release build"]
+fn check_names_what_is_wrong_with_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |text: &str| {
+        let path = folder.path().join("s.yaml");
+        fs::write(&path, format!("traffic:\n{text}")).expect("written");
+        let output = process::output(Command::new(sidecar_tests::binary()).arg("check").arg(&path));
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let endpoints = "endpoints: ['10.0.0.1:80'], while_running: true";
+    for (text, code, part) in [
+        (format!("  services: [{{name: a, hosts: [a.b], {endpoints}}}]\n"), 0, ""),
+        ("  services: [{name: a, hosts: [a.b]}]\n".into(), 0, ""),
+        ("  services: [{name: a, hosts: ['a b']}]\n".into(), 2, "write a host's name"),
+        (
+            "  services: [{name: a, hosts: [a.b], endpoints: ['10.0.0.1:80']}]\n".into(),
+            2,
+            "while_running: true",
+        ),
+        (
+            "  services: [{name: a, hosts: [a.b], resolve: virtual, while_running: true}]\n".into(),
+            2,
+            "needs `endpoints`",
+        ),
+        (
+            "  services: [{name: a, addresses: [10.0.0.1], resolve: real}]\n".into(),
+            2,
+            "`resolve` is for `hosts`",
+        ),
+        (
+            format!(
+                "  services:\n    - {{name: a, hosts: [a.b], {endpoints}}}\n    - {{name: b, hosts: [A.b]}}\n"
+            ),
+            2,
+            "service `a` has the host `a.b` already",
+        ),
+        (
+            format!(
+                "  services:\n    - {{name: a, hosts: [a.b], {endpoints}}}\n    - {{name: b, addresses: [240.240.1.0/24]}}\n"
+            ),
+            2,
+            "lies in `traffic.pool4`",
+        ),
+        ("  pool4: fd00::/64\n".into(), 2, "traffic.pool4"),
+        (
+            "  services: [{name: a, hosts: [a.b], gear: deny, while_running: true}]\n".into(),
+            0,
+            "by its name only",
+        ),
+        (
+            "  services: [{name: a, hosts: [a.b], gear: deny, resolve: real, while_running: true}]\n".into(),
+            0,
+            "are denied with it",
+        ),
+    ] {
+        let (got, said) = check(&text);
+        assert!(got == Some(code) && said.contains(part), "{text}: {got:?} {said}");
+    }
+}
