@@ -19,6 +19,7 @@ pub mod rotel;
 pub mod scrape;
 pub mod servers;
 pub mod sidecar;
+pub mod swaps;
 mod tun;
 pub mod wire;
 

@@ -66,8 +66,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        arguments: "observe|pipeline …",
-        help: "measure what observing costs, by pairs of runs with and without; what the daemon spends, by stage",
+        arguments: "observe|pipeline|steer|swaps …",
+        help: "measure what observing and steering cost, by pairs of runs; prove where connections go while policies change",
         run: bench::command,
     },
     Command {

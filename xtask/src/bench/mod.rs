@@ -6,6 +6,8 @@
 //!
 //! `cargo xtask bench steer`: what steering adds to a connection.
 //!
+//! `cargo xtask bench swaps [--swaps N] [--connections N]`: that each connection goes by the policy that held, in numbers.
+//!
 //! `cargo xtask bench pipeline [CONNECTIONS]… [STAGE]…`: what the daemon spends on an exchange, by stage, out of any kernel:
 //! `sidecar-core`'s bench.
 
@@ -18,6 +20,7 @@ mod report;
 mod shape;
 mod statistics;
 mod steer;
+mod swaps;
 mod table;
 mod world;
 
@@ -61,7 +64,8 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
         Some((name, rest)) if name == "observe" => command_observe(workspace, rest),
         Some((name, rest)) if name == "pipeline" => pipeline(workspace, rest),
         Some((name, rest)) if name == "steer" => steer::command(workspace, rest),
-        _ => bail!("bench what? `observe`, `steer` or `pipeline`"),
+        Some((name, rest)) if name == "swaps" => swaps::command(workspace, rest),
+        _ => bail!("bench what? `observe`, `steer`, `swaps` or `pipeline`"),
     }
 }
 

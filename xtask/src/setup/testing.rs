@@ -26,6 +26,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "musl-tools", why: "musl, whose resolver asks in another way than glibc's" },
     Package { name: "wrk", why: "load for measuring" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },
+    Package { name: "nftables", why: "to lose the packets that a test wants lost" },
     Package { name: "buildah", why: "to put the daemon into a container image" },
     Package { name: "systemd", why: "systemd-analyze, which checks the unit" },
     Package { name: "bpftool", why: "to see what is loaded and attached, by a program that is not ours" },
