@@ -105,6 +105,12 @@ impl Account {
         let n_used = accepts.iter().map(|accept| accept.endpoint).collect::<BTreeSet<_>>().len();
         account.expect(n_used == SWAPPED.len() * SETS * 3 + 1, || format!("{n_used} endpoints were used"));
         account.tell("policies", policies.len() as u64);
+        let mut took: Vec<_> = policies.iter().skip(1).map(|policy| policy.in_force - policy.begun).collect();
+        took.sort_unstable();
+        let [typical, most] =
+            [took.get(took.len() / 2), took.last()].map(|ns| ns.copied().unwrap_or_default());
+        account.tell("µs from new settings to being told that they hold, as a median", typical / 1000);
+        account.tell("µs at most", most / 1000);
         account.tell("connections", attempts.len() as u64);
         account.tell("of these, with one allowed set of endpoints", account.n_decisive as u64);
         account.tell("of these, while policies were swapped", account.n_overlapping as u64);

@@ -4,7 +4,7 @@
 //! CPU time is the scheduler's own account in nanoseconds, softirqs included (they run in the time of whoever they
 //! interrupt, which on loopback is the sender), so server and client are both measured and the goal is for their sum.
 //!
-//! `cargo xtask bench steer`: what steering adds to a connection.
+//! `cargo xtask bench steer [--rounds N]`: what steering adds to a connection, and to a byte.
 //!
 //! `cargo xtask bench swaps [--swaps N] [--connections N]`: that each connection goes by the policy that held, in numbers.
 //!

@@ -1,7 +1,7 @@
 //! The programs' own run time, which the kernel counts while `kernel.bpf_stats_enabled` is 1. Counting costs time
 //! itself, so it has a run of its own.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -54,6 +54,27 @@ pub(super) fn of_process(pid: i32) -> Result<BTreeMap<u32, Program>> {
         };
         let n_verified = field("verified_insns").unwrap_or(0);
         programs.insert(id as u32, Program { name: name(id)?, runs, ns, n_verified });
+    }
+    Ok(programs)
+}
+
+/// The programs that are attached to a cgroup, whoever holds them, by their id.
+pub(super) fn of_cgroup(path: &Path) -> Result<BTreeMap<u32, Program>> {
+    let rows = |text: String| -> Result<serde_json::Value> {
+        // It prints nothing at all where there is nothing.
+        if text.trim().is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
+        serde_json::from_str(&text).context("read what bpftool says")
+    };
+    let attached = rows(output(Command::new("bpftool").args(["-j", "cgroup", "show"]).arg(path))?)?;
+    let mut programs = BTreeMap::new();
+    for id in attached.as_array().into_iter().flatten().filter_map(|row| row["id"].as_u64()) {
+        let shown =
+            rows(output(Command::new("bpftool").args(["-j", "prog", "show", "id", &id.to_string()]))?)?;
+        // Both are left out while they are 0.
+        let [runs, ns] = ["run_cnt", "run_time_ns"].map(|key| shown[key].as_u64().unwrap_or_default());
+        programs.insert(id as u32, Program { name: name(id)?, runs, ns, n_verified: 0 });
     }
     Ok(programs)
 }

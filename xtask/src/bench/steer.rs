@@ -1,18 +1,21 @@
-//! `cargo xtask bench steer`: what steering adds to a connection, in rounds of runs without the sidecar, with one that only
-//! observes, with the direct gear, and with the relay.
+//! `cargo xtask bench steer`: what steering adds to a connection, in rounds of runs in turns: without the sidecar, with another's
+//! redirect, with the policy alone, with a sidecar that only observes, with the direct gear, and with the relay. Then, what it adds
+//! to a byte.
 
-use std::{fs, path::Path, process::Command};
+mod per_byte;
+mod ways;
+
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use sidecar_tests::{
     cgroup::Cgroup,
     eventually, free_port,
+    netns::Netns,
     process::{self, Process},
-    sidecar::Sidecar,
 };
 
 use super::{
-    beside,
     statistics::{Median, median},
     world::{OTHERS_CPU, SERVER_CPU},
 };
@@ -22,25 +25,10 @@ use crate::{
     setup::{self, Extent},
     workspace::Workspace,
 };
+use ways::{ASKED, Redirect, Way};
 
 /// Connections of one run.
 const CONNECTIONS: usize = 4000;
-
-/// What a connection goes by.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Plain,
-    Observed,
-    Direct,
-    Relayed,
-}
-
-const WAYS: [(Way, &str); 4] = [
-    (Way::Plain, "no sidecar"),
-    (Way::Observed, "observed only"),
-    (Way::Direct, "direct gear"),
-    (Way::Relayed, "relay"),
-];
 
 /// Microseconds: connect(), and a byte there and back.
 type Figures = [f64; 2];
@@ -53,7 +41,7 @@ pub(super) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
     };
     ensure!(n_rounds >= 6, "an interval of 95 % takes 6 rounds at least");
     privileges::check()?;
-    let compiler = setup::run(workspace, Extent::BuildAndTest)?;
+    let compiler = setup::run(workspace, Extent::BuildTestAndCompare)?;
     build::release(workspace, &compiler)?;
     run(cargo(workspace).args([
         "build",
@@ -66,51 +54,45 @@ pub(super) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
     ]))?;
     let program = workspace.path("target/release/connects").display().to_string();
     let dir = tempfile::tempdir().context("make a folder")?;
-    let (cgroup, port) = (Cgroup::new(), free_port());
-    let server = ["taskset", "-c", OTHERS_CPU, &program, "serve", &port.to_string()].map(str::to_owned);
-    let _server = Process::start(Command::new(&server[0]).args(&server[1..]), &dir.path().join("server.out"));
+    // Its own, so that nobody else's packets meet the other's redirect.
+    let (netns, cgroup) = (Netns::new(), Cgroup::new());
+    netns.within(|| {
+        connections(dir.path(), &cgroup, n_rounds, &program)?;
+        per_byte::measure(dir.path(), &cgroup, n_rounds)
+    })
+}
+
+fn connections(dir: &Path, cgroup: &Cgroup, n_rounds: usize, program: &str) -> Result<()> {
+    let port = free_port();
+    let server = ["taskset", "-c", OTHERS_CPU, program, "serve", &port.to_string()].map(str::to_owned);
+    let _server = Process::start(Command::new(&server[0]).args(&server[1..]), &dir.join("server.out"));
     eventually("the server to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let mut all = Way::ALL.to_vec();
+    if Redirect::new(dir, port)?.is_none() {
+        all.retain(|way| *way != Way::Nft);
+    }
     let mut rounds: Vec<Vec<Figures>> = Vec::new();
     for round in 0..=n_rounds {
-        let mut order: Vec<usize> = (0..WAYS.len()).collect();
+        let mut order: Vec<usize> = (0..all.len()).collect();
         if round % 2 == 1 {
             order.reverse();
         }
-        let mut figures = vec![[0.0; 2]; WAYS.len()];
+        let mut figures = vec![[0.0; 2]; all.len()];
         for at in order {
-            figures[at] = one(dir.path(), &cgroup, WAYS[at].0, port, &program)?;
+            let _there = all[at].begin(dir, cgroup, port)?;
+            figures[at] = one(cgroup, all[at], port, program)?;
         }
         // The first pays for cold caches.
         if round > 0 {
             rounds.push(figures);
         }
     }
-    report(&rounds);
+    report(&all, &rounds);
     Ok(())
 }
 
-fn one(dir: &Path, cgroup: &Cgroup, way: Way, port: u16, program: &str) -> Result<Figures> {
-    let mut args = vec!["--cgroup".to_owned(), cgroup.path().display().to_string()];
-    if matches!(way, Way::Direct | Way::Relayed) {
-        let gear = if way == Way::Direct { "direct" } else { "proxy" };
-        let file = dir.join("settings.yaml");
-        let service =
-            format!("name: echo, addresses: [10.9.0.1], gear: {gear}, endpoints: ['127.0.0.1:{port}']");
-        fs::write(&file, format!("traffic: {{services: [{{{service}}}]}}\n"))
-            .context("write the settings")?;
-        args.extend(["--config".to_owned(), file.display().to_string()]);
-    }
-    let wrapper = [vec!["taskset", "-c", OTHERS_CPU], beside::two_capabilities()].concat();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let _sidecar = (way != Way::Plain).then(|| {
-        let mut sidecar = Sidecar::spawn(dir, &wrapper, &args, &[]);
-        sidecar.await_attached();
-        sidecar
-    });
-    let address = match way {
-        Way::Plain | Way::Observed => format!("127.0.0.1:{port}"),
-        Way::Direct | Way::Relayed => "10.9.0.1:80".to_owned(),
-    };
+fn one(cgroup: &Cgroup, way: Way, port: u16, program: &str) -> Result<Figures> {
+    let address = if way.is_asked() { format!("{ASKED}:80") } else { format!("127.0.0.1:{port}") };
     let client =
         ["taskset", "-c", SERVER_CPU, program, &address, &CONNECTIONS.to_string()].map(str::to_owned);
     let words = [cgroup.wrapper(), client.to_vec()].concat();
@@ -120,22 +102,23 @@ fn one(dir: &Path, cgroup: &Cgroup, way: Way, port: u16, program: &str) -> Resul
     Ok([next()?, next()?])
 }
 
-fn report(rounds: &[Vec<Figures>]) {
+fn report(all: &[Way], rounds: &[Vec<Figures>]) {
     println!(
         "\n{} rounds of {CONNECTIONS} connections each, medians of rounds' medians, µs [95 %]\n",
         rounds.len()
     );
-    println!(
-        "{:14} {:>24} {:>24} {:>24} {:>24}",
-        "", "connect()", "over observed only", "a byte there and back", "over observed only"
-    );
-    let observed = 1;
-    for (at, (_, name)) in WAYS.iter().enumerate() {
+    let heads = ["connect()", "added", "a byte there and back", "added", "to"];
+    println!("{:24} {:>22} {:>22} {:>22} {:>22}  {}", "", heads[0], heads[1], heads[2], heads[3], heads[4]);
+    for (at, way) in all.iter().enumerate() {
+        let base = all.iter().position(|each| *each == way.base()).unwrap_or_default();
         let column = |figure: usize| median(rounds.iter().map(|round| round[at][figure]));
-        let over =
-            |figure: usize| median(rounds.iter().map(|round| round[at][figure] - round[observed][figure]));
+        let over = |figure: usize| median(rounds.iter().map(|round| round[at][figure] - round[base][figure]));
         let told = |Median { value, low, high }: Median| format!("{value:.2} [{low:.2}, {high:.2}]");
         let cells = [told(column(0)), told(over(0)), told(column(1)), told(over(1))];
-        println!("{name:14} {:>24} {:>24} {:>24} {:>24}", cells[0], cells[1], cells[2], cells[3]);
+        let [a, b, c, d] = cells;
+        println!("{:24} {a:>22} {b:>22} {c:>22} {d:>22}  {}", way.name(), way.base().name());
     }
+    println!(
+        "\nThe relay's connect() is a redirect alone: it returns when the relay's listener has answered."
+    );
 }
