@@ -1,5 +1,5 @@
-//! The BPF programs. Every entry is a shim: it tries, counts, and lets the traffic pass; but for `steer4/6` and `say4/6`,
-//! which exist only where somebody asked for them, none can refuse a packet, a socket or a connection.
+//! The BPF programs. Every entry is a shim: it tries, counts, and lets the traffic pass; but for `steer4/6`, `say4/6` and
+//! `come_in`, which exist only where somebody asked for them, none can refuse a packet, a socket or a connection.
 //!
 //! | program        | hook                    | what it adds                                     |
 //! |----------------|-------------------------|--------------------------------------------------|
@@ -13,9 +13,10 @@
 //! | `tcp_read`     | `tp_btf`                | when a socket was read, where that is asked for  |
 //! | `steer4/6`     | `cgroup/connect4/6`     | where a connection goes, where traffic is steered |
 //! | `steer_end`    | `cgroup/sock_release`   | places of connections that came to nothing       |
-//! | `peer4/6`      | `cgroup/getpeername4/6` | the address that was asked for                   |
 //! | `say4/6`       | `cgroup/sendmsg4/6`     | where a datagram goes: a question of the DNS, or denied |
 //! | `hear4/6`      | `cgroup/recvmsg4/6`     | who was asked, as an answer's source             |
+//! | `peer4/6`      | `cgroup/getpeername4/6` | the address that was asked for, or who came in   |
+//! | `come_in`      | `sk_lookup`             | who gets a connection that comes in              |
 //! | `hand_over`    | `sock_ops`              | what was asked for, to the relay; places         |
 //! | `take_over`    | `sock_ops`              | the same, on the relay's side                    |
 #![no_std]

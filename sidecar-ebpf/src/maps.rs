@@ -7,7 +7,7 @@ use aya_ebpf::{
     btf_maps::Array as BtfArray,
     helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_storage_get},
     macros::{btf_map, map},
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, SockMap},
 };
 use sidecar_ebpf::abi::{control::Control, count, dns, pins, steer, verdict, who::Who};
 
@@ -111,6 +111,19 @@ pub(crate) static RESOLVER: HashMap<[u64; 2], u64> =
 #[map]
 pub(crate) static ANSWERERS: HashMap<u64, u64> =
     HashMap::with_max_entries(2 * dns::RESOLVERS as u32, BPF_F_NO_PREALLOC);
+/// The relay's listeners for what comes in: of IPv4, of IPv6.
+#[map]
+pub(crate) static INBOUND: SockMap = SockMap::with_max_entries(2, 0);
+/// Who comes in, at the relay's socket to the application; user space puts it there.
+#[btf_map]
+pub(crate) static CLIENT: SkStorage<steer::Client, NO_PREALLOC> = SkStorage::new();
+/// The same of connections that the application has not got yet.
+#[map]
+pub(crate) static ARRIVALS: HashMap<steer::Pair, steer::Client> =
+    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+/// The same at the application's socket.
+#[btf_map]
+pub(crate) static ARRIVED: SkStorage<steer::Client, NO_PREALLOC> = SkStorage::new();
 
 /// An entry of a map by its number, which stands on the stack in a word of eight bytes: kernels before 6.18 refuse a smaller
 /// write where a pointer was kept before ("attempt to corrupt spilled pointer on stack").

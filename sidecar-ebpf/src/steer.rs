@@ -41,11 +41,12 @@ impl Use {
     }
 }
 
-/// The rule that a destination falls under: of that for its port and that for any the one that comes first.
+/// The rule that a destination falls under: of that for its port and that for any the one that comes first. `way` is 0, or
+/// [`RULE_INBOUND`](sidecar_ebpf::abi::steer::RULE_INBOUND): then `addr` is that of whoever comes in.
 #[inline(always)]
-pub(crate) fn rule(bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
-    let exact = lookup(bank, addr, port);
-    let any = lookup(bank, addr, 0);
+pub(crate) fn rule(way: u8, bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
+    let exact = lookup(way, bank, addr, port);
+    let any = lookup(way, bank, addr, 0);
     match (exact, any) {
         (Some(exact), Some(any)) => Some(if any.place < exact.place { any } else { exact }),
         (Some(rule), None) | (None, Some(rule)) => Some(rule),
@@ -54,9 +55,9 @@ pub(crate) fn rule(bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule
 }
 
 #[inline(always)]
-fn lookup(bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
+fn lookup(way: u8, bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
     let longest = u64::from(RULE_EXACT + 128);
-    let family = if ends::is_mapped(addr) { 4 } else { 6 };
+    let family = if ends::is_mapped(addr) { 4 } else { 6 } | u64::from(way);
     // `lpm_trie::Key<RuleKey>`.
     let first = longest | u64::from(bank & 1) << 32 | family << 40 | u64::from(port) << 48;
     let rule: *mut Rule = maps::entry(&RULES, &maps::words([first, addr[0], addr[1]]))?;

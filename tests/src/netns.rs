@@ -54,6 +54,27 @@ impl Netns {
         ["ip", "netns", "exec", &self.0].map(str::to_owned).to_vec()
     }
 
+    /// The same for what has to see the cgroups: only the network is the namespace's.
+    #[must_use]
+    pub fn network(&self) -> Vec<String> {
+        vec!["nsenter".into(), format!("--net=/run/netns/{}", self.0)]
+    }
+
+    /// Joins it to another by a cable whose ends are called `name`, and gives each end addresses.
+    pub fn cable(&self, other: &Netns, name: &str, [own, others]: [&[&str]; 2]) {
+        let words =
+            ["link", "add", name, "netns", &self.0, "type", "veth", "peer", "name", name, "netns", &other.0];
+        process::run(Command::new("ip").args(words));
+        for (netns, addresses) in [(self, own), (other, others)] {
+            for address in addresses {
+                // IPv6 addresses are not asked for whether somebody has them already, which takes a second.
+                let flags = if address.contains(':') { "nodad" } else { "" };
+                netns.ip(&format!("address add {address} dev {name} {flags}"));
+            }
+            netns.ip(&format!("link set {name} up"));
+        }
+    }
+
     /// Runs `body` on a thread of its own inside.
     pub fn within<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}", self.0)).expect("the namespace");

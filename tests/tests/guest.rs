@@ -217,23 +217,8 @@ fn counts() {
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn netem() {
     let (server, client) = (Netns::new(), Netns::new());
-    process::run(Command::new("ip").args([
-        "link",
-        "add",
-        "wire0",
-        "netns",
-        server.name(),
-        "type",
-        "veth",
-        "peer",
-        "name",
-        "wire0",
-        "netns",
-        client.name(),
-    ]));
-    for (netns, address) in [(&server, "10.78.0.1/24"), (&client, "10.78.0.2/24")] {
-        netns.ip(&format!("address add {address} dev wire0"));
-        netns.ip("link set wire0 up");
+    server.cable(&client, "wire0", [&["10.78.0.1/24"], &["10.78.0.2/24"]]);
+    for netns in [&server, &client] {
         // A lost tail is sent again after 40 ms rather than 200.
         netns.ip("route replace 10.78.0.0/24 dev wire0 rto_min 40ms");
         let faults =

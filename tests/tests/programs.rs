@@ -1,5 +1,4 @@
-//! The built object: every program lets pass whatever it sees, on every path, but for the two that may refuse a
-//! connection; each has a name that `bpftool` shows whole.
+//! The built object: every program lets pass whatever it sees, on every path, but for those that may refuse it; each has a name that `bpftool` shows whole.
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind, read::elf::ElfFile64};
 use sidecar_tests::{
@@ -21,15 +20,17 @@ impl Program {
         match self.section.as_str() {
             "sockops" => &[0, 1],
             section if section.starts_with("tp_btf/") => &[0],
+            // `SK_DROP` and `SK_PASS`.
+            "sk_lookup" => &[0, 1],
             _ => &[1],
         }
     }
 }
 
 impl Program {
-    /// What a policy denies: `tests/steering.rs` and `tests/datagrams.rs` see what they answer.
+    /// What a policy denies: `tests/steering.rs`, `datagrams.rs` and `inbound.rs` see what they answer.
     fn may_refuse(&self) -> bool {
-        ["say4", "say6", "steer4", "steer6"].contains(&self.name.as_str())
+        ["come_in", "say4", "say6", "steer4", "steer6"].contains(&self.name.as_str())
     }
 }
 
@@ -42,8 +43,9 @@ fn object() -> Vec<u8> {
 fn programs() -> Vec<Program> {
     let bytes = object();
     let elf = ElfFile64::<object::Endianness>::parse(&*bytes).expect("an ELF object");
-    let is_program =
-        |name: &str| name.starts_with("cgroup") || name == "sockops" || name.starts_with("tp_btf/");
+    let is_program = |name: &str| {
+        name.starts_with("cgroup") || ["sockops", "sk_lookup"].contains(&name) || name.starts_with("tp_btf/")
+    };
     let mut programs = Vec::new();
     for section in elf.sections() {
         let name = section.name().expect("a name");
@@ -76,6 +78,7 @@ fn every_program_passes_on_every_path() {
     let mut names: Vec<_> = programs.iter().map(|program| program.name.as_str()).collect();
     names.sort_unstable();
     let expected = [
+        "come_in",
         "hand_over",
         "hear4",
         "hear6",

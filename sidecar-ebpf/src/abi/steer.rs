@@ -42,14 +42,16 @@ pub struct Steer {
 pub struct RuleKey {
     /// Which bank's.
     pub bank: u8,
-    /// 4 or 6, so that no IPv6 network has IPv4 addresses in it.
+    /// 4 or 6, so that no IPv6 network has IPv4 addresses in it; and [`RULE_INBOUND`] where connections come in.
     pub family: u8,
     /// Port of the destination; 0: any.
     pub port: u16,
-    /// The network's address.
+    /// The network's address: of destinations, of those who come in.
     pub addr: [u8; 16],
 }
 
+/// [`RuleKey::family`]: for connections that come in.
+pub const RULE_INBOUND: u8 = 8;
 /// Bits of a [`RuleKey`] before the address: all of them count.
 pub const RULE_EXACT: u32 = 32;
 
@@ -265,6 +267,19 @@ pub struct Pair {
     pub pad: u32,
 }
 
+/// Who really comes in, at the relay's socket to the application (`CLIENT`), on the way there (`ARRIVALS`), and at the socket
+/// that the application accepts (`ARRIVED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Client {
+    /// Its address.
+    pub addr: [u8; 16],
+    /// Its port.
+    pub port: u16,
+    /// Explicit padding.
+    pub pad: [u16; 3],
+}
+
 /// What the relay is told of an accepted socket: value of `HANDOVER`, then the socket's storage `HANDED`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -292,4 +307,5 @@ const _: () = assert!(size_of::<Target>() == 24);
 const _: () = assert!(size_of::<Use>() == 16);
 const _: () = assert!(size_of::<Steered>() == 32);
 const _: () = assert!(size_of::<Pair>() == 32);
+const _: () = assert!(size_of::<Client>() == 24);
 const _: () = assert!(size_of::<Handed>() == 48);

@@ -128,7 +128,7 @@ fn say<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         return PASS;
     }
-    let Some(rule) = steer::rule(steer.bank, addr, port) else { return PASS };
+    let Some(rule) = steer::rule(0, steer.bank, addr, port) else { return PASS };
     if who::of(sk).1 {
         return PASS;
     }

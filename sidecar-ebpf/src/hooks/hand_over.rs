@@ -15,7 +15,10 @@ use aya_ebpf::{
 };
 use sidecar_ebpf::abi::steer::{HOLDS_ENTRY, HOLDS_PLACE, Handed, VERDICT_PROXIED};
 
-use super::sock_ops::{ask, socket};
+use super::{
+    inbound,
+    sock_ops::{ask, socket},
+};
 use crate::{
     ends,
     maps::{self, HANDED, HANDOVER},
@@ -30,6 +33,7 @@ pub(crate) fn hand_over(ctx: SockOpsContext) -> u32 {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => begins(&ctx),
         BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == TCP_CLOSE => ends(&ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => inbound::arrives(&ctx),
         _ => None,
     };
     0
@@ -38,9 +42,12 @@ pub(crate) fn hand_over(ctx: SockOpsContext) -> u32 {
 /// On the cgroup that the relay's listeners were made in.
 #[sock_ops]
 pub(crate) fn take_over(ctx: SockOpsContext) -> u32 {
-    if ctx.op() == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
-        takes(&ctx);
-    }
+    match ctx.op() {
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => takes(&ctx),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => inbound::brings(&ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == TCP_CLOSE => inbound::forgets(&ctx),
+        _ => None,
+    };
     0
 }
 
@@ -102,7 +109,7 @@ fn ends(ctx: &SockOpsContext) -> Option<()> {
 
 /// A `Pair`.
 #[inline(always)]
-fn pair<const IS_CLIENT: bool>(ctx: &SockOpsContext, sk: *mut bpf_sock) -> MaybeUninit<[u64; 4]> {
+pub(super) fn pair<const IS_CLIENT: bool>(ctx: &SockOpsContext, sk: *mut bpf_sock) -> MaybeUninit<[u64; 4]> {
     let (local, remote) = (ends::local_port(sk), ends::remote_port(sk));
     let (client, client_port, listener_port) =
         if IS_CLIENT { (ends::local(sk), local, remote) } else { (ends::remote(sk), remote, local) };

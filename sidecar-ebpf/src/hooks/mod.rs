@@ -3,6 +3,7 @@
 mod cgroup_skb;
 mod dns;
 mod hand_over;
+mod inbound;
 mod sock;
 mod sock_addr;
 mod sock_ops;

@@ -24,7 +24,7 @@ use sidecar_ebpf::abi::{
     },
 };
 
-use super::{PASS, dns};
+use super::{PASS, dns, inbound};
 use crate::{
     denial, emit, ends,
     maps::{self, LISTENER, STEER, STEERED, WHO},
@@ -49,7 +49,7 @@ pub(crate) fn steer6(ctx: SockAddrContext) -> i32 {
     connect::<true>(&ctx)
 }
 
-/// `getpeername()`: what the application asked for.
+/// `getpeername()`, and what `accept()` tells: what the application asked for, who really came in.
 #[cgroup_sock_addr(getpeername4)]
 pub(crate) fn peer4(ctx: SockAddrContext) -> i32 {
     peer::<false>(ctx.sock_addr);
@@ -123,7 +123,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         return PASS;
     }
-    let Some(rule) = steer::rule(steer.bank, addr, port) else {
+    let Some(rule) = steer::rule(0, steer.bank, addr, port) else {
         note(sk, addr, port, None, [VERDICT_PASSED, REASON_NO_RULE]);
         return PASS;
     };
@@ -186,7 +186,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
 /// Whether a service denies what goes there.
 #[inline(always)]
 pub(super) fn is_denied_at(steer: &Steer, addr: [u64; 2], port: u16) -> bool {
-    let Some(rule) = steer::rule(steer.bank, addr, port) else { return false };
+    let Some(rule) = steer::rule(0, steer.bank, addr, port) else { return false };
     if rule.flags & RULE_EXCEPTION != 0 {
         return false;
     }
@@ -382,7 +382,10 @@ fn peer<const V6: bool>(raw: *mut bpf_sock_addr) {
     if sk.is_null() {
         return;
     }
-    if let Some(steered) = steer::of(sk) {
+    if let Some((addr, port)) = inbound::client(sk) {
+        // It came in.
+        rewrite::<V6>(raw, addr, port);
+    } else if let Some(steered) = steer::of(sk) {
         // SAFETY: the verifier proved `steered`.
         let steered = unsafe { &*steered };
         if matches!(steered.verdict, VERDICT_DIRECT | VERDICT_PROXIED) {

@@ -21,9 +21,10 @@ use crate::{
     cli::Target,
     discovery::{
         cgroup::{self, Cgroup, CgroupError, child},
+        host,
         pod::{Pod, PodError},
     },
-    kernel::{self, Kernel, Later, Maps, PinError, Pins},
+    kernel::{self, Kernel, Later, Maps, Own, PinError, Pins},
     traffic,
 };
 
@@ -36,6 +37,9 @@ pub(super) enum Error {
     /// No cgroup to attach to.
     #[error("find the cgroup")]
     Find(#[source] CgroupError),
+    /// Its own network namespace.
+    #[error("open the daemon's network namespace")]
+    Netns(#[source] io::Error),
     /// None could be made for the command.
     #[error("make a cgroup for the command")]
     Make(#[source] CgroupError),
@@ -166,10 +170,13 @@ impl Watch {
         let kernel = Kernel::load(options, pins).map_err(Error::Kernel)?;
         // The relay's listeners will be made in it.
         let own = match options.steering.is_some() {
-            true => Some(Cgroup::own().and_then(|own| own.folder()).map_err(Error::Find)?),
+            true => {
+                let cgroup = Cgroup::own().and_then(|own| own.folder()).map_err(Error::Find)?;
+                Some((cgroup, host::own_netns().map_err(Error::Netns)?))
+            }
             false => None,
         };
-        let own = own.as_ref().map(File::as_fd);
+        let own = own.as_ref().map(|(cgroup, netns)| Own { cgroup: cgroup.as_fd(), netns: netns.as_fd() });
         let (attached, maps) = kernel.attach(&cgroups, own).map_err(Error::Kernel)?;
         Ok(Watch { watcher: Watcher::new(source, attached, first), maps, unpinned })
     }
@@ -193,6 +200,7 @@ pub(super) fn options(config: &Config) -> kernel::Options {
         log_level,
         steering: config.traffic.is_on().then_some(traffic::ROOM),
         datagrams: config.traffic.wants_datagrams(),
+        inbound: !config.traffic.inbound.is_empty(),
     }
 }
 

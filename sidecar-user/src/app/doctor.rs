@@ -215,6 +215,7 @@ fn programs(cgroup: &Cgroup, asks: &Config) -> Vec<Finding> {
             socket_wait: true,
             steering: Some(traffic::ROOM),
             datagrams: true,
+            inbound: true,
             ..attach::options(asks)
         };
         let kernel = Kernel::load(all, None).map_err(|error| chain(&error))?;
@@ -239,8 +240,8 @@ fn programs(cgroup: &Cgroup, asks: &Config) -> Vec<Finding> {
     };
     let reads = refused.iter().find(|refusal| refusal.program == kernel::READS.name);
     let is_of_steering = |name| {
-        let rows = kernel::STEERING.iter().chain(kernel::DATAGRAMS).chain([&kernel::TAKE_OVER]);
-        rows.into_iter().any(|row| row.name == name)
+        let own = [&kernel::TAKE_OVER, &kernel::COME_IN];
+        kernel::STEERING.iter().chain(kernel::DATAGRAMS).chain(own).any(|row| row.name == name)
     };
     let steering = refused.iter().find(|refusal| is_of_steering(refusal.program));
     let optional = [node(reads, asks.capture.socket_wait), steer(steering, asks.traffic.is_on())];

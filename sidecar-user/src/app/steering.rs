@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::{logging::chain, pipeline::Handle};
 use crate::{
-    kernel::{DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
+    kernel::{COME_IN, DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
     traffic::{Answerer, ApplyError, Questions, Relay, Relayed, Traffic, Usage, Waiting},
 };
 
@@ -69,7 +69,8 @@ fn begin_with(
     refused: &[Refusal],
     config: &Config,
 ) -> Result<(Arc<Steered>, Waiting), Error> {
-    let is_needed = |name| STEERING.iter().chain(DATAGRAMS).chain([&TAKE_OVER]).any(|row| row.name == name);
+    let is_needed =
+        |name| STEERING.iter().chain(DATAGRAMS).chain([&TAKE_OVER, &COME_IN]).any(|row| row.name == name);
     if let Some(refusal) = refused.iter().find(|refusal| is_needed(refusal.program)) {
         // Half of them would do harm.
         return Err(Error::Refused(refusal.to_string()));
@@ -82,7 +83,8 @@ fn begin_with(
         answerer: Mutex::default(),
         questions: OnceLock::new(),
     };
-    info!(services = config.traffic.services.len(), pins = steered.pins(), "connections are steered");
+    let (services, inbound) = (config.traffic.services.len(), config.traffic.inbound.len());
+    info!(services, inbound, pins = steered.pins(), "connections are steered");
     Ok((Arc::new(steered), waiting))
 }
 

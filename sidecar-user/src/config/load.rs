@@ -155,14 +155,16 @@ fn too_much(resolved: &Resolved) -> Option<Problem> {
 fn shadowed(config: &Config) -> impl Iterator<Item = Notice> + use<> {
     let risks = config.traffic.risks_of_names().into_iter();
     let risks = risks.map(|why| Notice::Risky { key: "traffic.services", why });
-    let shadowed = traffic::shadowed(&config.traffic.policy()).into_iter().map(
-        |Shadowed { service, network, port, by }| {
+    let shadowed =
+        traffic::shadowed(&config.traffic.policy()).into_iter().zip(["traffic.services", "traffic.inbound"]);
+    let shadowed = shadowed.flat_map(|(shadowed, key)| {
+        shadowed.into_iter().map(move |Shadowed { service, network, port, by }| {
             let port = port.map(|port| format!(" at port {port}")).unwrap_or_default();
             let why =
                 format!("`{service}` never gets {network}{port}: `{by}`, which stands before it, has it");
-            Notice::Risky { key: "traffic.services", why }
-        },
-    );
+            Notice::Risky { key, why }
+        })
+    });
     risks.chain(shadowed)
 }
 

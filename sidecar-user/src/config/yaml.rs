@@ -3,10 +3,12 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_saphyr::{Error as YamlError, Location, MessageFormatter as _, Spanned, UserMessageFormatter};
-use sidecar_core::config::{Key, Keys, Kind, Origin, Place, Problem, ServiceSettings, Setting, keys};
+use sidecar_core::config::{
+    InboundSettings, Key, Keys, Kind, Origin, Place, Problem, ServiceSettings, Setting, keys,
+};
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -212,11 +214,11 @@ impl<'de> Visitor<'de> for Section<'_> {
                 }
                 // Read as what they are, so that what is wrong in one is told with its place.
                 Place::Key(Key { kind: Kind::Records(_), .. }) => {
-                    let list = map.next_value::<Spanned<Option<Vec<Spanned<ServiceSettings>>>>>()?;
-                    let (items, values): (Vec<_>, Vec<_>) =
-                        list.value.into_iter().flatten().map(placed).unzip();
-                    let text = serde_json::to_string(&values).map_err(A::Error::custom)?;
-                    (Some(text), items, list.referenced)
+                    let (text, items, at) = match path.as_str() {
+                        "traffic.inbound" => records::<InboundSettings, A>(&mut map)?,
+                        _ => records::<ServiceSettings, A>(&mut map)?,
+                    };
+                    (Some(text), items, at)
                 }
                 Place::Key(_) | Place::Entry(..) => {
                     let value = map.next_value::<Spanned<Option<String>>>()?;
@@ -246,9 +248,18 @@ impl<'de> Visitor<'de> for Section<'_> {
     }
 }
 
-/// A mapping of a list, and where it begins.
-fn placed(item: Spanned<ServiceSettings>) -> (Origin, ServiceSettings) {
-    (origin(&item.referenced), item.value)
+/// A list of mappings: as JSON, where each of them begins, and where the list does.
+fn records<'de, T, A>(map: &mut A) -> Result<(String, Vec<Origin>, Location), A::Error>
+where
+    T: Deserialize<'de> + Serialize,
+    A: MapAccess<'de>,
+{
+    let list = map.next_value::<Spanned<Option<Vec<Spanned<T>>>>>()?;
+    let items = list.value.into_iter().flatten();
+    let placed = |item: Spanned<T>| (origin(&item.referenced), item.value);
+    let (items, values): (Vec<_>, Vec<_>) = items.map(placed).unzip();
+    let text = serde_json::to_string(&values).map_err(A::Error::custom)?;
+    Ok((text, items, list.referenced))
 }
 
 /// How a path is written: `http: {route_cap: …}`.

@@ -1,7 +1,8 @@
 //! What the kernel offers, as far as files tell.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -23,4 +24,12 @@ pub(crate) fn netns(pid: Option<u32>) -> io::Result<u64> {
 /// Release of the kernel, as `uname -r` prints it.
 pub(crate) fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The network namespace that this process is in.
+///
+/// # Errors
+/// If /proc does not show it.
+pub(crate) fn own_netns() -> io::Result<File> {
+    File::open("/proc/self/ns/net")
 }

@@ -91,7 +91,6 @@ fn readings() -> Readings {
     let steering = Steering {
         decisions: vec![steering::Decision { verdict: "direct", reason: "gear", n: 7 }],
         services: vec![service],
-        relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4] },
         pinned: Some(true),
         names: steering::Names {
             queries: [1, 2, 3, 4],
@@ -99,6 +98,7 @@ fn readings() -> Readings {
             outstanding: 1,
             addresses: 2,
         },
+        relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4, 5, 6] },
     };
     Readings { all: vec![container("a"), container("b")], steering: Some(steering), ..Readings::default() }
 }

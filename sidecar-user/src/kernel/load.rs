@@ -51,13 +51,25 @@ pub(crate) struct Options {
     pub(crate) steering: Option<Room>,
     /// Whether datagrams are looked at, too.
     pub(crate) datagrams: bool,
+    /// Whether connections that come in are steered, too.
+    pub(crate) inbound: bool,
+}
+
+/// The daemon's own place, for what is steered to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'a> {
+    /// Its cgroup.
+    pub(crate) cgroup: BorrowedFd<'a>,
+    /// Its network namespace.
+    pub(crate) netns: BorrowedFd<'a>,
 }
 
 impl Options {
     /// All that there is to load.
     fn programs(&self) -> impl Iterator<Item = &'static Program> + Clone {
         let reads = self.socket_wait.then_some(&programs::READS);
-        self.wanted().chain(reads).chain(self.steering.is_some().then_some(&programs::TAKE_OVER))
+        let own = self.steering.is_some().then_some(&programs::TAKE_OVER);
+        self.wanted().chain(reads).chain(own).chain(self.inbound.then_some(&programs::COME_IN))
     }
 
     /// What goes to each of the application's cgroups.
@@ -127,7 +139,7 @@ pub(crate) struct Attached {
     ebpf: Ebpf,
     /// By cgroup.
     links: HashMap<u64, Vec<Link>>,
-    /// On the node, and on our own cgroup.
+    /// On the node, on our own cgroup and network namespace.
     _others: Vec<Link>,
     /// Those that are not at work.
     pub(crate) refused: Vec<Refusal>,
@@ -245,14 +257,15 @@ impl Kernel {
         Ok(Kernel { ebpf, options, refused, pins })
     }
 
-    /// Attaches to these cgroups, none below another, and opens the maps. `own` is the daemon's, for what is steered to it.
+    /// Attaches to these cgroups, none below another, and opens the maps. `own` is the daemon's
+    /// place, for what is steered to it.
     ///
     /// # Errors
     /// If a program that is needed cannot be loaded or attached, or a map is missing.
     pub(crate) fn attach(
         mut self,
         cgroups: &[(u64, BorrowedFd<'_>)],
-        own: Option<BorrowedFd<'_>>,
+        own: Option<Own<'_>>,
     ) -> Result<(Attached, Maps), Error> {
         let mut control = Control {
             generation: 1,
@@ -260,7 +273,7 @@ impl Kernel {
             budget: self.options.turn_bytes,
             wake_above: self.options.ring_bytes / 8,
             shed_above: self.options.ring_bytes / 4 * 3,
-            steers: self.options.steering.is_some().into(),
+            pad: 0,
         };
         self.set_control(control)?;
         let mut links = HashMap::new();
@@ -275,7 +288,10 @@ impl Kernel {
         let steering =
             self.options.steering.is_some().then(|| Steering::open(&mut self.ebpf, pins)).transpose()?;
         if let Some(own) = own.filter(|_| steering.is_some()) {
-            others.extend(self.attach_one(&programs::TAKE_OVER, own));
+            others.extend(self.attach_one(&programs::TAKE_OVER, own.cgroup));
+            if self.options.inbound {
+                others.extend(self.attach_one(&programs::COME_IN, own.netns));
+            }
         }
         let logger =
             (self.options.log_level > 0).then(|| aya_log::EbpfLogger::init(&mut self.ebpf).ok()).flatten();
@@ -295,7 +311,7 @@ impl Kernel {
             budget: 0,
             wake_above: u32::MAX,
             shed_above: u32::MAX,
-            steers: self.options.steering.is_some().into(),
+            pad: 0,
         };
         let _links = self.attach_all((0, cgroup), &mut control)?;
         let _node = self.attach_to_node();
@@ -319,11 +335,11 @@ impl Kernel {
         }
     }
 
-    /// One program on one cgroup, where it could be loaded.
-    fn attach_one(&mut self, row: &'static Program, cgroup: BorrowedFd<'_>) -> Option<Link> {
+    /// One program at one place, where it could be loaded.
+    fn attach_one(&mut self, row: &'static Program, place: BorrowedFd<'_>) -> Option<Link> {
         let is_out = self.refused.iter().any(|refusal| refusal.program == row.name);
         let program = self.ebpf.program_mut(row.name).filter(|_| !is_out)?;
-        row.attach(program, cgroup).map_err(|error| self.refused.push(refusal(row, "attach", &error))).ok()
+        row.attach(program, place).map_err(|error| self.refused.push(refusal(row, "attach", &error))).ok()
     }
 
     fn attach_all(

@@ -4,8 +4,9 @@ use aya::{
     Btf,
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
-        ProgramError, SockOps, cgroup_skb::CgroupSkbLink, cgroup_sock::CgroupSockLink,
-        cgroup_sock_addr::CgroupSockAddrLink, sock_ops::SockOpsLink, tp_btf::BtfTracePointLink,
+        ProgramError, SkLookup, SockOps, cgroup_skb::CgroupSkbLink, cgroup_sock::CgroupSockLink,
+        cgroup_sock_addr::CgroupSockAddrLink, sk_lookup::SkLookupLink, sock_ops::SockOpsLink,
+        tp_btf::BtfTracePointLink,
     },
 };
 
@@ -35,17 +36,19 @@ pub(super) enum Kind {
     Sock,
     SockAddr,
     SockOps,
+    SkLookup,
     /// By the kernel's name of it.
     Tracepoint(&'static str),
 }
 
-/// A program at work, on a cgroup or on the whole node. Dropped, it is detached.
+/// A program at work, on a cgroup, a network namespace or the whole node. Dropped, it is detached.
 #[expect(dead_code, reason = "a link is held, not read")]
 pub(super) enum Link {
     Skb(CgroupSkbLink),
     Sock(CgroupSockLink),
     SockAddr(CgroupSockAddrLink),
     SockOps(SockOpsLink),
+    SkLookup(SkLookupLink),
     Tracepoint(BtfTracePointLink),
 }
 
@@ -209,6 +212,15 @@ pub(crate) const DATAGRAMS: &[Program] = &[
 pub(crate) const TAKE_OVER: Program =
     Program { name: "take_over", hook: "sock_ops", needed: false, loses: "the relay", kind: Kind::SockOps };
 
+/// Only where connections that come in are steered, on the daemon's network namespace.
+pub(crate) const COME_IN: Program = Program {
+    name: "come_in",
+    hook: "sk_lookup",
+    needed: false,
+    loses: "steering of connections that come in",
+    kind: Kind::SkLookup,
+};
+
 /// Only where it is asked for. It goes to the node, not to a cgroup.
 pub(crate) const READS: Program = Program {
     name: "tcp_read",
@@ -253,6 +265,7 @@ impl Program {
             Kind::Sock => <&mut CgroupSock>::try_from(program)?.load(),
             Kind::SockAddr => <&mut CgroupSockAddr>::try_from(program)?.load(),
             Kind::SockOps => <&mut SockOps>::try_from(program)?.load(),
+            Kind::SkLookup => <&mut SkLookup>::try_from(program)?.load(),
             Kind::Tracepoint(name) => {
                 let kernels = Btf::from_sys_fs()?;
                 let program = <&mut BtfTracePoint>::try_from(program)?;
@@ -269,34 +282,39 @@ impl Program {
         }
     }
 
-    /// Makes a link from the cgroup to the program. It lives no longer than this process. (`Single` is what
+    /// Makes a link from the cgroup, or where that is the program's place from the network namespace, to the program. It lives no longer than this process. (`Single` is what
     /// `bpf_link_create` calls having no flags: links always add up.)
     pub(super) fn attach(
         &self,
         program: &mut aya::programs::Program,
-        cgroup: BorrowedFd<'_>,
+        place: BorrowedFd<'_>,
     ) -> Result<Link, ProgramError> {
         let mode = CgroupAttachMode::Single;
         Ok(match self.kind {
             Kind::Skb(way) => {
                 let program = <&mut CgroupSkb>::try_from(program)?;
-                let id = program.attach(cgroup, way, mode)?;
+                let id = program.attach(place, way, mode)?;
                 Link::Skb(program.take_link(id)?)
             }
             Kind::Sock => {
                 let program = <&mut CgroupSock>::try_from(program)?;
-                let id = program.attach(cgroup, mode)?;
+                let id = program.attach(place, mode)?;
                 Link::Sock(program.take_link(id)?)
             }
             Kind::SockAddr => {
                 let program = <&mut CgroupSockAddr>::try_from(program)?;
-                let id = program.attach(cgroup, mode)?;
+                let id = program.attach(place, mode)?;
                 Link::SockAddr(program.take_link(id)?)
             }
             Kind::SockOps => {
                 let program = <&mut SockOps>::try_from(program)?;
-                let id = program.attach(cgroup, mode)?;
+                let id = program.attach(place, mode)?;
                 Link::SockOps(program.take_link(id)?)
+            }
+            Kind::SkLookup => {
+                let program = <&mut SkLookup>::try_from(program)?;
+                let id = program.attach(place)?;
+                Link::SkLookup(program.take_link(id)?)
             }
             Kind::Tracepoint(_) => self.attach_to_node(program)?,
         })

@@ -2,20 +2,21 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     os::fd::AsRawFd,
+    sync::{Mutex, PoisonError},
 };
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, SkStorage, lpm_trie},
+    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, SkStorage, SockMap, lpm_trie},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
 use sidecar_core::traffic::{Change, Found, Room};
 use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
-        BANKS, DECISIONS, Handed, LISTENERS, Rule, RuleKey, Service, ServiceKey, Steer, Target, Use,
+        BANKS, Client, DECISIONS, Handed, LISTENERS, Rule, RuleKey, Service, ServiceKey, Steer, Target, Use,
         VERDICTS, served,
     },
 };
@@ -56,7 +57,7 @@ pub(crate) enum SteerError {
 }
 
 /// How many entries maps have, where there is to be room.
-pub(super) fn entries(room: Room) -> [(&'static str, u32); 10] {
+pub(super) fn entries(room: Room) -> [(&'static str, u32); 11] {
     [
         ("RULES", room.rules * BANKS),
         ("SERVICES", room.services * BANKS),
@@ -67,6 +68,7 @@ pub(super) fn entries(room: Room) -> [(&'static str, u32); 10] {
         ("NAMES", room.services),
         ("SERVED", room.services * VERDICTS as u32),
         ("HANDOVER", HANDOVER),
+        ("ARRIVALS", HANDOVER),
         ("DECISIONS", DECISIONS),
     ]
 }
@@ -86,12 +88,16 @@ pub(crate) struct Steering {
     listeners: SkStorage<MapData, u32>,
     catching: Catching,
     resolvers: Option<Resolvers>,
+    inbound: SockMap<MapData>,
     current: Steer,
     pins: Option<Pins>,
 }
 
-/// What the relay is told of sockets that it accepts.
-pub(crate) struct Handover(SkStorage<MapData, Abi<Handed>>);
+/// What the relay is told of sockets that it accepts, and what it tells of those that it opens.
+pub(crate) struct Handover {
+    handed: SkStorage<MapData, Abi<Handed>>,
+    clients: Mutex<SkStorage<MapData, Abi<Client>>>,
+}
 
 impl Steering {
     pub(super) fn open(ebpf: &mut Ebpf, pins: Option<Pins>) -> Result<(Self, Handover), Error> {
@@ -112,12 +118,14 @@ impl Steering {
             listeners: SkStorage::try_from(take(ebpf, "LISTENER")?).map_err(wrap("LISTENER"))?,
             catching,
             resolvers: Some(resolvers),
+            inbound: SockMap::try_from(take(ebpf, "INBOUND")?).map_err(wrap("INBOUND"))?,
             current: Steer::default(),
             pins,
         };
         // All zero, where nobody was there before.
         steering.current = steering.steer.get(&0, 0).map(|Abi(steer)| steer).map_err(wrap("STEER"))?;
-        Ok((steering, Handover(handed)))
+        let clients = SkStorage::try_from(take(ebpf, "CLIENT")?).map_err(wrap("CLIENT"))?;
+        Ok((steering, Handover { handed, clients: Mutex::new(clients) }))
     }
 
     /// Where what steers outlives us, if it does.
@@ -258,6 +266,15 @@ impl Steering {
         self.resolvers.take()
     }
 
+    /// Gives what comes in of a family to this listener.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    pub(crate) fn take_in(&mut self, listener: &TcpListener, is_v6: bool) -> Result<(), SteerError> {
+        let wrap = |source| SteerError::Write { name: "INBOUND", source };
+        self.inbound.set(is_v6.into(), listener, 0).map_err(wrap)
+    }
+
     /// A sign of life; without another for `patience` we are taken to hang.
     ///
     /// # Errors
@@ -296,7 +313,22 @@ impl Steering {
 impl Handover {
     /// What was handed over with an accepted socket; `None`: nothing was.
     pub(crate) fn of(&self, socket: &impl AsRawFd) -> Option<Handed> {
-        self.0.get(socket, 0).ok().map(|Abi(handed)| handed)
+        self.handed.get(socket, 0).ok().map(|Abi(handed)| handed)
+    }
+
+    /// Says for whom a socket is about to be connected to the application.
+    ///
+    /// # Errors
+    /// If memory ran out: then the application takes us for its client.
+    pub(crate) fn bring(&self, socket: &impl AsRawFd, client: SocketAddr) -> Result<(), SteerError> {
+        let wrap = |source| SteerError::Write { name: "CLIENT", source };
+        let addr = match client.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let client = Client { addr: addr.octets(), port: client.port(), pad: [0; 3] };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(socket, Abi(client), 0).map_err(wrap)
     }
 }
 

@@ -19,7 +19,7 @@ use sidecar_core::{
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use super::{ROOM, dns, dns::Unanswered, listen, relay::Waiting};
+use super::{ROOM, dns, dns::Unanswered, doors::Doors, listen, relay::Waiting};
 use crate::kernel::{Handover, Pins, SteerError, Steering, netns_cookie};
 
 /// Between two signs of life.
@@ -73,6 +73,8 @@ struct State {
     policy: Policy,
     /// What resolvers told besides.
     learned: Learned,
+    /// For what comes in.
+    doors: Doors,
 }
 
 impl Traffic {
@@ -89,7 +91,16 @@ impl Traffic {
             listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<Vec<_>>>();
         let addresses = addresses.map_err(ApplyError::Listen)?;
         let netns = netns_cookie(&listeners[0]).map_err(ApplyError::Listen)?;
+        // Asked of the kernel only once the first policy holds.
+        let inbound = if policy.inbound.is_empty() {
+            Vec::new()
+        } else {
+            listen::inbound().map_err(ApplyError::Listen)?
+        };
         let tell = |steering: &mut Steering| {
+            for (listener, is_v6) in inbound.iter().zip([false, true]) {
+                steering.take_in(listener, is_v6)?;
+            }
             listeners.iter().try_for_each(|listener| steering.mark(listener))?;
             steering.listen(netns, &addresses)?;
             steering.beat(PATIENCE)
@@ -101,16 +112,18 @@ impl Traffic {
         };
         let has_names = policy.services.iter().any(|service| !service.hosts.is_empty());
         let unanswered = if has_names { unanswered(&mut steering)? } else { None };
+        let doors = Doors::new();
         let state = State {
             steering,
             planner,
             services: Vec::new(),
             policy: Policy::default(),
             learned: Learned::default(),
+            doors: doors.clone(),
         };
         let traffic = Traffic { state: Mutex::new(state), names: Mutex::default(), began: Instant::now() };
         traffic.apply(policy, |_| {})?;
-        Ok((traffic, Waiting { listeners, handover, unanswered }))
+        Ok((traffic, Waiting { listeners, inbound, handover, doors, unanswered }))
     }
 
     /// Puts a policy in force. When it returns, no connection is decided by the one before. Blocks for some milliseconds: for
@@ -215,6 +228,8 @@ impl Traffic {
         let state = self.lock();
         let service = |(name, number): &(String, u32)| {
             let (active, verdicts) = state.steering.usage(*number);
+            // A name is that of one which goes out, or of one which comes in.
+            let active = active + u64::from(state.doors.n_open(name));
             steering::Service { name: name.clone(), active, verdicts: kernel::verdicts(verdicts) }
         };
         let services = state.services.iter().map(service).collect();
@@ -239,7 +254,7 @@ impl Traffic {
 impl State {
     /// Puts a policy in force that may have more addresses than the user's. `know` as in `apply`.
     fn put(&mut self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
-        let State { steering, planner, services, .. } = self;
+        let State { steering, planner, services, doors, .. } = self;
         let plan = planner.plan(policy, |target| steering.load(target) == 0).map_err(ApplyError::Full)?;
         if let Err(error) = steering.write(&planner.changes(&plan)) {
             planner.failed(&plan);
@@ -248,7 +263,8 @@ impl State {
         know(planner.directory());
         steering.turn(planner.next_bank()).map_err(ApplyError::Kernel)?;
         planner.turn(plan);
-        let numbers = policy.services.iter().map(|service| {
+        doors.set(&policy.inbound);
+        let numbers = policy.services.iter().chain(&policy.inbound).map(|service| {
             let number = planner.service(&service.name).unwrap_or_default();
             (service.name.clone(), number)
         });

@@ -26,6 +26,12 @@ pub(super) fn open() -> io::Result<Vec<std::net::TcpListener>> {
     Ok(all)
 }
 
+/// One of each family for what comes in, which the kernel sends there as it is; IPv6's where there is IPv6.
+pub(super) fn inbound() -> io::Result<Vec<std::net::TcpListener>> {
+    let four = one(Ipv4Addr::LOCALHOST.into())?;
+    Ok([four].into_iter().chain(one(Ipv6Addr::LOCALHOST.into())).collect())
+}
+
 fn one(address: IpAddr) -> io::Result<std::net::TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

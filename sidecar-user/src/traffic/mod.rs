@@ -3,6 +3,7 @@
 mod apply;
 mod carry;
 mod dns;
+mod doors;
 mod listen;
 mod relay;
 

@@ -12,10 +12,9 @@ use std::{
 };
 
 use rustix::net::sockopt::set_socket_linger;
-use sidecar_core::signal::steering;
-use sidecar_ebpf::abi::steer::Handed;
+use sidecar_core::{signal::steering, traffic::Over};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     runtime,
     sync::watch,
     task::LocalSet,
@@ -23,7 +22,11 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{carry, dns::Unanswered};
+use super::{
+    carry,
+    dns::Unanswered,
+    doors::{Doors, Entered},
+};
 use crate::kernel::Handover;
 
 /// After accept() failed: as a rule there are no descriptors left, and somebody has to close one.
@@ -44,6 +47,8 @@ pub(crate) struct Relayed {
     broken: AtomicU64,
     /// Times that accept() failed.
     refused: AtomicU64,
+    /// Connections that came in and were more than a service takes: at a time, and in time.
+    over: [AtomicU64; 2],
     /// Bytes to servers, and to clients.
     bytes: [AtomicU64; 2],
 }
@@ -61,7 +66,14 @@ impl Relayed {
             accepted: get(&self.accepted),
             active: self.n_active(),
             bytes: [get(&self.bytes[0]), get(&self.bytes[1])],
-            failures: [get(&self.strangers), get(&self.unreached), get(&self.broken), get(&self.refused)],
+            failures: [
+                get(&self.strangers),
+                get(&self.unreached),
+                get(&self.broken),
+                get(&self.refused),
+                get(&self.over[0]),
+                get(&self.over[1]),
+            ],
         }
     }
 }
@@ -75,8 +87,12 @@ pub(crate) struct Relay {
 
 /// What the relay needs, before it runs. Connections that come meanwhile wait.
 pub(crate) struct Waiting {
+    /// To them goes what the application dials.
     pub(super) listeners: Vec<std::net::TcpListener>,
+    /// To them goes what comes in.
+    pub(super) inbound: Vec<std::net::TcpListener>,
     pub(super) handover: Handover,
+    pub(super) doors: Doors,
     /// Those of the DNS, where names are configured.
     pub(super) unanswered: Option<Unanswered>,
 }
@@ -92,19 +108,23 @@ impl Waiting {
     /// # Errors
     /// If there is no thread, or no runtime, to be had.
     pub(crate) fn start(self) -> io::Result<Relay> {
-        let Waiting { listeners, handover, .. } = self;
+        let Waiting { listeners, inbound, handover, doors, .. } = self;
         let counts = Arc::new(Relayed::default());
         let (stop, stopped) = watch::channel(false);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let listeners = {
+        let serving: Vec<_> = {
             let _inside = runtime.enter();
-            listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
+            let out = listeners.into_iter().map(|listener| (listener, None));
+            let all = out.chain(inbound.into_iter().map(|listener| (listener, Some(doors.clone()))));
+            all.map(|(listener, doors)| Ok((TcpListener::from_std(listener)?, doors)))
+                .collect::<io::Result<_>>()?
         };
         let (own, handover) = (Arc::clone(&counts), Arc::new(handover));
         let thread = thread::Builder::new().name("relay".into()).spawn(move || {
             let local = LocalSet::new();
-            for listener in listeners {
-                local.spawn_local(serve(listener, Arc::clone(&handover), Arc::clone(&own)));
+            for (listener, doors) in serving {
+                let (handover, counts) = (Arc::clone(&handover), Arc::clone(&own));
+                local.spawn_local(serve(listener, Server { handover, counts, doors }));
             }
             let mut stopped = stopped;
             runtime.block_on(local.run_until(async {
@@ -136,10 +156,29 @@ impl Relay {
     }
 }
 
-async fn serve(listener: TcpListener, handover: Arc<Handover>, counts: Arc<Relayed>) {
+/// What a listener goes by.
+struct Server {
+    handover: Arc<Handover>,
+    counts: Arc<Relayed>,
+    /// Where connections come in; else the application dials.
+    doors: Option<Doors>,
+}
+
+/// A connection that was steered here.
+struct Steered {
+    /// Where it goes.
+    to: SocketAddr,
+    /// Whom the application is to see; `None`: the connection goes out.
+    client: Option<SocketAddr>,
+    /// Its place, while it lasts.
+    _entered: Option<Entered>,
+}
+
+async fn serve(listener: TcpListener, server: Server) {
+    let counts = &server.counts;
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 counts.refused.fetch_add(1, Ordering::Relaxed);
                 warn!(%error, "the relay cannot accept");
@@ -147,23 +186,48 @@ async fn serve(listener: TcpListener, handover: Arc<Handover>, counts: Arc<Relay
                 continue;
             }
         };
-        let Some(handed) = handover.of(&stream) else {
-            // Whoever found the port. Where it wanted to go nobody knows.
-            counts.strangers.fetch_add(1, Ordering::Relaxed);
-            continue;
-        };
+        let Some(steered) = server.steered(&listener, &stream, peer) else { continue };
         counts.accepted.fetch_add(1, Ordering::Relaxed);
-        let counts = Arc::clone(&counts);
+        let (counts, handover) = (Arc::clone(counts), Arc::clone(&server.handover));
         tokio::task::spawn_local(async move {
-            connection(stream, handed, &counts).await;
+            connection(stream, steered, &handover, &counts).await;
             counts.ended.fetch_add(1, Ordering::Relaxed);
         });
     }
 }
 
-async fn connection(mut client: TcpStream, handed: Handed, counts: &Relayed) {
-    let address = SocketAddr::new(Ipv6Addr::from(handed.to).to_canonical(), handed.to_port);
-    let mut server = match TcpStream::connect(address).await {
+impl Server {
+    /// Where a connection wanted to go; `None`: it is to be closed.
+    fn steered(&self, listener: &TcpListener, stream: &TcpStream, peer: SocketAddr) -> Option<Steered> {
+        let stranger = || {
+            // Whoever found the port. Where it wanted to go nobody knows.
+            self.counts.strangers.fetch_add(1, Ordering::Relaxed);
+            None
+        };
+        let Some(doors) = &self.doors else {
+            let Some(handed) = self.handover.of(stream) else { return stranger() };
+            let to = SocketAddr::new(Ipv6Addr::from(handed.to).to_canonical(), handed.to_port);
+            return Some(Steered { to, client: None, _entered: None });
+        };
+        // What the kernel gave us still has the address that was dialled.
+        let (Ok(to), Ok(own)) = (stream.local_addr(), listener.local_addr()) else { return stranger() };
+        if to.port() == own.port() {
+            return stranger();
+        }
+        match doors.enter(peer, to.port()) {
+            Ok(entered) => Some(Steered { to, client: Some(peer), _entered: entered }),
+            Err(over) => {
+                self.counts.over[usize::from(over == Over::Rate)].fetch_add(1, Ordering::Relaxed);
+                reset(stream);
+                None
+            }
+        }
+    }
+}
+
+async fn connection(mut client: TcpStream, steered: Steered, handover: &Handover, counts: &Relayed) {
+    let address = steered.to;
+    let mut server = match dial(&steered, handover).await {
         Ok(server) => server,
         Err(error) => {
             counts.unreached.fetch_add(1, Ordering::Relaxed);
@@ -189,6 +253,15 @@ async fn connection(mut client: TcpStream, handed: Handed, counts: &Relayed) {
             reset(&server);
         }
     }
+}
+
+async fn dial(steered: &Steered, handover: &Handover) -> io::Result<TcpStream> {
+    let Some(client) = steered.client else { return TcpStream::connect(steered.to).await };
+    let socket = if steered.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Err(error) = handover.bring(&socket, client) {
+        debug!(%client, error = %error, "the application will not see who came in");
+    }
+    socket.connect(steered.to).await
 }
 
 /// Closing it will be a reset.

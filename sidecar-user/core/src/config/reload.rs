@@ -78,6 +78,7 @@ const LIVE: &[(&str, Carry)] = live![
     spans.ratio,
     spans.sampler,
     spans.url_path,
+    traffic.inbound,
     traffic.services,
 ];
 
@@ -97,7 +98,11 @@ pub fn reload(running: &Resolved, new: &Resolved) -> Reload {
     let can_steer = before.is_on()
         && (before.wants_datagrams() || !after.wants_datagrams())
         && (before.has_names() || !after.has_names());
-    let takes_effect = |key: &str| is_live(key) && (can_steer || !key.starts_with("traffic."));
+    let can_be_told = |key: &str| match key {
+        "traffic.inbound" => !before.inbound.is_empty(),
+        _ => can_steer || !key.starts_with("traffic."),
+    };
+    let takes_effect = |key: &str| is_live(key) && can_be_told(key);
     for (key, carry) in LIVE.iter().filter(|(key, _)| changed.contains(*key) && takes_effect(key)) {
         carry(&mut now.config, &new.config);
         // Of the key, or of its entries.

@@ -1,7 +1,7 @@
 //! A range of IP addresses.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A CIDR block, `10.0.0.0/8`, or one address.
@@ -17,6 +17,12 @@ pub struct Network {
 pub struct MalformedNetwork(pub String);
 
 impl Network {
+    /// All addresses of IPv4, and of IPv6.
+    pub const ALL: [Network; 2] = [
+        Network { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 },
+        Network { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 },
+    ];
+
     /// Whether an address lies in it. IPv4-mapped addresses are taken for IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -9,6 +9,9 @@ use super::{Host, Network};
 pub struct Policy {
     /// Each by a name of its own.
     pub services: Vec<Service>,
+    /// The same for connections that come in, by names of their own too: `networks` are those of whoever comes, `ports` the
+    /// application's. [`Gear::Direct`] leaves them alone.
+    pub inbound: Vec<Service>,
     /// Where virtual addresses come from, where there are any: one of each family. Nobody has an address of them.
     pub pools: Vec<Network>,
 }
@@ -24,7 +27,7 @@ impl Policy {
                 if service.resolve == Resolve::Virtual { 2 * service.hosts.len() * ports } else { 0 };
             networks * (2 * ports + except.ports.len()) + except.networks.len() * ports + virtuals
         };
-        self.services.iter().map(of).sum::<usize>() + self.pools.len()
+        self.services.iter().chain(&self.inbound).map(of).sum::<usize>() + self.pools.len()
     }
 }
 

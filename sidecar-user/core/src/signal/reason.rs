@@ -232,5 +232,7 @@ words! {
         Unreachable "unreachable" "the destination could not be reached: the client's connection was reset"
         Broken "broken" "either side broke the connection off: the other one's was reset"
         Accept "accept" "no connection could be accepted, such as for want of descriptors"
+        Connections "connection_limit" "it came in while as many as `limits.connections` allows were open: it was reset"
+        Rate "rate_limit" "they came in faster than `limits.rate` allows: it was reset"
     }
 }

@@ -179,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::traffic::rules::{self, find};
+    use crate::traffic::rules::{self, found};
 
     fn service(name: &str, networks: &[&str], ports: &[u16]) -> Service {
         Service {
@@ -293,8 +293,8 @@ mod tests {
                     let destination = SocketAddr::new(ip.parse().expect("an address"), port);
                     let rule = explain(&policy, destination).rule;
                     let told = rule.map(|rule| (rule.service.name.clone(), rule.except.is_some()));
-                    let found = find(&rules, ip, port).map(|(id, is_exception)| (id.to_string(), is_exception));
-                    prop_assert_eq!(told, found, "{}:{}", ip, port);
+                    let seen = found(&rules, ip, port).map(|(id, is_exception)| (id.to_string(), is_exception));
+                    prop_assert_eq!(told, seen, "{}:{}", ip, port);
                 }
             }
         }

@@ -3,10 +3,12 @@
 
 mod deal;
 mod explain;
+mod limit;
 pub mod names;
 mod plan;
 mod rules;
 
 pub use explain::{Candidate, Decides, Excepted, Explanation, Now, explain};
+pub use limit::{Over, Places};
 pub use plan::{Change, Found, Full, Plan, Planner, Room};
-pub use rules::{Shadowed, shadowed};
+pub use rules::{Shadowed, find, shadowed};

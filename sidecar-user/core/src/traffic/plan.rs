@@ -119,12 +119,13 @@ impl Planner {
     /// # Errors
     /// [`Full`]; then nothing is changed.
     pub fn plan(&mut self, policy: &Policy, is_idle: impl Fn(u32) -> bool) -> Result<Plan, Full> {
-        let wanted: BTreeSet<&str> = policy.services.iter().map(|service| service.name.as_str()).collect();
+        let all = || policy.services.iter().chain(&policy.inbound);
+        let wanted: BTreeSet<&str> = all().map(|service| service.name.as_str()).collect();
         // A service's number is its name's for good, as long as there is room: its counters go on.
         let mut services = self.services.clone();
         let live = &self.banks[self.bank as usize];
         let mut ids = Vec::new();
-        for service in &policy.services {
+        for service in all() {
             let known = services.get(&service.name).copied();
             let id = match known.or_else(|| self.unused(&services)) {
                 Some(id) => id,
@@ -147,7 +148,9 @@ impl Planner {
         }
         let mut targets = self.targets.clone();
         targets.retain(|_, number| live.targets.contains_key(number) || !is_idle(*number));
-        let (rules, _) = rules::compile(policy, &ids);
+        let (outbound, inbound) = ids.split_at(policy.services.len());
+        let (mut rules, _) = rules::compile(policy, outbound);
+        rules.extend(rules::compile_inbound(&policy.inbound, inbound).0);
         if rules.len() > self.room.rules as usize {
             return Err(Full { what: "rules", room: self.room.rules });
         }
@@ -155,7 +158,7 @@ impl Planner {
         let mut taken: BTreeSet<u32> = targets.values().copied().collect();
         let mut used: Vec<_> =
             live.tables.iter().map(|(first, places)| (*first, places.len() as u32)).collect();
-        for (service, id) in policy.services.iter().zip(&ids) {
+        for (service, id) in all().zip(&ids) {
             let mut tables = [Table::default(); 2];
             for (family, table) in tables.iter_mut().enumerate() {
                 let of_family = |address: &SocketAddr| usize::from(address.is_ipv6()) == family;

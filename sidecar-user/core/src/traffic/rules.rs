@@ -6,10 +6,11 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use sidecar_ebpf::abi::steer::{NO_SERVICE, RULE_EXACT, RULE_EXCEPTION, RULE_VIRTUAL, Rule, RuleKey};
+use sidecar_ebpf::abi::steer::{
+    NO_SERVICE, RULE_EXACT, RULE_EXCEPTION, RULE_INBOUND, RULE_VIRTUAL, Rule, RuleKey,
+};
 
 use super::names::{self, Virtual};
-
 use crate::model::{
     Network,
     policy::{Policy, Service},
@@ -42,11 +43,22 @@ struct Candidate {
 /// What the pools are called where they have something that a service would.
 const POOLS: &str = "traffic.pool4 and pool6";
 
-/// What of a policy never decides anything.
+/// What of a policy never decides anything: of services, and of what comes in.
 #[must_use]
-pub fn shadowed(policy: &Policy) -> Vec<Shadowed> {
-    let ids: Vec<u32> = (0..).take(policy.services.len()).collect();
-    compile(policy, &ids).1
+pub fn shadowed(policy: &Policy) -> [Vec<Shadowed>; 2] {
+    let ids: Vec<u32> = (0..).take(policy.services.len().max(policy.inbound.len())).collect();
+    [compile(policy, &ids).1, compile_inbound(&policy.inbound, &ids).1]
+}
+
+/// The service that a destination falls under, or where connections come in, whoever comes: as a person reads the file.
+#[must_use]
+pub fn find(services: &[Service], address: IpAddr, port: u16) -> Option<(&Service, bool)> {
+    let has = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
+    let service = services.iter().find(|service| {
+        has(&service.networks) && (service.ports.is_empty() || service.ports.contains(&port))
+    })?;
+    let except = &service.except;
+    Some((service, has(&except.networks) || except.ports.contains(&port)))
 }
 
 /// The rules of all services, whose ids are given in their order, and what of them is of no use.
@@ -69,6 +81,22 @@ pub(super) fn compile(policy: &Policy, ids: &[u32]) -> (Rules, Vec<Shadowed>) {
     for (at, service) in services.iter().enumerate() {
         places.push((Some(at), candidates(service).collect()));
     }
+    sift(services, ids, 0, places)
+}
+
+/// The same for what comes in, by networks of whoever comes.
+pub(super) fn compile_inbound(services: &[Service], ids: &[u32]) -> (Rules, Vec<Shadowed>) {
+    let own = |(at, service)| (Some(at), candidates(service).collect());
+    sift(services, ids, RULE_INBOUND, services.iter().enumerate().map(own).collect())
+}
+
+/// What in its place, each of a service or of the pools, still decides something.
+fn sift(
+    services: &[Service],
+    ids: &[u32],
+    way: u8,
+    places: Vec<(Option<usize>, Vec<Candidate>)>,
+) -> (Rules, Vec<Shadowed>) {
     let mut rules = Rules::new();
     let mut taken: Vec<(Candidate, usize)> = Vec::new();
     let mut shadowed = Vec::new();
@@ -96,7 +124,7 @@ pub(super) fn compile(policy: &Policy, ids: &[u32]) -> (Rules, Vec<Shadowed>) {
                 let place_in_kernel = u16::try_from(place).unwrap_or(u16::MAX);
                 let service = owner.map_or(NO_SERVICE, |owner| ids[owner]);
                 let rule = Rule { service, place: place_in_kernel, flags: candidate.flags };
-                rules.entry(key(&candidate)).or_insert(rule);
+                rules.entry(key(&candidate, way)).or_insert(rule);
                 taken.push((candidate, place));
             }
         }
@@ -138,9 +166,9 @@ fn candidates(service: &Service) -> impl Iterator<Item = Candidate> {
     all.into_iter()
 }
 
-fn key(candidate: &Candidate) -> (u32, RuleKey) {
+fn key(candidate: &Candidate, way: u8) -> (u32, RuleKey) {
     let (addr, prefix) = mapped(&candidate.network);
-    let family = if candidate.network.address().is_ipv4() { 4 } else { 6 };
+    let family = if candidate.network.address().is_ipv4() { 4 } else { 6 } | way;
     (RULE_EXACT + u32::from(prefix), RuleKey { bank: 0, family, port: candidate.port, addr: addr.octets() })
 }
 
@@ -156,7 +184,7 @@ fn mapped(network: &Network) -> (Ipv6Addr, u8) {
 
 /// As the kernel's program finds it: the longest prefix for the port and that for any, and of both the earlier.
 #[cfg(test)]
-pub(super) fn find(rules: &Rules, address: &str, port: u16) -> Option<(u32, bool)> {
+pub(super) fn found(rules: &Rules, address: &str, port: u16) -> Option<(u32, bool)> {
     let address: IpAddr = address.parse().expect("an address");
     let (wanted, family) = match address {
         IpAddr::V4(v4) => (v4.to_ipv6_mapped(), 4),
@@ -196,13 +224,9 @@ mod tests {
 
     /// As a person reads the file: the first that has it.
     fn read(services: &[Service], address: &str, port: u16) -> Option<(u32, bool)> {
-        let address: IpAddr = address.parse().expect("an address");
-        let has = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
-        let at = services.iter().position(|service| {
-            has(&service.networks) && (service.ports.is_empty() || service.ports.contains(&port))
-        })?;
-        let except = &services[at].except;
-        Some((at as u32, has(&except.networks) || except.ports.contains(&port)))
+        let (service, is_exception) = super::find(services, address.parse().expect("an address"), port)?;
+        let at = services.iter().position(|other| other.name == service.name)?;
+        Some((at as u32, is_exception))
     }
 
     #[test]
@@ -237,7 +261,7 @@ mod tests {
                 for port in [22, 80, 81] {
                     let names: Vec<_> = services.iter().map(|service| service.name.as_str()).collect();
                     assert_eq!(
-                        find(&rules, address, port),
+                        found(&rules, address, port),
                         read(&services, address, port),
                         "{address}:{port} of {names:?}"
                     );
@@ -260,13 +284,13 @@ mod tests {
         let policy = Policy { pools: vec![pool], ..policy(&services) };
         let (rules, shadowed) = compile(&policy, &[0, 1, 2]);
         let own = names::assign(&policy)[0].addresses[0].expect("an address").to_string();
-        assert_eq!(find(&rules, &own, 80), Some((2, false)));
+        assert_eq!(found(&rules, &own, 80), Some((2, false)));
         for (address, port) in
             [(own.as_str(), 443), (&own, 22), ("240.240.255.255", 80), ("240.240.0.0", 443)]
         {
-            assert_eq!(find(&rules, address, port), Some((NO_SERVICE, false)), "{address} {port}");
+            assert_eq!(found(&rules, address, port), Some((NO_SERVICE, false)), "{address} {port}");
         }
-        assert_eq!(find(&rules, "240.241.0.0", 443), Some((0, false)));
+        assert_eq!(found(&rules, "240.241.0.0", 443), Some((0, false)));
         assert_eq!(shadowed.len(), 2, "{shadowed:?}");
     }
 

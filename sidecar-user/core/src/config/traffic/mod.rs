@@ -1,16 +1,18 @@
 //! Section `traffic`: services, as a person writes them, and what the traffic plane makes of them.
 
 mod endpoint;
+mod inbound;
 mod names;
 mod pin;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use endpoint::EndpointSettings;
 pub(super) use endpoint::HostPort;
+pub use inbound::InboundSettings;
 pub(super) use names::HostSetting;
 use names::ResolveSetting;
 
@@ -30,6 +32,9 @@ pub struct Traffic {
     /// when the daemon ends, however it ends, and the next daemon goes on with it. It is made with mode 0700. `sidecar unpin`
     /// ends it. Unset: nothing outlives the daemon.
     pub pin: Option<PathBuf>,
+    /// What is done about connections that come in from other hosts, in the daemon's network namespace. Of these the first that
+    /// has a port and whoever comes decides; what falls under none goes to the application.
+    pub inbound: Vec<InboundSettings>,
     /// IPv4 addresses that virtual names are answered with. Nobody the application speaks with may have one of them.
     pub pool4: Peers,
     /// IPv6 addresses that virtual names are answered with.
@@ -41,7 +46,7 @@ impl Traffic {
     #[must_use]
     pub fn is_on(&self) -> bool {
         // What is pinned may have services that are not wanted any more.
-        !self.services.is_empty() || self.pin.is_some()
+        !self.services.is_empty() || !self.inbound.is_empty() || self.pin.is_some()
     }
 
     /// Whether datagrams are looked at, too: where something is denied or has a name, or may be what was pinned.
@@ -55,8 +60,11 @@ impl Traffic {
     /// As the traffic plane has it.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let services = self.services.iter().map(ServiceSettings::service).collect();
-        Policy { services, pools: self.pools() }
+        Policy {
+            services: self.services.iter().map(ServiceSettings::service).collect(),
+            inbound: self.inbound.iter().map(InboundSettings::service).collect(),
+            pools: self.pools(),
+        }
     }
 }
 
@@ -65,27 +73,35 @@ const SERVICES: usize = 256;
 
 /// Adds what is wrong with services, each under its own key.
 pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
-    let services = &traffic.services;
     if let Some(message) = traffic.pin.as_deref().and_then(pin::fault) {
         refuse("traffic.pin", message.to_owned());
     }
-    if services.len() > SERVICES {
-        refuse("traffic.services", format!("{} are more than {SERVICES}", services.len()));
+    let Traffic { services, inbound, pin, .. } = traffic;
+    let n = services.len() + inbound.len();
+    if n > SERVICES {
+        refuse("traffic.services", format!("{n}, with those that come in, are more than {SERVICES}"));
     }
     names::check(traffic, refuse);
-    for (i, service) in services.iter().enumerate() {
-        let mut refuse = |message: String| refuse(&format!("traffic.services.{i}"), message);
-        let name = &service.name;
+    let outbound = services.iter().enumerate().map(|(i, service)| {
+        let mut faults = service.faults();
+        faults.extend(pin::faults(service, pin.is_some()).into_iter().map(str::to_owned));
+        (format!("traffic.services.{i}"), &service.name, faults)
+    });
+    let inbound = inbound
+        .iter()
+        .enumerate()
+        .map(|(i, service)| (format!("traffic.inbound.{i}"), &service.name, service.faults()));
+    let mut names = BTreeSet::new();
+    for (key, name, faults) in outbound.chain(inbound) {
+        let mut refuse = |message: String| refuse(&key, message);
         let is_word = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         if name.is_empty() || name.len() > 63 || !name.chars().all(is_word) {
             refuse(format!("the name `{name}` is not 1 to 63 letters, digits, `-`, `.` or `_`"));
         }
-        if services[..i].iter().any(|other| other.name == *name) {
-            refuse(format!("a service before it is called `{name}` too"));
+        if !names.insert(name) {
+            refuse(format!("one before it is called `{name}` too"));
         }
-        service.faults().into_iter().for_each(&mut refuse);
-        let gone = pin::faults(service, traffic.pin.is_some());
-        gone.into_iter().map(str::to_owned).for_each(refuse);
+        faults.into_iter().for_each(refuse);
     }
 }
 
@@ -239,16 +255,6 @@ impl ServiceSettings {
             "what is denied never reaches a limit: leave `limits` out",
         );
         refuse(
-            limits.connections == Some(0),
-            "`limits.connections: 0` would take none: that is `gear: deny`",
-        );
-        refuse(limits.rate == Some(0), "`limits.rate: 0` would take none: that is `gear: deny`");
-        refuse(
-            limits.rate.is_none() && limits.burst.is_some(),
-            "`limits.burst` is for `limits.rate`, which is not set",
-        );
-        refuse(limits.burst == Some(0), "`limits.burst: 0` would take none");
-        refuse(
             self.balance != BalanceSetting::Least && self.endpoints.is_empty(),
             "`balance` chooses among `endpoints`, and there are none",
         );
@@ -263,6 +269,7 @@ impl ServiceSettings {
             faults.push("all endpoints weigh 0: none would get a connection".to_owned());
         }
         faults.extend(self.faults_of_names().into_iter().map(str::to_owned));
+        faults.extend(limits.faults());
         faults
     }
 
@@ -270,10 +277,6 @@ impl ServiceSettings {
         let networks = |peers: &[Peers]| peers.iter().map(|peers| peers.0).collect();
         let endpoint =
             |endpoint: &EndpointSettings| Endpoint { address: endpoint.address.0, weight: endpoint.weight };
-        let rate = self
-            .limits
-            .rate
-            .map(|per_second| Rate { per_second, burst: self.limits.burst.unwrap_or(per_second) });
         Service {
             name: self.name.clone(),
             hosts: names::hosts(self),
@@ -281,11 +284,7 @@ impl ServiceSettings {
             networks: networks(&self.addresses),
             ports: self.ports.clone(),
             except: Except { networks: networks(&self.except.addresses), ports: self.except.ports.clone() },
-            gear: match self.gear {
-                GearSetting::Direct => Gear::Direct,
-                GearSetting::Proxy => Gear::Proxy,
-                GearSetting::Deny => Gear::Deny,
-            },
+            gear: self.gear.into(),
             endpoints: self.endpoints.iter().map(endpoint).collect(),
             balance: match self.balance {
                 BalanceSetting::Least => Balance::Least,
@@ -295,11 +294,50 @@ impl ServiceSettings {
                 BalanceSetting::HashCgroup => Balance::Hash(HashBy::Cgroup),
                 BalanceSetting::HashSource => Balance::Hash(HashBy::Source),
             },
-            limits: Limits { connections: self.limits.connections, rate },
-            when_gone: match self.when_gone.unwrap_or_default() {
-                WhenGoneSetting::Open => WhenGone::Open,
-                WhenGoneSetting::Closed => WhenGone::Closed,
-            },
+            limits: self.limits.into(),
+            when_gone: self.when_gone.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl LimitSettings {
+    /// What is wrong with them by themselves.
+    fn faults(self) -> impl Iterator<Item = String> {
+        let wrong = [
+            (self.connections == Some(0), "`limits.connections: 0` would take none: that is `gear: deny`"),
+            (self.rate == Some(0), "`limits.rate: 0` would take none: that is `gear: deny`"),
+            (
+                self.rate.is_none() && self.burst.is_some(),
+                "`limits.burst` is for `limits.rate`, which is not set",
+            ),
+            (self.burst == Some(0), "`limits.burst: 0` would take none"),
+        ];
+        wrong.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, why)| why.to_owned())
+    }
+}
+
+impl From<LimitSettings> for Limits {
+    fn from(LimitSettings { connections, rate, burst }: LimitSettings) -> Self {
+        let rate = rate.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) });
+        Limits { connections, rate }
+    }
+}
+
+impl From<GearSetting> for Gear {
+    fn from(gear: GearSetting) -> Self {
+        match gear {
+            GearSetting::Direct => Gear::Direct,
+            GearSetting::Proxy => Gear::Proxy,
+            GearSetting::Deny => Gear::Deny,
+        }
+    }
+}
+
+impl From<WhenGoneSetting> for WhenGone {
+    fn from(when: WhenGoneSetting) -> Self {
+        match when {
+            WhenGoneSetting::Open => WhenGone::Open,
+            WhenGoneSetting::Closed => WhenGone::Closed,
         }
     }
 }

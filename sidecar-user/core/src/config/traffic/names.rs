@@ -52,6 +52,7 @@ impl Default for Traffic {
         let pool = |text: &str| Peers(text.parse().unwrap_or_else(|_| IpAddr::from([0; 4]).into()));
         Traffic {
             services: Vec::new(),
+            inbound: Vec::new(),
             pin: None,
             pool4: pool("240.240.0.0/16"),
             pool6: pool("fd97:1c6e:53b0:53::/64"),

@@ -88,12 +88,13 @@ pub static RELAY_IO: MetricDef = def(
     "Payload that the relay carried from the application (transmit) and to it (receive), of connections that are over.",
     &[key::IO_DIRECTION],
 );
-/// What went wrong. Reasons: stranger, unreachable, broken, accept.
+/// What went wrong, by `reason::RelayFailed`.
 pub static RELAY_FAILURES: MetricDef = def(
     "sidecar.relay.failures",
     Kind::Counter,
     "{failure}",
     "Connections that the relay could not carry: nobody had handed them over (stranger), their destination could not be \
-     reached (unreachable), either side broke them off (broken); and times that it could not accept any (accept).",
+     reached (unreachable), either side broke them off (broken), more came in than a service takes (connection_limit, rate_limit); and times \
+     that it could not accept any (accept).",
     &[key::REASON],
 );

@@ -111,7 +111,8 @@ mod tests {
     }
 
     fn policy(services: Vec<Service>, pools: &[&str]) -> Policy {
-        Policy { services, pools: pools.iter().map(|pool| pool.parse().expect("a network")).collect() }
+        let pools = pools.iter().map(|pool| pool.parse().expect("a network")).collect();
+        Policy { services, pools, ..Policy::default() }
     }
 
     #[test]

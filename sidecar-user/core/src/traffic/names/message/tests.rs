@@ -22,7 +22,7 @@ fn names() -> Names {
     let theirs =
         Service { hosts: vec![host("*.example")], resolve: Resolve::Real, ..Service::named("theirs") };
     let pools = vec!["240.240.0.0/16".parse().expect("a network")];
-    Names::new(&Policy { services: vec![ours, theirs], pools })
+    Names::new(&Policy { services: vec![ours, theirs], pools, ..Policy::default() })
 }
 
 fn query(name: &str, kind: RecordType) -> Message {

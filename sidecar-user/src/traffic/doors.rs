@@ -1,0 +1,72 @@
+//! What the policy says of connections that come in, as the relay asks it.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use sidecar_core::{
+    model::policy::{Gear, Service},
+    traffic::{self, Over, Places},
+};
+
+/// Shared by the relay and by whoever puts another policy in force.
+#[derive(Clone)]
+pub(crate) struct Doors(Arc<Mutex<State>>);
+
+struct State {
+    since: Instant,
+    services: Vec<Service>,
+    places: Places,
+}
+
+/// A place among a service's connections, given back when it is dropped.
+pub(super) struct Entered {
+    doors: Doors,
+    service: String,
+}
+
+impl Doors {
+    pub(super) fn new() -> Self {
+        let state = State { since: Instant::now(), services: Vec::new(), places: Places::default() };
+        Doors(Arc::new(Mutex::new(state)))
+    }
+
+    /// Goes by other services from now on. Connections that are open keep their places.
+    pub(super) fn set(&self, services: &[Service]) {
+        let state = &mut *self.lock();
+        services.clone_into(&mut state.services);
+        state.places.keep(state.services.iter().map(|service| service.name.as_str()));
+    }
+
+    /// A place for whoever comes in to this port; `None` where the policy, which may have changed since the kernel went by it,
+    /// has none to give.
+    ///
+    /// # Errors
+    /// Why it is one too many.
+    pub(super) fn enter(&self, client: SocketAddr, port: u16) -> Result<Option<Entered>, Over> {
+        let State { since, services, places } = &mut *self.lock();
+        let found = traffic::find(services, client.ip(), port);
+        let Some((service, false)) = found.filter(|(service, _)| service.gear == Gear::Proxy) else {
+            return Ok(None);
+        };
+        places.take(&service.name, &service.limits, since.elapsed())?;
+        Ok(Some(Entered { doors: self.clone(), service: service.name.clone() }))
+    }
+
+    /// Connections of a service that are open.
+    pub(super) fn n_open(&self, service: &str) -> u32 {
+        self.lock().places.n_open(service)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.doors.lock().places.give_back(&self.service);
+    }
+}

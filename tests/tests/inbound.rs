@@ -1,0 +1,291 @@
+//! Connections that come in, against nginx's own account of who came.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use rustix::process::Signal;
+use sidecar_tests::{
+    cgroup::Cgroup,
+    eventually,
+    netns::Netns,
+    nginx::Nginx,
+    process::{self, Process},
+    scrape::Scrape,
+    sidecar::Sidecar,
+};
+
+const POD: &str = "10.77.0.1";
+const POD6: &str = "fd77::1";
+const CLIENT: &str = "10.77.0.2";
+const OTHER: &str = "10.77.0.3";
+const CLIENT6: &str = "fd77::2";
+const PORT: u16 = 8080;
+
+/// nginx in a network namespace that its clients are not in, and the daemon beside it.
+struct World {
+    pod: Netns,
+    clients: Netns,
+    cgroup: Cgroup,
+    dir: tempfile::TempDir,
+    nginx: Nginx,
+    _server: Process,
+}
+
+impl World {
+    fn new() -> World {
+        let (pod, clients) = (Netns::new(), Netns::new());
+        let ours = [format!("{POD}/24"), format!("{POD6}/64")];
+        let theirs = [format!("{CLIENT}/24"), format!("{OTHER}/24"), format!("{CLIENT6}/64")];
+        pod.cable(
+            &clients,
+            "wire0",
+            [&ours.each_ref().map(String::as_str), &theirs.each_ref().map(String::as_str)],
+        );
+        let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
+        let nginx = Nginx::prepare(dir.path(), POD, PORT, "");
+        let all = format!("listen {POD}:{PORT}; listen [{POD6}]:{PORT}; listen 127.0.0.1:{PORT} ;");
+        nginx.amend(&format!("listen {POD}:{PORT} ;"), &all);
+        let words = [cgroup.wrapper(), pod.network(), nginx.command()].concat();
+        let server = Process::start(Command::new(&words[0]).args(&words[1..]), &dir.path().join("nginx.out"));
+        pod.within(|| nginx.await_listening());
+        World { pod, clients, cgroup, dir, nginx, _server: server }
+    }
+
+    fn settings(&self, inbound: &str) -> String {
+        let path = self.dir.path().join("settings.yaml");
+        let new = self.dir.path().join("settings.new");
+        fs::write(&new, format!("traffic:\n  inbound:\n{inbound}")).expect("settings");
+        fs::rename(new, &path).expect("settings");
+        path.display().to_string()
+    }
+
+    fn run(&self, inbound: &str) -> Sidecar {
+        let settings = self.settings(inbound);
+        let cgroup = self.cgroup.path().display().to_string();
+        let wrapper = self.pod.network();
+        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+        let arguments = ["--cgroup", &cgroup, "--config", &settings];
+        let mut sidecar = Sidecar::spawn(self.dir.path(), &wrapper, &arguments, &[]);
+        sidecar.await_attached();
+        self.pod.within(|| sidecar.await_ready());
+        sidecar
+    }
+
+    fn scrape(&self, sidecar: &Sidecar) -> Scrape {
+        self.pod.within(|| sidecar.scrape_at_rest())
+    }
+
+    /// Asks from outside, from an address: the status, or curl's own exit code where there is none.
+    fn ask(&self, from: &str, to: &str, port: u16) -> String {
+        curl(&self.clients.network(), &["--interface", from], to, port)
+    }
+
+    /// Asks as the application.
+    fn ask_itself(&self, to: &str, port: u16) -> String {
+        curl(&[self.cgroup.wrapper(), self.pod.network()].concat(), &[], to, port)
+    }
+
+    /// Who came since the last time that somebody asked, by nginx's account.
+    fn came(&self) -> BTreeMap<String, u64> {
+        let came = self.nginx.clients();
+        fs::write(self.dir.path().join("access.log"), "").expect("an empty log");
+        came
+    }
+}
+
+fn curl(before: &[String], words: &[&str], to: &str, port: u16) -> String {
+    let to = if to.contains(':') { format!("[{to}]") } else { to.to_owned() };
+    let url = format!("http://{to}:{port}/100.bin");
+    let curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"];
+    let output = process::output(Command::new(&before[0]).args(&before[1..]).args(curl).args(words).arg(url));
+    match output.status.code() {
+        Some(0) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        code => format!("curl {}", code.unwrap_or(-1)),
+    }
+}
+
+fn count(scrape: &Scrape, service: &str, verdict: &str) -> u64 {
+    let labels = [("sidecar_service", service), ("sidecar_verdict", verdict)];
+    scrape.count("sidecar_traffic_service_connections_total", &labels)
+}
+
+fn failures(scrape: &Scrape, reason: &str) -> u64 {
+    scrape.count("sidecar_relay_failures_total", &[("sidecar_reason", reason)])
+}
+
+fn accepted(scrape: &Scrape) -> u64 {
+    scrape.count("sidecar_relay_accepted_total", &[])
+}
+
+fn who(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    pairs.iter().map(|(who, n)| ((*who).to_owned(), *n)).collect()
+}
+
+const THROUGH: &str = "
+    - name: web
+      ports: [8080]
+      except: [10.77.0.3]
+";
+
+/// A client that keeps its connection: says how each answer to a word of ours came.
+const KEPT: &str = r#"
+import http.client, sys
+c = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=20)
+for _ in sys.stdin:
+    c.request("GET", "/100.bin"); r = c.getresponse(); r.read()
+    print(r.status, c.sock.getsockname()[0], flush=True)
+"#;
+
+/// A client that is told when.
+struct Kept {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Kept {
+    fn new(world: &World) -> Kept {
+        let python = ["python3", "-c", KEPT, POD, "8080"].map(str::to_owned);
+        let words = [world.clients.network(), python.to_vec()].concat();
+        let mut command = Command::new(&words[0]);
+        let mut child =
+            command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a client");
+        let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        Kept { child, input, output: BufReader::new(output) }
+    }
+
+    /// One request: status, and as whom it came.
+    fn say(&mut self) -> String {
+        self.input.write_all(b"\n").expect("a word");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("an answer");
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The application sees who came in, though the relay carries it, and what does not come in from outside is left alone.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn who_comes_in_is_who_the_application_sees() {
+    let world = World::new();
+    // Older than the daemon.
+    let mut kept = Kept::new(&world);
+    assert_eq!(kept.say(), format!("200 {CLIENT}"));
+    world.came();
+    let mut sidecar = world.run(THROUGH);
+    for _ in 0..10 {
+        assert_eq!(world.ask(CLIENT, POD, PORT), "200");
+        assert_eq!(world.ask(CLIENT6, POD6, PORT), "200");
+    }
+    assert_eq!(world.came(), who(&[(CLIENT, 10), (CLIENT6, 10)]));
+    let scrape = world.scrape(&sidecar);
+    assert_eq!((accepted(&scrape), count(&scrape, "web", "proxied")), (20, 20));
+    let expected: BTreeMap<_, _> = [(("GET".to_owned(), "200".to_owned()), 20)].into();
+    assert_eq!(scrape.requests("server"), expected);
+
+    // As they are: an exception, one that was there before, and the application that calls itself.
+    for _ in 0..3 {
+        assert_eq!(world.ask(OTHER, POD, PORT), "200");
+    }
+    assert_eq!(kept.say(), format!("200 {CLIENT}"));
+    for to in ["127.0.0.1", POD, POD6] {
+        assert_eq!(world.ask_itself(to, PORT), "200", "{to}");
+    }
+    let own = [(OTHER, 3), (CLIENT, 1), ("127.0.0.1", 1), (POD, 1), (POD6, 1)];
+    assert_eq!(world.came(), who(&own));
+    let scrape = world.scrape(&sidecar);
+    assert_eq!((accepted(&scrape), count(&scrape, "web", "passed")), (20, 3));
+    for reason in ["stranger", "unreachable", "broken", "accept", "connection_limit", "rate_limit"] {
+        assert_eq!(failures(&scrape, reason), 0, "{reason}");
+    }
+
+    // A port of the service at which nobody listens.
+    assert_eq!(world.ask(CLIENT, POD, 9999), "curl 7");
+    sidecar.assert_sound("what came in", 64 * 1024);
+    // Killed, nothing of it is left in the way.
+    sidecar.signal(Signal::KILL);
+    sidecar.wait();
+    assert_eq!(world.ask(CLIENT, POD, PORT), "200");
+    assert_eq!(kept.say(), format!("200 {CLIENT}"));
+    assert_eq!(world.came(), who(&[(CLIENT, 2)]));
+}
+
+/// Denials, limits, an application that is not there, strangers, and another policy while running.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn what_comes_in_is_limited_and_refused() {
+    let world = World::new();
+    let python = ["python3", "-m", "http.server", "8081"].map(str::to_owned).to_vec();
+    let words = [world.cgroup.wrapper(), world.pod.network(), python].concat();
+    let mut command = Command::new(&words[0]);
+    let html = world.dir.path().join("html");
+    let _server =
+        Process::start(command.args(&words[1..]).current_dir(html), &world.dir.path().join("python"));
+    eventually("the other server", || (world.ask_itself("127.0.0.1", 8081) == "200").then_some(()));
+    let mut sidecar = world.run(
+        "
+    - name: shut
+      ports: [8081]
+      gear: deny
+      while_running: true
+    - name: web
+      ports: [8080, 9999]
+      limits: {connections: 2}
+",
+    );
+    assert_eq!(world.ask(CLIENT, POD, 8081), "curl 7");
+    assert_eq!(world.ask_itself("127.0.0.1", 8081), "200");
+    // Nobody listens: the client hears of it, as soon as it is connected or just then.
+    let is_reset = |answer: String| assert!(["curl 7", "curl 56"].contains(&answer.as_str()), "{answer}");
+    is_reset(world.ask(CLIENT, POD, 9999));
+    // The third of three at a time.
+    let mut two = [Kept::new(&world), Kept::new(&world)];
+    for one in &mut two {
+        assert_eq!(one.say(), format!("200 {CLIENT}"));
+    }
+    is_reset(world.ask(CLIENT, POD, PORT));
+    let scrape = world.scrape(&sidecar);
+    assert_eq!((failures(&scrape, "connection_limit"), failures(&scrape, "unreachable")), (1, 1));
+    let active = scrape.count("sidecar_traffic_service_active", &[("sidecar_service", "web")]);
+    assert_eq!(active, 2);
+    drop(two);
+    eventually("a place to be free", || (world.ask(CLIENT, POD, PORT) == "200").then_some(()));
+    // Whoever finds the relay's own ports is sent away.
+    let pid = format!("pid={},", sidecar.process().pid().as_raw_nonzero());
+    let words = [world.pod.network(), ["ss", "-Htlnp"].map(str::to_owned).to_vec()].concat();
+    let listening = process::run(Command::new(&words[0]).args(&words[1..]));
+    let own = [sidecar.port, sidecar.admin_port];
+    let ports: Vec<(String, u16)> = listening
+        .lines()
+        .filter(|line| line.contains(&pid))
+        .filter_map(|line| line.split_whitespace().nth(3)?.rsplit_once(':'))
+        .map(|(host, port)| (host.trim_matches(['[', ']']).to_owned(), port.parse().expect("a port")))
+        .filter(|(_, port)| !own.contains(port))
+        .collect();
+    assert!(ports.iter().all(|(host, _)| host == "127.0.0.1" || host == "::1"), "{listening}");
+    for (host, port) in &ports {
+        let answer = world.ask_itself(host, *port);
+        assert!(["curl 52", "curl 56"].contains(&answer.as_str()), "{host}:{port}: {answer}");
+    }
+    assert_eq!(failures(&world.scrape(&sidecar), "stranger"), ports.len() as u64);
+
+    // Another policy.
+    world.settings("\n    - name: web\n      ports: [8080]\n      gear: direct\n");
+    sidecar.signal(Signal::HUP);
+    eventually("the denial to be gone", || (world.ask(CLIENT, POD, 8081) == "200").then_some(()));
+    let before = accepted(&world.scrape(&sidecar));
+    assert_eq!(world.ask(CLIENT, POD, PORT), "200");
+    let scrape = world.scrape(&sidecar);
+    assert_eq!((accepted(&scrape), count(&scrape, "web", "passed")), (before, 1));
+}
