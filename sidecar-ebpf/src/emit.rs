@@ -54,10 +54,9 @@ pub(crate) fn peers(sk: *mut bpf_sock, conn: *mut Conn, now: u64, kind: u8, len:
     // SAFETY: the verifier proved `conn`; both marks are there before it is announced.
     let flags = unsafe { (*conn).flags };
     let flags = (flags / JOINED % 2 * u32::from(FLAG_JOINED)) | (flags / MPTCP % 2 * u32::from(FLAG_MPTCP));
-    let steers = who::control().is_some_and(|control| control.steers != 0);
-    // SAFETY: the verifier proved `conn`; a role that is known stays what it is.
-    let is_client = unsafe { (*conn).role } == u32::from(ROLE_CLIENT);
-    let steered = if steers && is_client { STEERED.get_raw(sk) } else { ptr::null_mut() };
+    // Asked for in any case: what is null on one way only is a number there, and kernels before 6.17 refuse a program that would
+    // go on with it if it guessed a branch wrongly.
+    let steered = STEERED.get_raw(sk);
     let is_told = fixed::<Opened, OPENED>(conn, now, kind, flags as u8, |head, opened| {
         head.len = len;
         let peers = &mut opened.peers;

@@ -16,8 +16,8 @@ pub struct Control {
     pub wake_above: u32,
     /// Fill of the ring, in bytes, above which only the beginning of a packet is copied.
     pub shed_above: u32,
-    /// 1: `STEERED` tells what was decided of a client's connection.
-    pub steers: u32,
+    /// Explicit padding.
+    pub pad: u32,
 }
 
 const _: () = assert!(size_of::<Control>() == 24);
