@@ -62,6 +62,12 @@ pub(crate) static TARGETS: Array<steer::Target> = Array::with_max_entries(1, 0);
 /// Connections of each endpoint.
 #[map]
 pub(crate) static LOADS: Array<u64> = Array::with_max_entries(1, 0);
+/// What became of connections to each endpoint.
+#[map]
+pub(crate) static RESULTS: Array<u64> = Array::with_max_entries(1, 0);
+/// Which endpoint the next connection of each service tries. User space sets it, a program takes it.
+#[map]
+pub(crate) static TRIALS: Array<u32> = Array::with_max_entries(1, 0);
 /// What goes on at each service.
 #[btf_map]
 pub(crate) static USES: BtfArray<Use, 1, 0> = BtfArray::new();

@@ -9,12 +9,12 @@ use aya_ebpf::{
 };
 use sidecar_ebpf::abi::steer::{
     BALANCE_HASH, BALANCE_RANDOM, HOLDS_PLACE, NO_TARGET, REASON_CONNECTIONS, REASON_GEAR, REASON_RATE,
-    RULE_EXACT, Rule, Service, Steered, Table, Target, decision, served,
+    RULE_EXACT, Rule, Service, Steered, Table, Target, decision, result, served, trial,
 };
 
 use crate::{
     count, ends,
-    maps::{self, DECISIONS, LOADS, RULES, SERVED, SERVICES, STEERED, TABLE, TARGETS, USES},
+    maps::{self, DECISIONS, LOADS, RESULTS, RULES, SERVED, SERVICES, STEERED, TABLE, TARGETS, TRIALS, USES},
 };
 
 /// `abi::steer::Use`, as the kernel wants the lock.
@@ -75,30 +75,37 @@ pub(crate) fn service(bank: u32, id: u32) -> Option<&'static Service> {
     Some(unsafe { &*service })
 }
 
-/// A place for one more connection, or the reason why there is none.
+/// A place for one more connection, or the reason why there is none; and the number, plus 1, of the target that it is to try.
 #[inline(always)]
-pub(crate) fn take_place(id: u32, service: &Service, now: u64) -> u8 {
-    let Some(entry) = maps::numbered(&USES, id) else { return REASON_GEAR };
+pub(crate) fn take_place(id: u32, service: &Service, now: u64, is_v6: bool) -> (u8, u32) {
+    let Some(entry) = maps::numbered(&USES, id) else { return (REASON_GEAR, 0) };
+    let Some(trial) = maps::numbered::<u32, _>(&TRIALS, trial(id, is_v6)) else { return (REASON_GEAR, 0) };
     let (limit, spacing, burst) = (service.connections, service.spacing_ns, service.burst_ns);
     Use::locked(entry, |entry| {
         if limit != 0 && entry.active >= limit {
-            return REASON_CONNECTIONS;
+            return (REASON_CONNECTIONS, 0);
         }
         if spacing != 0 {
             let next = if entry.next_ns > now { entry.next_ns } else { now };
             if next - now > burst {
-                return REASON_RATE;
+                return (REASON_RATE, 0);
             }
             entry.next_ns = next + spacing;
         }
         entry.active += 1;
-        REASON_GEAR
+        // SAFETY: the verifier proved it; of all programs the lock lets one take what user space left.
+        let target = unsafe { trial.read_volatile() };
+        if target != 0 {
+            // SAFETY: as above.
+            unsafe { trial.write_volatile(0) };
+        }
+        (REASON_GEAR, target)
     })
 }
 
 /// Gives back what a socket holds of its service; whether it still held it.
 #[inline(always)]
-pub(crate) fn release(steered: *mut Steered) -> u32 {
+pub(crate) fn release(steered: *mut Steered) -> u16 {
     // SAFETY: the verifier proved `steered` a value of the map; these do not change while it holds something.
     let (id, target) = unsafe { ((*steered).service, (*steered).target) };
     let Some(entry) = maps::numbered(&USES, id) else { return 0 };
@@ -107,7 +114,7 @@ pub(crate) fn release(steered: *mut Steered) -> u32 {
         let holds = unsafe { &mut (*steered).holds };
         let held = *holds;
         *holds = 0;
-        entry.active = entry.active.wrapping_sub(held & HOLDS_PLACE);
+        entry.active = entry.active.wrapping_sub(u32::from(held & HOLDS_PLACE));
         held
     });
     if held & HOLDS_PLACE != 0 {
@@ -183,6 +190,14 @@ pub(crate) fn target(target: u32) -> Option<&'static Target> {
 pub(crate) fn load(target: u32, n: u64) {
     if let Some(load) = maps::numbered(&LOADS, target) {
         count::atomic(load, n);
+    }
+}
+
+/// Counts what became of a connection to a target.
+#[inline(always)]
+pub(crate) fn became(target: u32, what: u32) {
+    if let Some(counter) = maps::numbered(&RESULTS, result(target, what)) {
+        count::atomic(counter, 1);
     }
 }
 

@@ -345,6 +345,7 @@ async fn observe(
             Ok(Some((steered, _))) => steered.directory(),
             Ok(None) | Err(_) => Directory::default(),
         },
+        watched: steered.as_ref().ok().and_then(Option::as_ref).map(|(steered, _)| steered.watched()),
     };
     let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
 

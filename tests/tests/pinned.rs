@@ -295,7 +295,7 @@ fn what_is_refused_stays_refused_without_a_daemon() {
     assert!(sidecar.stop().success());
     assert_eq!(world.get(&all[3]), "refused");
     let (status, said) = world.unpin();
-    assert!(status == Some(0) && said.contains("25 pinned objects removed"), "{status:?}: {said}");
+    assert!(status == Some(0) && said.contains("27 pinned objects removed"), "{status:?}: {said}");
     assert_eq!(world.n_attached(), 0);
     assert!(!world.bpffs.pins().exists());
     assert_eq!(world.get(&all[0]), "200");
@@ -375,13 +375,13 @@ fn what_is_not_ours_is_told_and_left() {
     let layout = pins.join("LAYOUT").display().to_string();
     let update = format!("map update pinned {layout} key 0 0 0 0 value 9 0 0 0 1 2 3 4");
     process::run(Command::new("bpftool").args(update.split(' ')));
-    told("its objects are of version 9 (sizes 04030201), these of 1 (");
+    told("its objects are of version 9 (sizes 04030201), these of 2 (");
     assert!(world.examined().starts_with("lost pins"), "{}", world.examined());
     assert_eq!(world.get(&denied), "refused", "it is at work all the same");
     assert_eq!(world.n_attached(), N_STEERING);
     let (status, said) = world.unpin();
     assert!(
-        status == Some(3) && said.contains("25 pinned objects removed") && said.contains("note"),
+        status == Some(3) && said.contains("27 pinned objects removed") && said.contains("note"),
         "{said}"
     );
     assert!(pins.join("note").exists());

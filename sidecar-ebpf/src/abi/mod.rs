@@ -6,6 +6,7 @@ pub mod count;
 pub mod dns;
 pub mod pins;
 pub mod record;
+pub mod results;
 pub mod steer;
 pub mod verdict;
 pub mod who;

@@ -8,6 +8,7 @@
 //!
 //! Addresses are IPv6, IPv4 ones mapped (RFC 4291, 2.5.5.2); ports are in host order.
 
+pub use super::results::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Banks of `RULES` and `SERVICES`.
@@ -227,9 +228,9 @@ pub const fn served(service: u32, verdict: u8) -> u32 {
 }
 
 /// `Steered::holds`: a place among the service's connections, and its target's.
-pub const HOLDS_PLACE: u32 = 1;
+pub const HOLDS_PLACE: u16 = 1;
 /// `Steered::holds`: an entry of `HANDOVER`.
-pub const HOLDS_ENTRY: u32 = 2;
+pub const HOLDS_ENTRY: u16 = 2;
 
 /// What was decided of a socket: its storage `STEERED`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -248,7 +249,9 @@ pub struct Steered {
     /// One of `REASON_…`.
     pub reason: u8,
     /// `HOLDS_…`, or-ed. Changed under the service's lock.
-    pub holds: u32,
+    pub holds: u16,
+    /// 1: the application has closed it, before the connection ended.
+    pub is_let_go: u16,
 }
 
 /// Key of `HANDOVER`: a connection to the relay, as its client's socket has it.

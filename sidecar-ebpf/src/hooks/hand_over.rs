@@ -1,5 +1,5 @@
 //! A steered connection's life: the relay is told what its client asked for, inside the handshake, and a place is given back
-//! at its end.
+//! at its end, where it is counted what became of it.
 
 use core::mem::MaybeUninit;
 
@@ -13,7 +13,10 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use sidecar_ebpf::abi::steer::{HOLDS_ENTRY, HOLDS_PLACE, Handed, VERDICT_PROXIED};
+use sidecar_ebpf::abi::steer::{
+    HOLDS_ENTRY, HOLDS_PLACE, Handed, NO_TARGET, RESULT_ENDED, RESULT_ESTABLISHED, RESULT_FAILED,
+    RESULT_RESET, Steered, VERDICT_DIRECT, VERDICT_PROXIED,
+};
 
 use super::{
     inbound,
@@ -25,6 +28,8 @@ use crate::{
     steer::{self, words},
 };
 
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_SYN_SENT: u32 = 2;
 const TCP_CLOSE: u32 = 7;
 
 /// On the application's cgroups.
@@ -32,7 +37,7 @@ const TCP_CLOSE: u32 = 7;
 pub(crate) fn hand_over(ctx: SockOpsContext) -> u32 {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => begins(&ctx),
-        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == TCP_CLOSE => ends(&ctx),
+        BPF_SOCK_OPS_STATE_CB => changes(&ctx),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => inbound::arrives(&ctx),
         _ => None,
     };
@@ -95,11 +100,49 @@ fn takes(ctx: &SockOpsContext) -> Option<()> {
     Some(())
 }
 
+/// The client's socket goes from one state to another.
+#[inline(always)]
+fn changes(ctx: &SockOpsContext) -> Option<()> {
+    match (ctx.arg(0), ctx.arg(1)) {
+        (old, TCP_CLOSE) => ends(ctx, old),
+        (TCP_SYN_SENT, TCP_ESTABLISHED) => {
+            let (target, _) = written(steer::of(socket(ctx)?)?);
+            steer::became(target, RESULT_ESTABLISHED);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+/// The target whose address was written, or none; and whether the application has closed the socket.
+#[inline(always)]
+fn written(steered: *mut Steered) -> (u32, bool) {
+    // SAFETY: the verifier proved `steered`; these do not change while it holds a place.
+    let (target, verdict, is_let_go) =
+        unsafe { ((*steered).target, (*steered).verdict, (*steered).is_let_go) };
+    (if verdict == VERDICT_DIRECT { target } else { NO_TARGET }, is_let_go != 0)
+}
+
 /// The client's socket is closed, or could not be opened.
 #[inline(always)]
-fn ends(ctx: &SockOpsContext) -> Option<()> {
+fn ends(ctx: &SockOpsContext, old: u32) -> Option<()> {
     let sk = socket(ctx)?;
-    let held = steer::release(steer::of(sk)?);
+    let steered = steer::of(sk)?;
+    let (target, is_let_go) = written(steered);
+    let held = steer::release(steered);
+    if held & HOLDS_PLACE != 0 {
+        // SAFETY: the context's fields may be read.
+        let n_again = unsafe { (&raw const (*ctx.ops).total_retrans).read_volatile() };
+        match old {
+            // One that the application gives up has told nothing of the server, unless a SYN had to be sent again.
+            TCP_SYN_SENT if is_let_go && n_again == 0 => {}
+            TCP_SYN_SENT => steer::became(target, RESULT_FAILED),
+            // Nobody's FIN came before: the peer's RST, or its silence. (With data that was not read, or without lingering,
+            // the application's close() is as abrupt.)
+            TCP_ESTABLISHED if !is_let_go => steer::became(target, RESULT_RESET),
+            _ => steer::became(target, RESULT_ENDED),
+        }
+    }
     if held & HOLDS_ENTRY != 0 {
         // As a rule it was taken.
         maps::remove(&HANDOVER, &pair::<true>(ctx, sk));

@@ -63,14 +63,20 @@ pub(crate) fn peer6(ctx: SockAddrContext) -> i32 {
 }
 
 /// The application lets go of a socket. One that is at work gives its place back at its end; this is for one whose
-/// `connect()` came to nothing: no route, no port, refused by another's program.
+/// `connect()` came to nothing: no route, no port, refused by another's program. Of the others it is noted whose doing their end
+/// is.
 #[cgroup_sock(sock_release)]
 pub(crate) fn steer_end(ctx: SockContext) -> i32 {
     if let Some(steered) = steer::of(ctx.sock)
         // SAFETY: the state of a socket of any kind may be read.
-        && unsafe { (*ctx.sock).state } == TCP_CLOSE
+        && let state = unsafe { (*ctx.sock).state }
     {
-        steer::release(steered);
+        if state == TCP_CLOSE {
+            steer::release(steered);
+        } else {
+            // SAFETY: the verifier proved `steered`; nobody else writes this.
+            unsafe { (*steered).is_let_go = 1 };
+        }
     }
     PASS
 }
@@ -155,13 +161,14 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         return PASS;
     }
     let now = emit::now();
-    let place = steer::take_place(id, service, now);
+    let is_v6 = V6 && !ends::is_mapped(addr);
+    let (place, trial) = steer::take_place(id, service, now, is_v6);
     if place != REASON_GEAR {
         note(sk, addr, port, Some(id), [VERDICT_DENIED, place]);
         denial::tell(ctx, sk);
         return refuse();
     }
-    let mut decision = decide::<V6>(ctx, sk, steer, service, now, addr, port);
+    let mut decision = decide::<V6>(ctx, sk, steer, service, trial, now, (addr, port));
     if is_virtual && decision.verdict == VERDICT_PASSED {
         // There is nobody.
         decision.verdict = VERDICT_DENIED;
@@ -207,14 +214,14 @@ fn decide<const V6: bool>(
     sk: *mut bpf_sock,
     steer: &Steer,
     service: &Service,
+    trial: u32,
     now: u64,
-    addr: [u64; 2],
-    port: u16,
+    (addr, port): ([u64; 2], u16),
 ) -> Decision {
     let is_v6 = V6 && !ends::is_mapped(addr);
     let table = table(service, is_v6);
     let client = if service.balance >= BALANCE_HASH { client(sk, service.balance) } else { 0 };
-    let target = steer::choose(service.balance, table, client);
+    let target = if trial == 0 { steer::choose(service.balance, table, client) } else { trial - 1 };
     let mut decision = Decision { verdict: VERDICT_PASSED, reason: REASON_GEAR, target, to: addr, port };
     let without = |mut decision: Decision, reason, is_refused: bool| {
         decision.verdict = if is_refused { VERDICT_DENIED } else { VERDICT_PASSED };
@@ -363,7 +370,8 @@ fn note(
         to.copy_from_slice(&word.to_ne_bytes());
     }
     (steered.port, steered.verdict, steered.reason) = (port, verdict, reason);
-    (steered.service, steered.target, steered.holds) = (service.unwrap_or(NO_SERVICE), NO_TARGET, 0);
+    (steered.service, steered.target) = (service.unwrap_or(NO_SERVICE), NO_TARGET);
+    (steered.holds, steered.is_let_go) = (0, 0);
     Some(steered)
 }
 

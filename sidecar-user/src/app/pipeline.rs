@@ -38,6 +38,7 @@ use super::{
 use crate::{
     export::{ExportStats, otlp::SpanSender},
     kernel::{Counts, Ring, Verdicts, Waker, clock, slice},
+    traffic::Watched,
 };
 
 /// Records taken in one go before commands get their turn.
@@ -71,6 +72,8 @@ pub(super) struct Out {
     /// Whether anything behind routes and tracer may see a path.
     shows_path: bool,
     explain: Explain,
+    /// To whoever judges endpoints, where there are any.
+    watched: Option<Watched>,
     /// To the exporter. It counts what finds its queue full.
     spans: SpanSender,
 }
@@ -86,6 +89,8 @@ pub(crate) struct Parts {
     pub(crate) spans: SpanSender,
     /// What the numbers in records of steered connections stand for.
     pub(crate) directory: Directory,
+    /// Where connections are steered.
+    pub(crate) watched: Option<Watched>,
 }
 
 /// What others ask of it.
@@ -192,7 +197,7 @@ impl Parts {
         config: &Config,
         export: &Arc<ExportStats>,
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
-        let Parts { ring, verdicts, counts, containers, is_pod, spans: queue, directory } = self;
+        let Parts { ring, verdicts, counts, containers, is_pod, spans: queue, directory, watched } = self;
         let tracer = spans::tracer(config);
         let keep = Arc::new(keep(config));
         let limits = Arc::new(Limits { keep, ..Limits::default() });
@@ -225,7 +230,8 @@ impl Parts {
         let shows_path = config.spans.url_path;
         let explain = Explain::new(config.explain.exchanges as usize, shows_path);
         let lookup = Lookup::new(containers, is_pod);
-        let mut out = Out { verdicts, store, routes, tracer, lookup, shows_path, explain, spans: queue };
+        let mut out =
+            Out { verdicts, store, routes, tracer, lookup, shows_path, explain, watched, spans: queue };
         flows.begin(&mut out);
         flows.know(directory);
         let pipeline = Pipeline { ring, counts, flows, health, out, beat, is_pushed };
@@ -411,6 +417,9 @@ impl Sink for Out {
     }
 
     fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, mut exchange: Exchange) {
+        if let Some(watched) = &self.watched {
+            watched.lock().exchange(connection, &exchange);
+        }
         if exchange.is_excluded {
             self.store.exchange(connection, &exchange, None);
             return;
@@ -448,6 +457,9 @@ impl Sink for Out {
     fn tcp(&mut self, at: Ktime, connection: Option<&Connection>, what: Tcp) {
         if let Some(connection) = connection {
             self.meet(connection);
+            if let (Some(watched), Tcp::Opened(Some(took))) = (&self.watched, what) {
+                watched.lock().opened(at, connection, took);
+            }
         }
         self.store.tcp(at, connection, what);
     }

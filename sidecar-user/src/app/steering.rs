@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::{logging::chain, pipeline::Handle};
 use crate::{
     kernel::{COME_IN, DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
-    traffic::{Answerer, ApplyError, Questions, Relay, Relayed, Traffic, Usage, Waiting},
+    traffic::{Answerer, ApplyError, Questions, Relay, Relayed, Traffic, Usage, Waiting, Watched},
 };
 
 /// Between two looks whether the relay is empty.
@@ -153,9 +153,14 @@ impl Steered {
         self.traffic.apply(&config.traffic.policy(), know)
     }
 
-    /// Signs of life for the programs, for ever.
+    /// Where whoever sees something of an endpoint says so.
+    pub(super) fn watched(&self) -> Watched {
+        self.traffic.watched()
+    }
+
+    /// Signs of life for the programs, and judgements of endpoints, for ever.
     pub(super) async fn live(&self) {
-        self.traffic.live().await;
+        tokio::join!(self.traffic.live(), self.traffic.watch());
     }
 
     /// No new connections are steered. Those that the relay carries, and questions that wait for a resolver, may come
@@ -183,12 +188,12 @@ impl Steered {
 
     /// What the metrics tell.
     pub(super) fn read(&self) -> steering::Steering {
-        let (decisions, services) = self.traffic.read();
+        let (decisions, services, endpoints) = self.traffic.read();
         let relay = self.relayed.get().map(|relayed| relayed.read()).unwrap_or_default();
         let pinned = self.traffic.pins().map(|pins| pins.is_adopted());
         let questions = self.questions.get();
         let names = questions.map(|questions| questions.read(self.traffic.n_learned())).unwrap_or_default();
-        steering::Steering { decisions, services, relay, pinned, names }
+        steering::Steering { decisions, services, endpoints, relay, pinned, names }
     }
 
     fn answerer(&self) -> MutexGuard<'_, Option<Answerer>> {

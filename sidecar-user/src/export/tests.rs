@@ -7,9 +7,10 @@ use std::time::Duration;
 use prost::Message as _;
 use sidecar_core::model::{
     Account, Activity, Connection, ConnectionId, Detail, End, Exchange, Failure, Http, HttpVersion, Ktime,
-    Method, Outcome, Role, Start, Tcp,
+    Method, Outcome, Role, Start, Tcp, health::Condition,
 };
 use sidecar_core::signal::application::{self, Application, Cpu, Program, Readings, Source};
+use sidecar_core::signal::endpoints::{Endpoint, Endpoints};
 use sidecar_core::signal::{
     ExemplarIds, IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope, Snapshot,
     Span, Steering, Store, Tracer, UnixNanos, catalogue, kernel, steering,
@@ -88,9 +89,19 @@ fn readings() -> Readings {
         programs: vec![program.clone()],
     };
     let service = steering::Service { name: "orders".to_owned(), active: 2, verdicts: vec![("direct", 7)] };
+    let endpoint = Endpoint {
+        service: "orders".to_owned(),
+        address: ([10, 0, 0, 2], 8080).into(),
+        share: 0.25,
+        condition: Condition::Healthy,
+        ejections: [1, 0, 0, 0, 2, 0, 0],
+        trials: 3,
+        probes: [4, 5],
+    };
     let steering = Steering {
         decisions: vec![steering::Decision { verdict: "direct", reason: "gear", n: 7 }],
         services: vec![service],
+        endpoints: Endpoints { all: vec![endpoint], panics: vec![("orders".to_owned(), 1)] },
         pinned: Some(true),
         names: steering::Names {
             queries: [1, 2, 3, 4],

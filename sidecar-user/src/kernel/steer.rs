@@ -16,8 +16,8 @@ use sidecar_core::traffic::{Change, Found, Room};
 use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
-        BANKS, Client, DECISIONS, Handed, LISTENERS, Rule, RuleKey, Service, ServiceKey, Steer, Target, Use,
-        VERDICTS, served,
+        BANKS, Client, DECISIONS, Handed, LISTENERS, RESULTS, Rule, RuleKey, Service, ServiceKey, Steer,
+        Target, Use, VERDICT_DIRECT, VERDICT_PROXIED, VERDICTS, result, served, trial,
     },
 };
 use tracing::warn;
@@ -57,13 +57,15 @@ pub(crate) enum SteerError {
 }
 
 /// How many entries maps have, where there is to be room.
-pub(super) fn entries(room: Room) -> [(&'static str, u32); 11] {
+pub(super) fn entries(room: Room) -> [(&'static str, u32); 13] {
     [
         ("RULES", room.rules * BANKS),
         ("SERVICES", room.services * BANKS),
         ("TABLE", room.places),
         ("TARGETS", room.targets),
         ("LOADS", room.targets),
+        ("RESULTS", room.targets * RESULTS),
+        ("TRIALS", room.services * 2),
         ("USES", room.services),
         ("NAMES", room.services),
         ("SERVED", room.services * VERDICTS as u32),
@@ -81,6 +83,8 @@ pub(crate) struct Steering {
     table: Array<MapData, u32>,
     targets: Array<MapData, Abi<Target>>,
     loads: Array<MapData, u64>,
+    results: Array<MapData, u64>,
+    trials: Array<MapData, u32>,
     uses: Array<MapData, Abi<Use>>,
     decisions: PerCpuArray<MapData, u64>,
     served: PerCpuArray<MapData, u64>,
@@ -111,6 +115,8 @@ impl Steering {
             table: Array::try_from(take(ebpf, "TABLE")?).map_err(wrap("TABLE"))?,
             targets: Array::try_from(take(ebpf, "TARGETS")?).map_err(wrap("TARGETS"))?,
             loads: Array::try_from(take(ebpf, "LOADS")?).map_err(wrap("LOADS"))?,
+            results: Array::try_from(take(ebpf, "RESULTS")?).map_err(wrap("RESULTS"))?,
+            trials: Array::try_from(take(ebpf, "TRIALS")?).map_err(wrap("TRIALS"))?,
             uses: Array::try_from(take(ebpf, "USES")?).map_err(wrap("USES"))?,
             decisions: PerCpuArray::try_from(take(ebpf, "DECISIONS")?).map_err(wrap("DECISIONS"))?,
             served: PerCpuArray::try_from(take(ebpf, "SERVED")?).map_err(wrap("SERVED"))?,
@@ -289,11 +295,53 @@ impl Steering {
         self.loads.get(&target, 0).unwrap_or(0)
     }
 
+    /// What became of connections to an endpoint, by its number, in the order of `RESULT_…`.
+    pub(crate) fn results(&self, target: u32) -> [u64; RESULTS as usize] {
+        std::array::from_fn(|what| self.results.get(&result(target, what as u32), 0).unwrap_or(0))
+    }
+
+    /// How many connections of a service went to an endpoint, or to the relay.
+    pub(crate) fn served(&self, service: u32) -> u64 {
+        [VERDICT_DIRECT, VERDICT_PROXIED]
+            .into_iter()
+            .map(|verdict| sum(&self.served, served(service, verdict)))
+            .sum()
+    }
+
+    /// How many connections of a service hold a place.
+    pub(crate) fn active(&self, service: u32) -> u64 {
+        self.uses.get(&service, 0).map_or(0, |Abi(entry)| entry.active.into())
+    }
+
+    /// Whether nobody is to try an endpoint of a service and family, or somebody has.
+    pub(crate) fn is_tried(&self, service: u32, is_v6: bool) -> bool {
+        self.trials.get(&trial(service, is_v6), 0).unwrap_or(0) == 0
+    }
+
+    /// Lets the next connection of a service and family try an endpoint.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told.
+    pub(crate) fn try_next(&mut self, service: u32, is_v6: bool, target: u32) -> Result<(), SteerError> {
+        let wrap = |source| SteerError::Write { name: "TRIALS", source };
+        self.trials.set(trial(service, is_v6), target + 1, 0).map_err(wrap)
+    }
+
+    /// Lets none of a service's connections try an endpoint.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told.
+    pub(crate) fn try_none(&mut self, service: u32) -> Result<(), SteerError> {
+        let wrap = |source| SteerError::Write { name: "TRIALS", source };
+        let none = |is_v6| self.trials.set(trial(service, is_v6), 0, 0);
+        [false, true].into_iter().try_for_each(none).map_err(wrap)
+    }
+
     /// Connections of a service that hold a place, by its number, and all of them by verdict.
     pub(crate) fn usage(&self, service: u32) -> (u64, [u64; VERDICTS]) {
-        let active = self.uses.get(&service, 0).map_or(0, |Abi(entry)| entry.active);
+        let active = self.active(service);
         let verdicts = std::array::from_fn(|verdict| sum(&self.served, served(service, verdict as u8)));
-        (active.into(), verdicts)
+        (active, verdicts)
     }
 
     /// Connections by verdict and reason, in the order of `steer::decision`.

@@ -10,17 +10,25 @@ use std::{
 
 use sidecar_core::{
     model::{Directory, policy::Policy},
-    signal::{kernel, steering},
+    signal::{endpoints::Endpoints, kernel, steering},
     traffic::{
         Full, Now, Planner,
+        health::Judge,
         names::{Learned, Names},
     },
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use super::{ROOM, dns, dns::Unanswered, doors::Doors, listen, relay::Waiting};
-use crate::kernel::{Handover, Pins, SteerError, Steering, netns_cookie};
+use super::{
+    ROOM, dns,
+    dns::Unanswered,
+    doors::Doors,
+    health::{self, Watched},
+    listen,
+    relay::Waiting,
+};
+use crate::kernel::{Handover, Pins, SteerError, Steering, clock, netns_cookie};
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(200);
@@ -64,9 +72,12 @@ pub(crate) struct Traffic {
     began: Instant,
 }
 
-struct State {
-    steering: Steering,
-    planner: Planner,
+pub(super) struct State {
+    pub(super) steering: Steering,
+    pub(super) planner: Planner,
+    /// Whether endpoints are well.
+    pub(super) judge: Judge,
+    pub(super) watched: Watched,
     /// Services of the plan that holds, with their numbers.
     services: Vec<(String, u32)>,
     /// As the user said it.
@@ -103,6 +114,8 @@ impl Traffic {
             }
             listeners.iter().try_for_each(|listener| steering.mark(listener))?;
             steering.listen(netns, &addresses)?;
+            // Whom a daemon before let try an endpoint.
+            (0..ROOM.services).try_for_each(|service| steering.try_none(service))?;
             steering.beat(PATIENCE)
         };
         tell(&mut steering).map_err(ApplyError::Kernel)?;
@@ -116,6 +129,8 @@ impl Traffic {
         let state = State {
             steering,
             planner,
+            judge: Judge::default(),
+            watched: Watched::default(),
             services: Vec::new(),
             policy: Policy::default(),
             learned: Learned::default(),
@@ -123,7 +138,8 @@ impl Traffic {
         };
         let traffic = Traffic { state: Mutex::new(state), names: Mutex::default(), began: Instant::now() };
         traffic.apply(policy, |_| {})?;
-        Ok((traffic, Waiting { listeners, inbound, handover, doors, unanswered }))
+        let watched = traffic.watched();
+        Ok((traffic, Waiting { listeners, inbound, handover, doors, unanswered, watched }))
     }
 
     /// Puts a policy in force. When it returns, no connection is decided by the one before. Blocks for some milliseconds: for
@@ -224,7 +240,8 @@ impl Traffic {
     }
 
     /// What became of connections, in all and by service.
-    pub(crate) fn read(&self) -> (Vec<steering::Decision>, Vec<steering::Service>) {
+    pub(crate) fn read(&self) -> (Vec<steering::Decision>, Vec<steering::Service>, Endpoints) {
+        let endpoints = health::read(self.standings());
         let state = self.lock();
         let service = |(name, number): &(String, u32)| {
             let (active, verdicts) = state.steering.usage(*number);
@@ -233,7 +250,7 @@ impl Traffic {
             steering::Service { name: name.clone(), active, verdicts: kernel::verdicts(verdicts) }
         };
         let services = state.services.iter().map(service).collect();
-        (kernel::decisions(&state.steering.decisions()), services)
+        (kernel::decisions(&state.steering.decisions()), services, endpoints)
     }
 
     /// What goes on at a service of the plan that holds.
@@ -246,7 +263,7 @@ impl Traffic {
         Some(Usage { active, verdicts: kernel::verdicts(verdicts), endpoints })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -254,15 +271,23 @@ impl Traffic {
 impl State {
     /// Puts a policy in force that may have more addresses than the user's. `know` as in `apply`.
     fn put(&mut self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
-        let State { steering, planner, services, doors, .. } = self;
-        let plan = planner.plan(policy, |target| steering.load(target) == 0).map_err(ApplyError::Full)?;
+        let State { steering, planner, judge, watched, services, doors, .. } = self;
+        let next = judge.under(policy, clock::now());
+        let is_idle = |target| steering.load(target) == 0;
+        let plan = planner.plan(policy, &next, is_idle).map_err(ApplyError::Full)?;
         if let Err(error) = steering.write(&planner.changes(&plan)) {
             planner.failed(&plan);
             return Err(ApplyError::Kernel(error));
         }
         know(planner.directory());
+        // Nobody tries an endpoint of before from the turn on.
+        for (_, number) in services.iter() {
+            steering.try_none(*number).map_err(ApplyError::Kernel)?;
+        }
         steering.turn(planner.next_bank()).map_err(ApplyError::Kernel)?;
         planner.turn(plan);
+        *judge = next;
+        health::begin(judge, watched);
         doors.set(&policy.inbound);
         let numbers = policy.services.iter().chain(&policy.inbound).map(|service| {
             let number = planner.service(&service.name).unwrap_or_default();

@@ -1,16 +1,20 @@
-//! Connections that are steered: who tells the kernel (`apply`), and who carries those that come to the daemon (`relay`).
+//! Connections that are steered: who tells the kernel (`apply`), who carries those that come to
+//! the daemon (`relay`), and which endpoints are well (`health`, `probe`).
 
 mod apply;
 mod carry;
 mod dns;
 mod doors;
+mod health;
 mod listen;
+mod probe;
 mod relay;
 
 use sidecar_core::traffic::Room;
 
 pub(crate) use apply::{ApplyError, Traffic, Usage};
 pub(crate) use dns::{Answerer, Questions};
+pub(crate) use health::Watched;
 pub(crate) use relay::{Relay, Relayed, Waiting};
 
 /// What the kernel's maps have room for.

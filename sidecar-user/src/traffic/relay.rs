@@ -26,6 +26,7 @@ use super::{
     carry,
     dns::Unanswered,
     doors::{Doors, Entered},
+    health::Watched,
 };
 use crate::kernel::Handover;
 
@@ -95,6 +96,7 @@ pub(crate) struct Waiting {
     pub(super) doors: Doors,
     /// Those of the DNS, where names are configured.
     pub(super) unanswered: Option<Unanswered>,
+    pub(super) watched: Watched,
 }
 
 impl Waiting {
@@ -108,7 +110,7 @@ impl Waiting {
     /// # Errors
     /// If there is no thread, or no runtime, to be had.
     pub(crate) fn start(self) -> io::Result<Relay> {
-        let Waiting { listeners, inbound, handover, doors, .. } = self;
+        let Waiting { listeners, inbound, handover, doors, watched, .. } = self;
         let counts = Arc::new(Relayed::default());
         let (stop, stopped) = watch::channel(false);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -124,7 +126,10 @@ impl Waiting {
             let local = LocalSet::new();
             for (listener, doors) in serving {
                 let (handover, counts) = (Arc::clone(&handover), Arc::clone(&own));
-                local.spawn_local(serve(listener, Server { handover, counts, doors }));
+                local.spawn_local(serve(
+                    listener,
+                    Server { handover, counts, doors, watched: watched.clone() },
+                ));
             }
             let mut stopped = stopped;
             runtime.block_on(local.run_until(async {
@@ -162,6 +167,7 @@ struct Server {
     counts: Arc<Relayed>,
     /// Where connections come in; else the application dials.
     doors: Option<Doors>,
+    watched: Watched,
 }
 
 /// A connection that was steered here.
@@ -189,8 +195,9 @@ async fn serve(listener: TcpListener, server: Server) {
         let Some(steered) = server.steered(&listener, &stream, peer) else { continue };
         counts.accepted.fetch_add(1, Ordering::Relaxed);
         let (counts, handover) = (Arc::clone(counts), Arc::clone(&server.handover));
+        let watched = server.watched.clone();
         tokio::task::spawn_local(async move {
-            connection(stream, steered, &handover, &counts).await;
+            connection(stream, steered, &handover, &counts, &watched).await;
             counts.ended.fetch_add(1, Ordering::Relaxed);
         });
     }
@@ -225,9 +232,19 @@ impl Server {
     }
 }
 
-async fn connection(mut client: TcpStream, steered: Steered, handover: &Handover, counts: &Relayed) {
+async fn connection(
+    mut client: TcpStream,
+    steered: Steered,
+    handover: &Handover,
+    counts: &Relayed,
+    watched: &Watched,
+) {
     let address = steered.to;
-    let mut server = match dial(&steered, handover).await {
+    let server = dial(&steered, handover).await;
+    if steered.client.is_none() {
+        watched.lock().relayed(address, server.is_ok());
+    }
+    let mut server = match server {
         Ok(server) => server,
         Err(error) => {
             counts.unreached.fetch_add(1, Ordering::Relaxed);

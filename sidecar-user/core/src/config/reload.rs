@@ -80,6 +80,7 @@ const LIVE: &[(&str, Carry)] = live![
     spans.url_path,
     traffic.inbound,
     traffic.services,
+    traffic.zone,
 ];
 
 /// Whether this key takes effect while running.
@@ -239,13 +240,16 @@ mod tests {
             ("spans.sampler", "always_off"),
             ("spans.url_path", "false"),
             ("traffic.services", r#"[{"name": "b", "addresses": ["10.0.0.2"]}]"#),
+            ("traffic.zone", "a"),
         ];
         assert_eq!(values.map(|(key, _)| key).to_vec(), LIVE.iter().map(|(key, _)| *key).collect::<Vec<_>>());
         let steers = ("traffic.services", r#"[{"name": "a", "addresses": ["10.0.0.1"]}]"#);
         for pair in values {
-            let is_traffic = pair.0 == steers.0;
+            // Only where something is steered already.
+            let is_traffic = pair.0.starts_with("traffic.");
+            let with: &[_] = if pair.0 == "traffic.zone" { &[steers, pair] } else { &[pair] };
             let running = resolved(if is_traffic { std::slice::from_ref(&steers) } else { &[] });
-            let new = resolved(&[pair]);
+            let new = resolved(with);
             let change = reload(&running, &new);
             assert_eq!((change.applied, change.waiting), (vec![pair.0.to_owned()], vec![]));
             assert_eq!(change.now.config, new.config, "{}", pair.0);

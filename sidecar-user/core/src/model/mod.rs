@@ -2,6 +2,7 @@
 
 mod connection;
 mod exchange;
+pub mod health;
 mod host;
 mod metric;
 mod network;

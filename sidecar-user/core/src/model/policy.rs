@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Host, Network};
+use super::{Host, Network, health::Health};
 
 /// All services, in their order: of those that have a destination the first decides.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,6 +56,8 @@ pub struct Service {
     pub limits: Limits,
     /// What becomes of those that need the daemon, while it is gone.
     pub when_gone: WhenGone,
+    /// How its endpoints' health is judged. `None`: it is not.
+    pub health: Option<Health>,
 }
 
 impl Service {
@@ -74,6 +76,7 @@ impl Service {
             balance: Balance::Least,
             limits: Limits::default(),
             when_gone: WhenGone::Open,
+            health: None,
         }
     }
 }
@@ -114,6 +117,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its share, beside that of the others; 0: none.
     pub weight: u16,
+    /// It is in the daemon's zone, or nobody said which zone that is.
+    pub is_near: bool,
 }
 
 /// Who gets the next connection.

@@ -4,9 +4,11 @@
 //! conventions have none that fit); `container.*` and `process.*` its resources, `sidecar.app.*` what the conventions
 //! have no name for; the rest of `sidecar.*` is the daemon's own health.
 
+mod endpoints;
 mod tcp;
 mod traffic;
 
+pub use endpoints::*;
 pub use tcp::*;
 pub use traffic::*;
 
@@ -51,6 +53,12 @@ pub const ALL: &[&MetricDef] = &[
     &TRAFFIC_SERVICE_CONNECTIONS,
     &TRAFFIC_SERVICE_ACTIVE,
     &TRAFFIC_PINNED,
+    &TRAFFIC_SERVICE_PANICS,
+    &ENDPOINT_WEIGHT,
+    &ENDPOINT_EJECTED,
+    &ENDPOINT_EJECTIONS,
+    &ENDPOINT_TRIALS,
+    &ENDPOINT_PROBES,
     &DNS_QUERIES,
     &DNS_FAILURES,
     &DNS_OUTSTANDING,

@@ -71,3 +71,5 @@ pub const STATE: &str = "sidecar.state";
 pub const VERDICT: &str = "sidecar.verdict";
 /// Name of a service of the configuration.
 pub const SERVICE: &str = "sidecar.service";
+/// `IP:PORT` of an endpoint of a service.
+pub const ENDPOINT: &str = "sidecar.endpoint";

@@ -6,6 +6,7 @@ pub mod catalogue;
 mod containers;
 mod coverage;
 mod delta;
+pub mod endpoints;
 mod exemplar;
 pub mod explain;
 mod exponential;

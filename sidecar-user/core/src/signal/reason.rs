@@ -212,6 +212,19 @@ words! {
 }
 
 words! {
+    /// `sidecar.reason` of ejections, in the order of [`crate::model::health::Cause`].
+    Ejected {
+        Errors "errors" "it answered with a server's error (HTTP 5xx), in a row"
+        CutOff "cut_off" "it ended connections before its answer was whole, in a row"
+        Slow "slow" "its answers began later than `health.slow` allows, in a row"
+        FailureShare "failure_share" "too many of the exchanges with it failed (`health.failure_percent`)"
+        Connect "connect" "it could not be connected to, in a row or too often"
+        Reset "reset" "it reset connections, or fell silent on them, where requests are not read"
+        Probe "probe" "it answered probes badly, in a row"
+    }
+}
+
+words! {
     /// `sidecar.reason` of `sidecar.dns.failures`.
     DnsFailed {
         Malformed "malformed" "it was no question: nobody answers"
@@ -222,6 +235,14 @@ words! {
         Mismatched "mismatched" "what came in the resolver's name was not its answer, and was left alone"
         NotSteered "not_steered" "the answer's addresses could not be made the service's: the application was told that there is none"
         Shared "shared" "an address is of two services' names, at one port: the first in the file gets its connections"
+    }
+}
+
+words! {
+    /// `sidecar.state` of answers to probes.
+    Answered {
+        Good "good" "as a healthy one answers"
+        Bad "bad" "in any other way, or not in time"
     }
 }
 

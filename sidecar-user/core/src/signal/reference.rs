@@ -7,8 +7,8 @@ use super::{
     http::{self, ErrorType},
     key, names,
     reason::{
-        ConnectFailed, CutOff, Decided, DnsFailed, DnsOutcome, Drop, Dropped, Ended, Excluded, Failed,
-        Oddity, RelayFailed, Steered, Verdict,
+        Answered, ConnectFailed, CutOff, Decided, DnsFailed, DnsOutcome, Drop, Dropped, Ejected, Ended,
+        Excluded, Failed, Oddity, RelayFailed, Steered, Verdict,
     },
 };
 use crate::model::{Kind, MetricDef, Role};
@@ -92,6 +92,10 @@ impl Values {
                 let words = pairs(&CutOff::WORDS, &CutOff::MEANINGS);
                 Some(Values { title: format!("{key} of connections that were cut off"), words })
             }
+            key::STATE if is(&[&catalogue::ENDPOINT_PROBES]) => {
+                let words = pairs(&Answered::WORDS, &Answered::MEANINGS);
+                Some(Values { title: format!("{key} of {}", def.name), words })
+            }
             key::REASON => {
                 let words = if is(&[&catalogue::CAPTURE_DROPS]) {
                     pairs(&Drop::WORDS, &Drop::MEANINGS)
@@ -109,6 +113,8 @@ impl Values {
                     pairs(&Steered::WORDS, &Steered::MEANINGS)
                 } else if is(&[&catalogue::DNS_FAILURES]) {
                     pairs(&DnsFailed::WORDS, &DnsFailed::MEANINGS)
+                } else if is(&[&catalogue::ENDPOINT_EJECTIONS]) {
+                    pairs(&Ejected::WORDS, &Ejected::MEANINGS)
                 } else if is(&[&catalogue::RELAY_FAILURES]) {
                     pairs(&RelayFailed::WORDS, &RelayFailed::MEANINGS)
                 } else {
@@ -152,8 +158,9 @@ mod tests {
     fn every_reason_has_its_values() {
         for def in catalogue::ALL {
             for key in def.attributes {
-                let has_set =
-                    [key::ERROR_TYPE, key::OUTCOME, key::REASON, key::DECISION, key::VERDICT].contains(key);
+                let has_set = [key::ERROR_TYPE, key::OUTCOME, key::REASON, key::DECISION, key::VERDICT]
+                    .contains(key)
+                    || std::ptr::eq(*def, &catalogue::ENDPOINT_PROBES) && *key == key::STATE;
                 let n_values = Values::of(def, key).map(|values| values.words.len());
                 assert_eq!(n_values.is_some_and(|n| n > 0), has_set, "{} {key}", def.name);
             }

@@ -1,18 +1,22 @@
 //! What became of the application's connections where they are steered, under its metric names.
 
 use super::{
-    Store, catalogue, key,
+    Store, catalogue,
+    endpoints::{self, Endpoints},
+    key,
     reason::{DnsFailed, DnsOutcome, RelayFailed},
     snapshot::{Attributes, Point, PointValue},
 };
 
 /// Everything about steering that is read when somebody asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Steering {
     /// Connections by verdict and reason.
     pub decisions: Vec<Decision>,
     /// By service.
     pub services: Vec<Service>,
+    /// How their endpoints stand.
+    pub endpoints: Endpoints,
     /// What the relay carried.
     pub relay: Relay,
     /// Whether the policy outlives the daemon, and then whether a daemon before had left it.
@@ -71,7 +75,7 @@ pub struct Relay {
 
 /// Puts the readings into the store, in the place of those before. `None`: nothing is steered.
 pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
-    let Some(Steering { decisions, services, relay, pinned, names }) = steering else { return };
+    let Some(Steering { decisions, services, endpoints, relay, pinned, names }) = steering else { return };
     for Decision { verdict, reason, n } in decisions {
         store.set(&catalogue::TRAFFIC_CONNECTIONS, &[verdict, reason], *n);
     }
@@ -91,6 +95,7 @@ pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
         Some(true) => "adopted",
     };
     store.set(&catalogue::TRAFFIC_PINNED, &[state], 1u64);
+    endpoints::record(store, endpoints);
     for (outcome, n) in DnsOutcome::WORDS.into_iter().zip(names.queries) {
         store.set(&catalogue::DNS_QUERIES, &[outcome], n);
     }

@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn candidates_are_those_of_the_family_and_caveats_say_what_is_not_known() {
         let mut web = service("web", &["10.0.0.0/8", "fd00::/8"], &[]);
-        let endpoint = |text: &str, weight| Endpoint { address: address(text), weight };
+        let endpoint = |text: &str, weight| Endpoint { address: address(text), weight, is_near: true };
         web.endpoints = vec![endpoint("1.0.0.1:1", 100), endpoint("1.0.0.2:1", 0)];
         let policy = Policy { services: vec![web.clone()], ..Policy::default() };
         let (four, six) = (address("10.0.0.1:80"), address("[fd00::1]:80"));

@@ -3,6 +3,7 @@
 
 mod deal;
 mod explain;
+pub mod health;
 mod limit;
 pub mod names;
 mod plan;

@@ -21,15 +21,16 @@ use sidecar_ebpf::abi::{
 
 use super::{
     deal,
+    health::{Judge, Weighed},
     rules::{self, Rules},
 };
 use crate::model::{
     Directory,
-    policy::{Balance, Gear, HashBy, Policy, Service, WhenGone},
+    policy::{Balance, Endpoint, Gear, HashBy, Policy, Service, WhenGone},
 };
 
 /// What a connection of middling cost costs ([`Target::cost`]).
-const COST: u32 = 1 << 10;
+pub(super) const COST: u32 = 1 << 10;
 
 /// How many entries the kernel's maps have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +115,16 @@ impl Planner {
     }
 
     /// A plan for the bank that is not read. `is_idle` tells of the number of an endpoint that is in no plan any more
-    /// whether it has no connections either.
+    /// whether it has no connections either. What endpoints weigh is the judge's word, where it judges them.
     ///
     /// # Errors
     /// [`Full`]; then nothing is changed.
-    pub fn plan(&mut self, policy: &Policy, is_idle: impl Fn(u32) -> bool) -> Result<Plan, Full> {
+    pub fn plan(
+        &mut self,
+        policy: &Policy,
+        judge: &Judge,
+        is_idle: impl Fn(u32) -> bool,
+    ) -> Result<Plan, Full> {
         let all = || policy.services.iter().chain(&policy.inbound);
         let wanted: BTreeSet<&str> = all().map(|service| service.name.as_str()).collect();
         // A service's number is its name's for good, as long as there is room: its counters go on.
@@ -160,6 +166,11 @@ impl Planner {
             live.tables.iter().map(|(first, places)| (*first, places.len() as u32)).collect();
         for (service, id) in all().zip(&ids) {
             let mut tables = [Table::default(); 2];
+            let judged = judge.weights(&service.name);
+            let weigh = |endpoint: &Endpoint| {
+                let judged = judged.as_ref().and_then(|judged| judged.get(&endpoint.address).copied());
+                judged.unwrap_or(Weighed { weight: endpoint.weight.into(), cost: COST })
+            };
             for (family, table) in tables.iter_mut().enumerate() {
                 let of_family = |address: &SocketAddr| usize::from(address.is_ipv6()) == family;
                 let endpoints: Vec<_> =
@@ -172,12 +183,13 @@ impl Planner {
                     let number = number.ok_or(Full { what: "endpoints", room: self.room.targets })?;
                     targets.insert(key, number);
                     taken.insert(number);
-                    plan.targets.insert(number, target(*id, endpoint.address));
+                    plan.targets.insert(number, target(*id, endpoint.address, weigh(endpoint).cost));
                     numbers.push(number);
                 }
-                let weights: Vec<u32> = endpoints.iter().map(|endpoint| endpoint.weight.into()).collect();
+                let weights: Vec<u32> = endpoints.iter().map(|endpoint| weigh(endpoint).weight).collect();
                 let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
-                let dealt = dealt(service.balance, &addresses, &weights);
+                let is_hashed = matches!(service.balance, Balance::Hash(_));
+                let dealt = dealt(is_hashed, &addresses, &weights);
                 if dealt.is_empty() {
                     continue;
                 }
@@ -276,6 +288,69 @@ impl Planner {
         })
     }
 
+    /// What has to be written so that the plan that holds is dealt by these weights, of all of a service's endpoints. It is
+    /// written in place; then say so with [`took`](Self::took).
+    #[must_use]
+    pub fn reweigh(&self, service: &str, weighed: &[(SocketAddr, Weighed)]) -> Vec<Change> {
+        let live = &self.banks[self.bank as usize];
+        let known = self.service(service).and_then(|id| Some((id, live.services.get(&id)?)));
+        let Some((id, entry)) = known else { return Vec::new() };
+        let mut changes = Vec::new();
+        for (family, table) in entry.tables.iter().enumerate() {
+            let mine = weighed.iter().filter(|(address, _)| usize::from(address.is_ipv6()) == family);
+            let numbered = mine.filter_map(|(address, weighed)| {
+                let number = *self.targets.get(&(id, *address))?;
+                live.targets.contains_key(&number).then_some((number, *address, *weighed))
+            });
+            let numbered: Vec<_> = numbered.collect();
+            for (number, address, weighed) in &numbered {
+                let target = target(id, *address, weighed.cost);
+                if live.targets.get(number) != Some(&target) {
+                    changes.push(Change::Target(*number, target));
+                }
+            }
+            let addresses: Vec<_> = numbered.iter().map(|(_, address, _)| *address).collect();
+            let weights: Vec<_> = numbered.iter().map(|(.., weighed)| weighed.weight).collect();
+            let dealt = dealt(entry.balance >= BALANCE_HASH, &addresses, &weights);
+            let Some(places) = live.tables.get(&table.first).filter(|places| places.len() == dealt.len())
+            else {
+                continue;
+            };
+            for ((at, old), place) in dealt.into_iter().zip(places).zip(table.first..) {
+                if numbered[at].0 != *old {
+                    changes.push(Change::Place(place, numbered[at].0));
+                }
+            }
+        }
+        changes
+    }
+
+    /// These were written into the plan that holds.
+    pub fn took(&mut self, changes: &[Change]) {
+        let live = &mut self.banks[self.bank as usize];
+        for change in changes {
+            match *change {
+                Change::Target(number, target) => {
+                    live.targets.insert(number, target);
+                }
+                Change::Place(at, number) => {
+                    let table = live.tables.range_mut(..=at).next_back();
+                    let place = table.and_then(|(first, places)| places.get_mut((at - first) as usize));
+                    if let Some(place) = place {
+                        *place = number;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The number of an endpoint of a service.
+    #[must_use]
+    pub fn endpoint(&self, service: &str, address: SocketAddr) -> Option<u32> {
+        self.targets.get(&(self.service(service)?, address)).copied()
+    }
+
     /// The number of a service.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<u32> {
@@ -290,23 +365,23 @@ impl Planner {
 }
 
 /// The endpoints' places, by their order.
-fn dealt(balance: Balance, addresses: &[SocketAddr], weights: &[u32]) -> Vec<usize> {
+fn dealt(is_hashed: bool, addresses: &[SocketAddr], weights: &[u32]) -> Vec<usize> {
     let n = addresses.len();
     if n == 0 {
         return Vec::new();
     }
-    match balance {
-        Balance::Least | Balance::Random => deal::drawn(weights, deal::drawn_len(n)),
-        Balance::Hash(_) => deal::hashed(addresses, weights, deal::hashed_len(n)),
+    match is_hashed {
+        false => deal::drawn(weights, deal::drawn_len(n)),
+        true => deal::hashed(addresses, weights, deal::hashed_len(n)),
     }
 }
 
-fn target(service: u32, address: SocketAddr) -> Target {
+fn target(service: u32, address: SocketAddr, cost: u32) -> Target {
     let addr = match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
-    Target { addr: addr.octets(), port: address.port(), service: service as u16, cost: COST }
+    Target { addr: addr.octets(), port: address.port(), service: service as u16, cost }
 }
 
 fn entry(service: &Service, tables: [Table; 2]) -> steer::Service {
@@ -359,12 +434,13 @@ fn place(used: &[(u32, u32)], len: u32, room: u32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::policy::{Endpoint, Limits, Rate};
+    use crate::model::policy::{Limits, Rate};
 
     pub(super) const ROOM: Room = Room { rules: 16, services: 3, targets: 4, places: 256 };
 
     pub(super) fn service(name: &str, endpoints: &[&str]) -> Service {
-        let endpoint = |text: &&str| Endpoint { address: text.parse().expect("an address"), weight: 1 };
+        let endpoint =
+            |text: &&str| Endpoint { address: text.parse().expect("an address"), weight: 1, is_near: true };
         Service {
             networks: vec!["10.0.0.1".parse().expect("a network")],
             ports: vec![80],
@@ -468,7 +544,8 @@ mod tests {
         let mut before = BTreeSet::new();
         let mut bank = 0;
         for set in sets.iter().cycle().take(12) {
-            let plan = planner.plan(&policy(&[service("a", set)]), |_| true).expect("room");
+            let plan =
+                planner.plan(&policy(&[service("a", set)]), &Judge::default(), |_| true).expect("room");
             maps.write(&planner.changes(&plan));
             assert_eq!(maps.endpoints(bank), before, "the old plan is whole until the turn");
             bank = planner.next_bank();
@@ -478,26 +555,77 @@ mod tests {
         }
         // Nobody knows how far writing came: the next plan is whole all the same.
         for n in [0, 3, 40] {
-            let plan = planner.plan(&policy(&[service("a", &["3.0.0.1:1"])]), |_| true).expect("room");
+            let plan = planner
+                .plan(&policy(&[service("a", &["3.0.0.1:1"])]), &Judge::default(), |_| true)
+                .expect("room");
             let changes = planner.changes(&plan);
             maps.write(&changes[..n.min(changes.len())]);
             planner.failed(&plan);
             assert_eq!(maps.endpoints(bank), before);
         }
         // What is the same twice is not written twice.
-        let plan = planner.plan(&policy(&[service("a", &sets[0])]), |_| true).expect("room");
+        let plan =
+            planner.plan(&policy(&[service("a", &sets[0])]), &Judge::default(), |_| true).expect("room");
         maps.write(&planner.changes(&plan));
         planner.turn(plan.clone());
-        let again = planner.plan(&policy(&[service("a", &sets[0])]), |_| true).expect("room");
+        let again =
+            planner.plan(&policy(&[service("a", &sets[0])]), &Judge::default(), |_| true).expect("room");
         let is_place = |change: &Change| matches!(change, Change::Place(..) | Change::Service(..));
         assert!(planner.changes(&again).iter().all(is_place));
+    }
+
+    /// Weights are written into the plan that holds, and the next plan has them too.
+    #[test]
+    fn places_are_dealt_anew_where_they_are() {
+        let (mut planner, mut maps) = (Planner::new(Room { places: 2048, ..ROOM }), Maps::default());
+        let addresses: [SocketAddr; 3] =
+            ["1.0.0.1:1", "1.0.0.2:1", "[1::3]:1"].map(|text| text.parse().expect("an address"));
+        for balance in [Balance::Least, Balance::Hash(HashBy::User)] {
+            let mut wanted = service("a", &["1.0.0.1:1", "1.0.0.2:1", "[1::3]:1"]);
+            wanted.balance = balance;
+            let plan = planner.plan(&policy(&[wanted]), &Judge::default(), |_| true).expect("room");
+            maps.write(&planner.changes(&plan));
+            planner.turn(plan);
+            let shares = |maps: &Maps, planner: &Planner| {
+                let live = &planner.banks[planner.bank as usize];
+                assert!(live.tables.iter().all(|(first, places)| {
+                    places.iter().zip(*first..).all(|(number, place)| maps.places[&place] == *number)
+                }));
+                assert!(live.targets.iter().all(|(number, target)| maps.targets[number] == *target));
+                addresses.map(|address| {
+                    let number = planner.endpoint("a", address).expect("a number");
+                    live.tables.values().flatten().filter(|place| **place == number).count()
+                })
+            };
+            let before = shares(&maps, &planner);
+            assert!(before[0].abs_diff(before[1]) < 4 && before[2] > 0, "{before:?}");
+            for weights in [[0, 5, 1], [3, 1, 1], [1, 1, 1]] {
+                let weighed = addresses.into_iter().zip(weights);
+                let weighed =
+                    weighed.map(|(address, weight)| (address, Weighed { weight, cost: 7 + weight }));
+                let weighed: Vec<_> = weighed.collect();
+                let changes = planner.reweigh("a", &weighed);
+                assert!(
+                    changes.iter().all(|change| matches!(change, Change::Place(..) | Change::Target(..)))
+                );
+                maps.write(&changes);
+                planner.took(&changes);
+                assert_eq!(planner.reweigh("a", &weighed), [], "once is enough");
+                let [a, b, six] = shares(&maps, &planner);
+                assert_eq!((a + b, six), (before[0] + before[1], before[2]));
+                assert_eq!(a == 0, weights[0] == 0);
+                assert!(weights[0] != 3 || a.abs_diff(b * 3) < 8, "{a} {b}");
+            }
+            assert_eq!(planner.reweigh("b", &[]), []);
+        }
     }
 
     #[test]
     fn numbers_are_kept_and_given_back() {
         let mut planner = Planner::new(ROOM);
         let turn = |planner: &mut Planner, services: &[Service], busy: &[u32]| {
-            let plan = planner.plan(&policy(services), |number| !busy.contains(&number))?;
+            let plan =
+                planner.plan(&policy(services), &Judge::default(), |number| !busy.contains(&number))?;
             let _ = planner.changes(&plan);
             planner.turn(plan);
             Ok::<_, Full>(())
@@ -538,13 +666,13 @@ mod tests {
         wanted.balance = Balance::Hash(HashBy::User);
         wanted.when_gone = WhenGone::Closed;
         let mut planner = Planner::new(Room { places: 1024, ..ROOM });
-        let plan = planner.plan(&policy(&[wanted]), |_| true).expect("room");
+        let plan = planner.plan(&policy(&[wanted]), &Judge::default(), |_| true).expect("room");
         let entry = plan.services[&0];
         assert_eq!((entry.gear, entry.balance, entry.gone), (GEAR_PROXY, BALANCE_HASH + 1, GONE_CLOSED));
         assert_eq!((entry.connections, entry.spacing_ns, entry.burst_ns), (7, 20_000_000, 40_000_000));
         assert_eq!(entry.tables.map(|table| table.len), [251, 251]);
         assert_ne!(entry.tables[0].first, entry.tables[1].first);
-        let none = planner.plan(&policy(&[service("a", &[])]), |_| true).expect("room");
+        let none = planner.plan(&policy(&[service("a", &[])]), &Judge::default(), |_| true).expect("room");
         assert_eq!((none.services[&0].flags, none.services[&0].tables), (0, [Table::default(); 2]));
     }
 

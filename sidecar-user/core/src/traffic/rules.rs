@@ -275,7 +275,8 @@ mod tests {
         let mut named = service("named", &["10.9.0.1"], &[80]);
         named.hosts = vec!["api.internal".parse().expect("a name")];
         named.resolve = Resolve::Virtual;
-        let endpoint = Endpoint { address: "10.0.0.1:80".parse().expect("an address"), weight: 1 };
+        let endpoint =
+            Endpoint { address: "10.0.0.1:80".parse().expect("an address"), weight: 1, is_near: true };
         named.endpoints = vec![endpoint];
         let all = service("all", &["0.0.0.0/0"], &[]);
         let web = service("web", &["0.0.0.0/0"], &[443]);

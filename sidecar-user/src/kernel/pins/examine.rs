@@ -57,6 +57,8 @@ pub(super) const MAPS: &[Map] = &[
     map("TABLE", ARRAY, 4, size_of::<u32>()),
     map("TARGETS", ARRAY, 4, size_of::<Target>()),
     map("LOADS", ARRAY, 4, size_of::<u64>()),
+    map("RESULTS", ARRAY, 4, size_of::<u64>()),
+    map("TRIALS", ARRAY, 4, size_of::<u32>()),
     map("USES", ARRAY, 4, size_of::<Use>()),
     map("DECISIONS", PERCPU_ARRAY, 4, size_of::<u64>()),
     map("SERVED", PERCPU_ARRAY, 4, size_of::<u64>()),

@@ -10,14 +10,16 @@ use serde::{
 
 use crate::config::value::Refused;
 
-/// Where a service can be had: `IP:PORT`, or with a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+/// Where a service can be had: `IP:PORT`, or with a weight and a zone.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct EndpointSettings {
     /// `IP:PORT`.
     pub address: HostPort,
     /// Its share beside that of the others; 0: it gets none.
     pub weight: u16,
+    /// Which zone it is in, where that is known.
+    pub zone: Option<String>,
 }
 
 /// What an endpoint weighs of which nothing else is said.
@@ -35,11 +37,13 @@ impl<'de> Visitor<'de> for EndpointVisitor {
     type Value = EndpointSettings;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`IP:PORT`, or `address` and `weight`")
+        f.write_str("`IP:PORT`, or `address`, `weight` and `zone`")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EndpointSettings, E> {
-        text.parse().map(|address| EndpointSettings { address, weight: WEIGHT }).map_err(E::custom)
+        text.parse()
+            .map(|address| EndpointSettings { address, weight: WEIGHT, zone: None })
+            .map_err(E::custom)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointSettings, A::Error> {
@@ -48,9 +52,11 @@ impl<'de> Visitor<'de> for EndpointVisitor {
         struct Written {
             address: HostPort,
             weight: Option<u16>,
+            zone: Option<String>,
         }
         let written = Written::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(EndpointSettings { address: written.address, weight: written.weight.unwrap_or(WEIGHT) })
+        let weight = written.weight.unwrap_or(WEIGHT);
+        Ok(EndpointSettings { address: written.address, weight, zone: written.zone })
     }
 }
 

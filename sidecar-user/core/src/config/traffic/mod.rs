@@ -1,6 +1,7 @@
 //! Section `traffic`: services, as a person writes them, and what the traffic plane makes of them.
 
 mod endpoint;
+mod health;
 mod inbound;
 mod names;
 mod pin;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use endpoint::EndpointSettings;
 pub(super) use endpoint::HostPort;
+use health::HealthSettings;
 pub use inbound::InboundSettings;
 pub(super) use names::HostSetting;
 use names::ResolveSetting;
@@ -39,6 +41,9 @@ pub struct Traffic {
     pub pool4: Peers,
     /// IPv6 addresses that virtual names are answered with.
     pub pool6: Peers,
+    /// The zone that the application is in. Endpoints of this `zone` are preferred: they get all connections while at least
+    /// 5 in 7 of them, by weight, are healthy, and with fewer the rest goes to the others. Unset: zones do not matter.
+    pub zone: Option<String>,
 }
 
 impl Traffic {
@@ -60,8 +65,9 @@ impl Traffic {
     /// As the traffic plane has it.
     #[must_use]
     pub fn policy(&self) -> Policy {
+        let service = |service: &ServiceSettings| service.service(self.zone.as_deref());
         Policy {
-            services: self.services.iter().map(ServiceSettings::service).collect(),
+            services: self.services.iter().map(service).collect(),
             inbound: self.inbound.iter().map(InboundSettings::service).collect(),
             pools: self.pools(),
         }
@@ -132,7 +138,8 @@ pub struct ServiceSettings {
     /// How connections are carried: by the kernel alone, through the relay, or not at all (nor are datagrams).
     #[serde(default)]
     pub gear: GearSetting,
-    /// Where the service can be had, `IP:PORT`. Without any, connections go where they ask.
+    /// Where the service can be had: `IP:PORT`, or `address` with `weight` (100 unless told) and `zone`. Without any,
+    /// connections go where they ask.
     #[serde(default)]
     pub endpoints: Vec<EndpointSettings>,
     /// Which endpoint a connection gets: of two that are drawn by weight the one with less to do, one that is drawn by
@@ -150,6 +157,9 @@ pub struct ServiceSettings {
     /// not after its end.
     #[serde(default)]
     pub while_running: bool,
+    /// How the health of its endpoints is judged.
+    #[serde(default)]
+    pub health: HealthSettings,
 }
 
 /// Destinations that a service leaves alone.
@@ -258,6 +268,7 @@ impl ServiceSettings {
             self.balance != BalanceSetting::Least && self.endpoints.is_empty(),
             "`balance` chooses among `endpoints`, and there are none",
         );
+        faults.extend(self.health.faults(self.endpoints.len()));
         let is_twice = |(i, endpoint): (usize, &EndpointSettings)| {
             self.endpoints[..i].iter().any(|other| other.address == endpoint.address)
         };
@@ -273,10 +284,13 @@ impl ServiceSettings {
         faults
     }
 
-    fn service(&self) -> Service {
+    fn service(&self, zone: Option<&str>) -> Service {
         let networks = |peers: &[Peers]| peers.iter().map(|peers| peers.0).collect();
-        let endpoint =
-            |endpoint: &EndpointSettings| Endpoint { address: endpoint.address.0, weight: endpoint.weight };
+        let endpoint = |endpoint: &EndpointSettings| Endpoint {
+            address: endpoint.address.0,
+            weight: endpoint.weight,
+            is_near: zone.is_none_or(|zone| endpoint.zone.as_deref() == Some(zone)),
+        };
         Service {
             name: self.name.clone(),
             hosts: names::hosts(self),
@@ -296,6 +310,7 @@ impl ServiceSettings {
             },
             limits: self.limits.into(),
             when_gone: self.when_gone.unwrap_or_default().into(),
+            health: self.health.health(),
         }
     }
 }

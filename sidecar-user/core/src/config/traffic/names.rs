@@ -51,6 +51,7 @@ impl Default for Traffic {
     fn default() -> Self {
         let pool = |text: &str| Peers(text.parse().unwrap_or_else(|_| IpAddr::from([0; 4]).into()));
         Traffic {
+            zone: None,
             services: Vec::new(),
             inbound: Vec::new(),
             pin: None,

@@ -101,7 +101,8 @@ mod tests {
     use crate::model::policy::Endpoint;
 
     fn service(name: &str, hosts: &[&str], endpoints: &[&str]) -> Service {
-        let endpoint = |text: &&str| Endpoint { weight: 1, address: text.parse().expect("an address") };
+        let endpoint =
+            |text: &&str| Endpoint { weight: 1, is_near: true, address: text.parse().expect("an address") };
         Service {
             hosts: hosts.iter().map(|host| host.parse().expect("a name")).collect(),
             resolve: Resolve::Virtual,

@@ -99,6 +99,7 @@ fn text(name: &Name) -> Option<String> {
 mod tests {
     use super::super::tests::{Maps, ROOM as SMALL, policy, service};
     use super::*;
+    use crate::traffic::health::Judge;
 
     const ROOM: Room = Room { targets: 8, ..SMALL };
 
@@ -110,13 +111,15 @@ mod tests {
         for n_written in [0, 2, 5, 40, 400] {
             let (mut old, mut maps) = (Planner::new(ROOM), Maps::default());
             for set in &sets[..2] {
-                let plan =
-                    old.plan(&policy(&[service("a", set), service("b", &[])]), |_| false).expect("room");
+                let plan = old
+                    .plan(&policy(&[service("a", set), service("b", &[])]), &Judge::default(), |_| false)
+                    .expect("room");
                 maps.write(&old.changes(&plan));
                 old.turn(plan);
             }
-            let half =
-                old.plan(&policy(&[service("c", sets[2]), service("a", &[])]), |_| false).expect("room");
+            let half = old
+                .plan(&policy(&[service("c", sets[2]), service("a", &[])]), &Judge::default(), |_| false)
+                .expect("room");
             let changes = old.changes(&half);
             maps.write(&changes[..n_written.min(changes.len())]);
 
@@ -140,7 +143,8 @@ mod tests {
             assert_eq!(new.targets[&(id, b)], old.targets[&(id, b)], "in no plan, and with connections");
             for set in sets.iter().cycle().take(6) {
                 let read = new.bank;
-                let plan = new.plan(&policy(&[service("a", set)]), |_| true).expect("room");
+                let plan =
+                    new.plan(&policy(&[service("a", set)]), &Judge::default(), |_| true).expect("room");
                 let was = maps.endpoints(read);
                 maps.write(&new.changes(&plan));
                 assert_eq!(maps.endpoints(read), was, "what is read is not touched");
@@ -179,7 +183,7 @@ mod tests {
         };
         let mut planner = Planner::adopted(ROOM, &odd, |_| false);
         assert_eq!((planner.service("near"), planner.service("far")), (Some(1), None));
-        assert!(planner.plan(&policy(&[service("a", &["1.0.0.1:1"])]), |_| true).is_ok());
+        assert!(planner.plan(&policy(&[service("a", &["1.0.0.1:1"])]), &Judge::default(), |_| true).is_ok());
         let longest = "n".repeat(63);
         assert_eq!(text(&name(&longest)), Some(longest));
     }

@@ -12,7 +12,7 @@ use crate::model::policy::{Endpoint, Policy, Resolve, Service};
 
 fn names() -> Names {
     let host = |text: &str| text.parse().expect("a name");
-    let endpoint = Endpoint { address: "10.0.0.1:80".parse().expect("an address"), weight: 1 };
+    let endpoint = Endpoint { address: "10.0.0.1:80".parse().expect("an address"), weight: 1, is_near: true };
     let ours = Service {
         hosts: vec![host("api.internal")],
         resolve: Resolve::Virtual,

@@ -1,0 +1,275 @@
+//! What was seen of endpoints by whoever reads connections: added up by address, until the judge looks.
+//!
+//! Addresses that nobody asked for are not kept, so that it has as many entries as there are endpoints.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rustc_hash::FxHashMap;
+
+use crate::model::{Connection, Cut, Detail, Exchange, Ktime, Outcome, Role, Side, health::Cause};
+
+/// For so long a latency is remembered (`1/e` is left of it): Linkerd's decay for its peak EWMA.
+const DECAY: Duration = Duration::from_secs(10);
+
+/// What was seen of all endpoints.
+#[derive(Clone, Debug, Default)]
+pub struct Sightings(FxHashMap<SocketAddr, Sighting>);
+
+/// What was seen of one, since it was first asked for. Counts only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sighting {
+    /// Exchanges that went well.
+    pub ok: u64,
+    /// Those that the server failed.
+    pub failed: u64,
+    /// Of these, those since the last that went well.
+    pub run: u64,
+    /// How the last of these failed.
+    pub cause: Option<Cause>,
+    /// Connections that the relay made.
+    pub reached: u64,
+    /// Those that it could not make.
+    pub unreached: u64,
+    /// Until an answer begins, from the request's end.
+    pub latency: Ewma,
+    /// Until a connection is established.
+    pub connect: Ewma,
+    /// Which answers come too late: the least that any service says.
+    slow: Option<Duration>,
+}
+
+impl Sightings {
+    /// Keeps these, each with what is too slow of it, and forgets all others.
+    pub fn watch(&mut self, endpoints: impl IntoIterator<Item = (SocketAddr, Option<Duration>)>) {
+        let mut old = std::mem::take(&mut self.0);
+        for (address, slow) in endpoints {
+            let entry = self
+                .0
+                .entry(address)
+                .or_insert_with(|| Sighting { slow: None, ..old.remove(&address).unwrap_or_default() });
+            entry.slow = entry.slow.into_iter().chain(slow).min();
+        }
+    }
+
+    /// What was seen of an endpoint.
+    #[must_use]
+    pub fn of(&self, address: SocketAddr) -> Sighting {
+        self.0.get(&address).copied().unwrap_or_default()
+    }
+
+    /// An exchange is over. Only those of clients tell of a server.
+    pub fn exchange(&mut self, connection: &Connection, exchange: &Exchange) {
+        let Some(entry) = self.entry(connection) else { return };
+        let Some(judged) = judge(exchange, entry.slow) else { return };
+        if let (Some(requested), Some(answered)) = (exchange.requested, exchange.answered) {
+            entry.latency.add(exchange.ended, answered.since(requested));
+        }
+        match judged {
+            Ok(()) => {
+                entry.ok += 1;
+                entry.run = 0;
+            }
+            Err(cause) => {
+                entry.failed += 1;
+                entry.run += 1;
+                entry.cause = Some(cause);
+            }
+        }
+    }
+
+    /// A connection was established, so long after the first SYN.
+    pub fn opened(&mut self, at: Ktime, connection: &Connection, took: Duration) {
+        if let Some(entry) = self.entry(connection) {
+            entry.connect.add(at, took);
+        }
+    }
+
+    /// The relay reached an endpoint, or did not.
+    pub fn relayed(&mut self, address: SocketAddr, is_reached: bool) {
+        if let Some(entry) = self.0.get_mut(&address) {
+            let count = if is_reached { &mut entry.reached } else { &mut entry.unreached };
+            *count += 1;
+        }
+    }
+
+    fn entry(&mut self, connection: &Connection) -> Option<&mut Sighting> {
+        (connection.role == Some(Role::Client)).then(|| self.0.get_mut(&connection.remote))?
+    }
+}
+
+/// Whether the server did well; `None`: it is not to blame, and not to praise either.
+fn judge(exchange: &Exchange, slow: Option<Duration>) -> Option<Result<(), Cause>> {
+    let waited = |asked: Ktime| exchange.answered.unwrap_or(exchange.ended).since(asked);
+    let is_slow = slow.zip(exchange.requested.map(waited)).is_some_and(|(slow, waited)| waited > slow);
+    let is_error = match &exchange.detail {
+        // gRPC tells in a trailer of an answer with 200: it gets its arm here when it is read.
+        Detail::Http(http) => http.status.is_some_and(|status| (500..600).contains(&status)),
+    };
+    match exchange.outcome {
+        Outcome::Complete if is_error => Some(Err(Cause::Errors)),
+        Outcome::Complete if is_slow => Some(Err(Cause::Slow)),
+        Outcome::Complete => Some(Ok(())),
+        Outcome::Truncated(cut) | Outcome::Unanswered(cut) => match cut {
+            Cut::Closed(Some(Side::Server)) | Cut::Reset(Side::Server) | Cut::Expired => {
+                Some(Err(Cause::CutOff))
+            }
+            // The client gave up: of its own accord, unless it had waited too long.
+            Cut::Closed(_) | Cut::Reset(Side::Client) => is_slow.then_some(Err(Cause::Slow)),
+        },
+        // Of half a request nobody knows who gave up first.
+        Outcome::NotObserved | Outcome::Aborted(_) => None,
+    }
+}
+
+/// An average that follows a peak at once and forgets it slowly (the "peak EWMA" of Finagle and Linkerd).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ewma {
+    at: Ktime,
+    ns: f64,
+}
+
+impl Ewma {
+    fn add(&mut self, at: Ktime, sample: Duration) {
+        let sample = sample.as_nanos() as f64;
+        let left = self.left(at);
+        self.ns = if sample > self.ns { sample } else { self.ns * left + sample * (1.0 - left) };
+        self.at = self.at.max(at);
+    }
+
+    /// What is left of it at this time: without news it fades, so that an endpoint is tried again. `None`: nothing was seen.
+    #[must_use]
+    pub fn at(&self, now: Ktime) -> Option<Duration> {
+        (self.at > Ktime(0)).then(|| Duration::from_nanos((self.ns * self.left(now)) as u64))
+    }
+
+    /// As it was after the last sample.
+    #[must_use]
+    pub fn last(&self) -> Option<Duration> {
+        self.at(self.at)
+    }
+
+    fn left(&self, now: Ktime) -> f64 {
+        (-now.since(self.at).as_secs_f64() / DECAY.as_secs_f64()).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ConnectionId, Http, HttpVersion, Method};
+
+    fn connection(role: Role) -> Connection {
+        Connection {
+            id: ConnectionId(1),
+            role: Some(role),
+            local: ([10, 0, 0, 1], 5000).into(),
+            remote: ([10, 0, 0, 2], 80).into(),
+            tgid: 0,
+            cgroup: 0,
+            joined: false,
+            steered: None,
+        }
+    }
+
+    fn exchange(outcome: Outcome, status: Option<u16>, ms: u64) -> Exchange {
+        let at = |ms: u64| Ktime(1_000_000_000 + ms * 1_000_000);
+        Exchange {
+            started: at(0),
+            requested: (!matches!(outcome, Outcome::Aborted(_))).then_some(at(0)),
+            read: None,
+            answered: status.map(|_| at(ms)),
+            ended: at(ms),
+            outcome,
+            is_excluded: false,
+            lost: 0,
+            detail: Detail::Http(Http {
+                method: Method::Get,
+                method_original: None,
+                version: HttpVersion::Http11,
+                status,
+                host: None,
+                port: None,
+                path: None,
+                route: None,
+                request_headers: Vec::new(),
+                response_headers: Vec::new(),
+                parent: None,
+                trace_state: None,
+                exports: None,
+                request_body: None,
+                response_body: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn only_the_server_is_blamed() {
+        let slow = Some(Duration::from_millis(500));
+        let (closed, reset) = (Cut::Closed, Cut::Reset);
+        for (outcome, status, ms, expected) in [
+            (Outcome::Complete, Some(200), 1, Some(Ok(()))),
+            (Outcome::Complete, Some(404), 1, Some(Ok(()))),
+            (Outcome::Complete, Some(429), 1, Some(Ok(()))),
+            (Outcome::Complete, Some(500), 1, Some(Err(Cause::Errors))),
+            (Outcome::Complete, Some(503), 900, Some(Err(Cause::Errors))),
+            (Outcome::Complete, Some(200), 501, Some(Err(Cause::Slow))),
+            (Outcome::Truncated(reset(Side::Server)), Some(200), 1, Some(Err(Cause::CutOff))),
+            (Outcome::Unanswered(closed(Some(Side::Server))), None, 1, Some(Err(Cause::CutOff))),
+            (Outcome::Unanswered(Cut::Expired), None, 1, Some(Err(Cause::CutOff))),
+            (Outcome::Unanswered(closed(Some(Side::Client))), None, 1, None),
+            (Outcome::Truncated(reset(Side::Client)), Some(200), 1, None),
+            (Outcome::Unanswered(closed(None)), None, 1, None),
+            (Outcome::Unanswered(reset(Side::Client)), None, 501, Some(Err(Cause::Slow))),
+            (Outcome::NotObserved, None, 501, None),
+            (Outcome::Aborted(reset(Side::Server)), None, 501, None),
+        ] {
+            assert_eq!(judge(&exchange(outcome, status, ms), slow), expected, "{outcome:?} {status:?} {ms}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_not_kept() {
+        let mut sightings = Sightings::default();
+        let address = connection(Role::Client).remote;
+        let ok = exchange(Outcome::Complete, Some(200), 3);
+        sightings.exchange(&connection(Role::Client), &ok);
+        assert_eq!(sightings.of(address), Sighting::default());
+        sightings.watch([(address, None), (address, Some(Duration::from_secs(1)))]);
+        let bad = exchange(Outcome::Complete, Some(503), 3);
+        for exchange in [&ok, &bad, &bad] {
+            sightings.exchange(&connection(Role::Client), exchange);
+            // The application's own answers say nothing of the endpoint, wherever they go.
+            sightings.exchange(&connection(Role::Server), exchange);
+        }
+        sightings.opened(Ktime(1), &connection(Role::Client), Duration::from_millis(2));
+        let seen = sightings.of(address);
+        assert_eq!((seen.ok, seen.failed, seen.run, seen.cause), (1, 2, 2, Some(Cause::Errors)));
+        assert_eq!(seen.latency.last(), Some(Duration::from_millis(3)));
+        assert_eq!(seen.connect.last(), Some(Duration::from_millis(2)));
+        sightings.exchange(&connection(Role::Client), &ok);
+        assert_eq!(sightings.of(address).run, 0);
+        // Who stays keeps what was seen.
+        sightings.watch([(address, None)]);
+        assert_eq!((sightings.of(address).failed, sightings.of(address).slow), (2, None));
+        sightings.watch([]);
+        assert_eq!(sightings.of(address), Sighting::default());
+    }
+
+    #[test]
+    fn peaks_are_followed_at_once_and_fade() {
+        let mut ewma = Ewma::default();
+        let second = |n: u64| Ktime(n * 1_000_000_000);
+        let ms = Duration::from_millis;
+        assert_eq!(ewma.at(second(1)), None);
+        ewma.add(second(1), ms(2));
+        ewma.add(second(2), ms(800));
+        assert_eq!(ewma.last(), Some(ms(800)));
+        ewma.add(second(2), ms(2));
+        assert_eq!(ewma.last(), Some(ms(800)), "no time has passed");
+        let later = ewma.at(second(12)).expect("seen");
+        assert!((ms(290)..ms(300)).contains(&later), "{later:?}");
+        ewma.add(second(12), ms(2));
+        let later = ewma.last().expect("seen");
+        assert!((ms(290)..ms(300)).contains(&later), "{later:?}");
+    }
+}
