@@ -239,17 +239,19 @@ mod tests {
             ("spans.ratio", "0.5"),
             ("spans.sampler", "always_off"),
             ("spans.url_path", "false"),
+            ("traffic.inbound", r#"[{"name": "b", "ports": [80]}]"#),
             ("traffic.services", r#"[{"name": "b", "addresses": ["10.0.0.2"]}]"#),
             ("traffic.zone", "a"),
         ];
         assert_eq!(values.map(|(key, _)| key).to_vec(), LIVE.iter().map(|(key, _)| *key).collect::<Vec<_>>());
         let steers = ("traffic.services", r#"[{"name": "a", "addresses": ["10.0.0.1"]}]"#);
+        let takes_in = ("traffic.inbound", r#"[{"name": "c", "ports": [81]}]"#);
         for pair in values {
-            // Only where something is steered already.
-            let is_traffic = pair.0.starts_with("traffic.");
-            let with: &[_] = if pair.0 == "traffic.zone" { &[steers, pair] } else { &[pair] };
-            let running = resolved(if is_traffic { std::slice::from_ref(&steers) } else { &[] });
-            let new = resolved(with);
+            // Only where something is steered already, and something that comes in.
+            let before = if pair.0.starts_with("traffic.") { vec![steers, takes_in] } else { vec![] };
+            let others = before.iter().filter(|(key, _)| *key != pair.0);
+            let running = resolved(&before);
+            let new = resolved(&others.chain([&pair]).copied().collect::<Vec<_>>());
             let change = reload(&running, &new);
             assert_eq!((change.applied, change.waiting), (vec![pair.0.to_owned()], vec![]));
             assert_eq!(change.now.config, new.config, "{}", pair.0);
