@@ -242,8 +242,24 @@ fn what_comes_in_is_limited_and_refused() {
     - name: web
       ports: [8080, 9999]
       limits: {connections: 2}
+    - name: again
+      ports: [8082]
 ",
     );
+    // The relay's connections have the application's port, and the application gets it again. (This server closes first.)
+    let serve = |log: &str| {
+        let python = ["python3", "-m", "http.server", "8082"].map(str::to_owned).to_vec();
+        let words = [world.cgroup.wrapper(), world.pod.network(), python].concat();
+        let mut command = Command::new(&words[0]);
+        let html = world.dir.path().join("html");
+        let server = Process::start(command.args(&words[1..]).current_dir(html), &world.dir.path().join(log));
+        eventually("a server", || (world.ask_itself("127.0.0.1", 8082) == "200").then_some(()));
+        server
+    };
+    for log in ["first", "second"] {
+        let _server = serve(log);
+        assert_eq!(world.ask(CLIENT, POD, 8082), "200", "{log}");
+    }
     assert_eq!(world.ask(CLIENT, POD, 8081), "curl 7");
     assert_eq!(world.ask_itself("127.0.0.1", 8081), "200");
     // Nobody listens: the client hears of it, as soon as it is connected or just then.

@@ -91,7 +91,7 @@ pub(super) struct Told<'a> {
 /// What there is to say.
 pub(super) fn tell<'a>(question: &'a Question, policy: &'a Policy, known: &'a Known) -> Told<'a> {
     let explanation = explain(policy, question.destination);
-    let measured = |address| known.usage.as_ref()?.endpoints.get(&address).copied();
+    let measured = |address| known.usage.as_ref()?.endpoints.get(&address).cloned();
     let candidates = explanation.rule.as_ref().map(|rule| rule.candidates(question.destination, measured));
     Told { question, known, explanation, candidates: candidates.unwrap_or_default() }
 }
@@ -104,6 +104,9 @@ impl Told<'_> {
                 "it goes where it asks: nothing is steered (`sidecar doctor` says what is missing)"
             }
             Some(rule) => rule.what(),
+            None if self.explanation.is_virtual => {
+                "connect() fails with ECONNREFUSED: it is a virtual address, and no service has it at this port"
+            }
             None => "it goes where it asks: no service has it",
         }
     }
@@ -154,6 +157,7 @@ impl Told<'_> {
                 "service": rule.service.name,
                 "network": rule.network.to_string(),
                 "port": rule.port,
+                "host": rule.host.as_ref().map(ToString::to_string),
                 "exception": rule.except.map(|except| excepted(&except)),
             })),
             "shadows": explanation.shadows,
@@ -228,9 +232,10 @@ impl Told<'_> {
     }
 
     fn write_rule(&self, out: &mut String, rule: &Decides<'_>, candidates: &[Candidate]) -> std::fmt::Result {
-        let Decides { service, network, port, except } = rule;
+        let Decides { service, network, port, except, host } = rule;
         let port = port.map_or("any port".to_owned(), |port| format!("port {port}"));
-        writeln!(out, "  rule       service {}: {network}, {port}", service.name)?;
+        let host = host.as_ref().map(|host| format!(", which is {host}")).unwrap_or_default();
+        writeln!(out, "  rule       service {}: {network}{host}, {port}", service.name)?;
         if let Some(except) = except {
             writeln!(out, "  exception  by {}", excepted(except))?;
         }
@@ -242,13 +247,13 @@ impl Told<'_> {
         for (at, one) in candidates.iter().enumerate() {
             let head = if at == 0 { "endpoints" } else { "" };
             let mut line = format!("{}  weight {}", one.address, one.weight);
-            if let Some(now) = one.now {
+            if let Some(now) = &one.now {
                 write!(line, "  connections {}  cost {}", now.connections, now.cost)?;
             }
             if !one.is_of_family {
                 line.push_str("  of another address family");
             }
-            if let Some(state) = &one.state {
+            if let Some(state) = one.now.as_ref().and_then(|now| now.state.as_ref()) {
                 write!(line, "  {state}")?;
             }
             writeln!(out, "  {head:9}  {line}")?;
@@ -276,9 +281,9 @@ fn candidate(one: &Candidate) -> Value {
         "address": one.address.to_string(),
         "weight": one.weight,
         "of_family": one.is_of_family,
-        "connections": one.now.map(|now| now.connections),
-        "cost": one.now.map(|now| now.cost),
-        "state": one.state,
+        "connections": one.now.as_ref().map(|now| now.connections),
+        "cost": one.now.as_ref().map(|now| now.cost),
+        "state": one.now.as_ref().and_then(|now| now.state.as_ref()),
     })
 }
 

@@ -149,10 +149,11 @@ impl Facts {
 
     /// What becomes of connections somewhere, as far as is known here: a destination, by now.
     async fn explain_destination(&self, question: &Question, accept: &str) -> (&'static str, Bytes) {
-        let policy = self.settings().config.traffic.policy();
+        let steered = self.steered.as_ref().ok().and_then(Option::as_ref);
+        let policy =
+            steered.map_or_else(|| self.settings().config.traffic.policy(), |steered| steered.policy());
         let service =
             traffic::explain(&policy, question.destination).rule.map(|rule| rule.service.name.clone());
-        let steered = self.steered.as_ref().ok().and_then(Option::as_ref);
         let known = Known {
             is_on: steered.is_some(),
             is_pinned: steered.is_some_and(|steered| steered.is_pinned()),

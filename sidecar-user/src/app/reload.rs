@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use sidecar_core::config::{Look, Resolved, Setting, Watch, reload};
+use sidecar_core::config::{Config, Look, Resolved, Setting, Watch, reload};
 use tokio::{
     sync::Notify,
     time::{MissedTickBehavior, interval},
@@ -85,12 +85,15 @@ pub(super) struct Reloader {
     files: Files,
     facts: Arc<Facts>,
     notifier: Arc<Notifier>,
+    /// What the daemon began with.
+    start: Config,
 }
 
 impl Reloader {
     /// Of the settings that `facts` hold.
     pub(super) fn new(files: Files, facts: Arc<Facts>, notifier: Arc<Notifier>) -> Self {
-        Reloader { files, facts, notifier }
+        let start = facts.settings().config.clone();
+        Reloader { files, facts, notifier, start }
     }
 
     /// For ever: at each change of a file, and whenever `asked` is told.
@@ -119,7 +122,7 @@ impl Reloader {
                 for notice in &new.notices {
                     warn!("{notice}");
                 }
-                let mut change = reload(&self.facts.settings(), &new);
+                let mut change = reload(&self.start, &self.facts.settings(), &new);
                 for key in self.facts.renewed(&receivers) {
                     if !change.applied.contains(&key) {
                         change.applied.push(key);

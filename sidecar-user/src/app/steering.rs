@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use sidecar_core::{config::Config, model::Directory, signal::steering};
+use sidecar_core::{
+    config::Config,
+    model::{Directory, policy::Policy},
+    signal::steering,
+};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
@@ -179,6 +183,11 @@ impl Steered {
         if cut > 0 {
             info!(connections = cut, "the relay's connections are cut off");
         }
+    }
+
+    /// What holds.
+    pub(super) fn policy(&self) -> Policy {
+        self.traffic.policy()
     }
 
     /// What goes on at a service.

@@ -253,12 +253,22 @@ impl Traffic {
         (kernel::decisions(&state.steering.decisions()), services, endpoints)
     }
 
+    /// What holds, with what resolvers told besides.
+    pub(crate) fn policy(&self) -> Policy {
+        let state = self.lock();
+        state.learned.added_to(&state.policy)
+    }
+
     /// What goes on at a service of the plan that holds.
     pub(crate) fn usage(&self, service: &str) -> Option<Usage> {
-        let State { steering, planner, services, .. } = &*self.lock();
+        let State { steering, planner, services, judge, .. } = &*self.lock();
         let (_, number) = services.iter().find(|(name, _)| name == service)?;
         let (active, verdicts) = steering.usage(*number);
-        let now = |(address, target, cost)| (address, Now { connections: steering.load(target), cost });
+        let mut states = health::states(judge, service);
+        let now = |(address, target, cost)| {
+            let state = states.remove(&address);
+            (address, Now { connections: steering.load(target), cost, state })
+        };
         let endpoints = planner.endpoints(*number).map(now).collect();
         Some(Usage { active, verdicts: kernel::verdicts(verdicts), endpoints })
     }
@@ -281,10 +291,12 @@ impl State {
         }
         know(planner.directory());
         // Nobody tries an endpoint of before from the turn on.
-        for (_, number) in services.iter() {
-            steering.try_none(*number).map_err(ApplyError::Kernel)?;
+        let mut numbers = services.iter();
+        let told = numbers.try_for_each(|(_, number)| steering.try_none(*number));
+        if let Err(error) = told.and_then(|()| steering.turn(planner.next_bank())) {
+            planner.failed(&plan);
+            return Err(ApplyError::Kernel(error));
         }
-        steering.turn(planner.next_bank()).map_err(ApplyError::Kernel)?;
         planner.turn(plan);
         *judge = next;
         health::begin(judge, watched);

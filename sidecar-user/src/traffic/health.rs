@@ -2,6 +2,7 @@
 //! probes were answered, to the judge; and what it says, to the kernel.
 
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +14,7 @@ use sidecar_core::{
     signal::endpoints::{self, Endpoint, Endpoints},
     traffic::{
         Planner,
-        health::{Judge, Look, Outside, Question, Results, ServiceStanding, Sightings, Turn},
+        health::{Judge, Look, Outside, Question, Results, ServiceStanding, Sightings, Standing, Turn},
     },
 };
 use tokio::{
@@ -128,6 +129,28 @@ impl Traffic {
 /// From now on what this judge wants to know is kept.
 pub(super) fn begin(judge: &Judge, watched: &Watched) {
     watched.lock().watch(judge.watched());
+}
+
+/// What is held against endpoints of a service, in words.
+pub(super) fn states(judge: &Judge, service: &str) -> BTreeMap<SocketAddr, String> {
+    let now = clock::now();
+    let standing = judge.standings(now).into_iter().find(|standing| standing.name == service);
+    let state = |one: Standing| {
+        let state = match one.condition {
+            Condition::Ejected(cause) => {
+                let left = one.until.map_or(0, |until| until.0.saturating_sub(now.0) / 1_000_000_000);
+                format!("ejected ({}), {left} s left", endpoints::cause(cause))
+            }
+            Condition::LastOne(cause) => {
+                format!("fails ({}), and no other is healthy", endpoints::cause(cause))
+            }
+            Condition::Returning => "returning".to_owned(),
+            Condition::OnTrial(_) => "on trial".to_owned(),
+            Condition::Healthy => return None,
+        };
+        Some((one.address, state))
+    };
+    standing.into_iter().flat_map(|standing| standing.endpoints).filter_map(state).collect()
 }
 
 /// An endpoint's turn, in the log.

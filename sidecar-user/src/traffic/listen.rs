@@ -5,7 +5,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt::set_socket_reuseaddr,
+};
 use sidecar_ebpf::abi::steer::LISTENERS;
 
 /// Connections that may wait to be accepted; the kernel's own bound is `net.core.somaxconn`.
@@ -28,8 +30,11 @@ pub(super) fn open() -> io::Result<Vec<std::net::TcpListener>> {
 
 /// One of each family for what comes in, which the kernel sends there as it is; IPv6's where there is IPv6.
 pub(super) fn inbound() -> io::Result<Vec<std::net::TcpListener>> {
-    let four = one(Ipv4Addr::LOCALHOST.into())?;
-    Ok([four].into_iter().chain(one(Ipv6Addr::LOCALHOST.into())).collect())
+    // What it accepts has the application's port, which the application must be able to bind again meanwhile, and while the
+    // last of such connections are in TIME_WAIT: both sides have to allow it.
+    let shared = |address| one(address).and_then(|one| Ok(set_socket_reuseaddr(&one, true).map(|()| one)?));
+    let four = shared(Ipv4Addr::LOCALHOST.into())?;
+    Ok([four].into_iter().chain(shared(Ipv6Addr::LOCALHOST.into())).collect())
 }
 
 fn one(address: IpAddr) -> io::Result<std::net::TcpListener> {

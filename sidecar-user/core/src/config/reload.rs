@@ -89,21 +89,22 @@ pub fn is_live(key: &str) -> bool {
     LIVE.iter().any(|(live, _)| *live == key)
 }
 
-/// Puts the settings that hold beside new ones, which are valid as a whole.
+/// Puts the settings that hold beside new ones, which are valid as a whole. `start` are those that the daemon began with: what it
+/// loaded then is there still, whatever was switched off since.
 #[must_use]
-pub fn reload(running: &Resolved, new: &Resolved) -> Reload {
+pub fn reload(start: &Config, running: &Resolved, new: &Resolved) -> Reload {
     let mut now = running.clone();
     let changed = changed(&running.config, &new.config);
-    // Where nothing was steered at the start, no program is there that could be told.
-    let (before, after) = (&running.config.traffic, &new.config.traffic);
-    let can_steer = before.is_on()
-        && (before.wants_datagrams() || !after.wants_datagrams())
-        && (before.has_names() || !after.has_names());
-    let can_be_told = |key: &str| match key {
-        "traffic.inbound" => !before.inbound.is_empty(),
-        _ => can_steer || !key.starts_with("traffic."),
-    };
-    let takes_effect = |key: &str| is_live(key) && can_be_told(key);
+    // Where nothing was steered at the start, no program is there that could be told. And what is said of traffic is one policy:
+    // half of it may be one that nobody wanted.
+    let (start, after) = (&start.traffic, &new.config.traffic);
+    let can_steer = (start.is_on() || !after.is_on())
+        && (start.wants_datagrams() || !after.wants_datagrams())
+        && (start.has_names() || !after.has_names())
+        && (!start.inbound.is_empty() || after.inbound.is_empty());
+    let is_traffic = |key: &str| key.starts_with("traffic.");
+    let is_whole = changed.iter().filter(|key| is_traffic(key)).all(|key| is_live(key));
+    let takes_effect = |key: &str| is_live(key) && (can_steer && is_whole || !is_traffic(key));
     for (key, carry) in LIVE.iter().filter(|(key, _)| changed.contains(*key) && takes_effect(key)) {
         carry(&mut now.config, &new.config);
         // Of the key, or of its entries.
@@ -141,6 +142,11 @@ mod tests {
     use super::*;
     use crate::config::{Layers, Level, Origin, Setting, resolve};
 
+    /// Of settings that the daemon began with.
+    fn reload_of(running: &Resolved, new: &Resolved) -> Reload {
+        reload(&running.config, running, new)
+    }
+
     fn resolved(pairs: &[(&str, &str)]) -> Resolved {
         let setting = |(line, (key, value)): (usize, &(&str, &str))| {
             Setting::new(*key, *value, Origin::File { line: line as u64 + 1, column: 1 })
@@ -165,7 +171,7 @@ mod tests {
                 vec!["otlp.temporality", "shutdown.deadline", "tcp.peers"],
             ),
         ] {
-            let change = reload(&running, &resolved(&new));
+            let change = reload_of(&running, &resolved(&new));
             assert_eq!(
                 (change.applied.clone(), change.waiting.clone()),
                 (
@@ -177,13 +183,13 @@ mod tests {
             assert_eq!(change.now.config.tcp, running.config.tcp);
             assert_eq!(change.now.config.otlp.temporality, running.config.otlp.temporality);
         }
-        let change = reload(&running, &resolved(&[("log.level", "debug")]));
+        let change = reload_of(&running, &resolved(&[("log.level", "debug")]));
         assert_eq!(change.now.config.log.level, Level::Debug);
         assert_eq!(change.now.origin("log.level"), &Origin::File { line: 1, column: 1 });
         assert_eq!(change.now.origin("otlp.headers.a"), &Origin::Default);
         for key in ["otlp.headers", "otlp.metrics_headers", "otlp.traces_headers"] {
             let change =
-                reload(&resolved(&[(key, "a=b")]), &resolved(&[("log.level", "info"), (key, "a=c")]));
+                reload_of(&resolved(&[(key, "a=b")]), &resolved(&[("log.level", "info"), (key, "a=c")]));
             assert_eq!(change.applied, [key]);
             assert_eq!(change.now.origin(&format!("{key}.a")), &Origin::File { line: 2, column: 1 });
         }
@@ -252,12 +258,39 @@ mod tests {
             let others = before.iter().filter(|(key, _)| *key != pair.0);
             let running = resolved(&before);
             let new = resolved(&others.chain([&pair]).copied().collect::<Vec<_>>());
-            let change = reload(&running, &new);
+            let change = reload_of(&running, &new);
             assert_eq!((change.applied, change.waiting), (vec![pair.0.to_owned()], vec![]));
             assert_eq!(change.now.config, new.config, "{}", pair.0);
         }
-        let change = reload(&resolved(&[]), &resolved(&[steers]));
+        let change = reload_of(&resolved(&[]), &resolved(&[steers]));
         assert_eq!((change.applied, change.waiting), (vec![], vec![steers.0.to_owned()]));
         assert!(!change.now.config.traffic.is_on());
+    }
+
+    /// All of what is said of traffic, or nothing; what was there at the start can come back.
+    #[test]
+    fn a_policy_is_taken_as_a_whole() {
+        let service =
+            |name: &str, more: &str| format!(r#"[{{"name": "{name}", "endpoints": ["10.0.0.9:80"]{more}}}]"#);
+        let plain = service("web", r#", "addresses": ["10.0.0.1"]"#);
+        let named = service("api", r#", "hosts": ["a.b"], "addresses": ["10.0.0.1"]"#);
+        let inbound = |name: &str| format!(r#"[{{"name": "{name}", "ports": [80]}}]"#);
+        let (before, after) = (inbound("in"), inbound("web"));
+        let settings = |services: &str, inbound: &str| {
+            resolved(&[("traffic.services", services), ("traffic.inbound", inbound)])
+        };
+        let start = settings(&plain, &before);
+        // A name takes a restart: so does everything beside it, and a pin.
+        let change = reload_of(&start, &settings(&named, &after));
+        assert_eq!(change.waiting, ["traffic.inbound", "traffic.services"]);
+        assert_eq!(change.now.config, start.config);
+        let pinned = resolved(&[("traffic.services", named.as_str()), ("traffic.pin", "/sys/fs/bpf/a")]);
+        assert_eq!(reload_of(&start, &pinned).applied, Vec::<String>::new());
+        // Off, and on again.
+        let start = settings(&named, &before);
+        let off = reload(&start.config, &start, &resolved(&[]));
+        assert_eq!((off.applied.len(), off.waiting.len()), (2, 0));
+        let on = reload(&start.config, &off.now, &start);
+        assert_eq!((on.applied.len(), on.now.config), (2, start.config));
     }
 }

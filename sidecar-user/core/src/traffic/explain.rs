@@ -3,8 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::names;
 use crate::model::{
-    Network,
+    Host, Network,
     policy::{Endpoint, Gear, Policy, Service, WhenGone},
 };
 
@@ -15,6 +16,8 @@ pub struct Explanation<'a> {
     pub rule: Option<Decides<'a>>,
     /// Later services that have the destination, too, and get no connection to it.
     pub shadows: Vec<&'a str>,
+    /// It is of the pools of virtual addresses, which nobody has.
+    pub is_virtual: bool,
 }
 
 /// The first service in the file that has a destination.
@@ -28,6 +31,8 @@ pub struct Decides<'a> {
     pub port: Option<u16>,
     /// What excepts the destination from it.
     pub except: Option<Excepted>,
+    /// Whose virtual address it is.
+    pub host: Option<Host>,
 }
 
 /// What excepts a destination from a service.
@@ -50,17 +55,17 @@ pub struct Candidate {
     pub is_of_family: bool,
     /// What is measured of it; `None`: it is in no plan that holds.
     pub now: Option<Now>,
-    /// What is held against it, and since when; `None`: nothing, or nobody looks.
-    pub state: Option<String>,
 }
 
 /// What is measured of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Connections that hold a place there.
     pub connections: u64,
     /// What one more costs there, beside the others.
     pub cost: u32,
+    /// What is held against it, in words; `None`: nothing, or nobody looks.
+    pub state: Option<String>,
 }
 
 /// What the policy says of a destination.
@@ -71,9 +76,25 @@ pub fn explain(policy: &Policy, destination: SocketAddr) -> Explanation<'_> {
         service.networks.iter().any(|network| network.contains(ip))
             && (service.ports.is_empty() || service.ports.contains(&port))
     };
+    if policy.pools.iter().any(|pool| pool.contains(ip)) {
+        // Before everything else, with the rest of the pools right behind.
+        let rule = names::assign(policy).into_iter().find_map(|name| {
+            let service = policy.services.get(name.service)?;
+            let is_its = name.addresses.contains(&Some(ip))
+                && (service.ports.is_empty() || service.ports.contains(&port));
+            is_its.then(|| Decides {
+                service,
+                network: Network::from(ip),
+                port: (!service.ports.is_empty()).then_some(port),
+                except: None,
+                host: Some(name.host),
+            })
+        });
+        return Explanation { rule, shadows: Vec::new(), is_virtual: true };
+    }
     let mut all = policy.services.iter().filter(has);
     let rule = all.next().and_then(|service| decides(service, ip, port));
-    Explanation { rule, shadows: all.map(|service| service.name.as_str()).collect() }
+    Explanation { rule, shadows: all.map(|service| service.name.as_str()).collect(), is_virtual: false }
 }
 
 /// By what a service decides that has the destination.
@@ -90,6 +111,7 @@ fn decides(service: &Service, ip: IpAddr, port: u16) -> Option<Decides<'_>> {
         network: narrowest(&service.networks)?,
         port: (!service.ports.is_empty()).then_some(port),
         except: by_network.or_else(by_port),
+        host: None,
     })
 }
 
@@ -106,7 +128,6 @@ impl Decides<'_> {
             weight: endpoint.weight,
             is_of_family: endpoint.address.is_ipv4() == is_ipv4,
             now: measured(endpoint.address),
-            state: None,
         };
         self.service.endpoints.iter().map(candidate).collect()
     }
@@ -179,7 +200,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::traffic::rules::{self, found};
+    use crate::{
+        model::policy::Resolve,
+        traffic::rules::{self, found},
+    };
 
     fn service(name: &str, networks: &[&str], ports: &[u16]) -> Service {
         Service {
@@ -224,18 +248,38 @@ mod tests {
     }
 
     #[test]
+    fn a_virtual_address_is_its_names() {
+        let mut named = service("named", &[], &[80]);
+        named.hosts = vec!["api.internal".parse().expect("a name")];
+        named.resolve = Resolve::Virtual;
+        named.endpoints = vec![Endpoint { address: address("1.0.0.1:1"), weight: 1, is_near: true }];
+        let services = vec![service("all", &["0.0.0.0/0"], &[]), named];
+        let pools = vec!["240.240.0.0/16".parse().expect("a network")];
+        let policy = Policy { services, pools, ..Policy::default() };
+        let own = names::assign(&policy)[0].addresses[0].expect("an address");
+        let rule = |port| explain(&policy, SocketAddr::new(own, port)).rule;
+        let told = rule(80).map(|rule| (rule.service.name.as_str(), rule.host.map(|host| host.to_string())));
+        assert_eq!(told, Some(("named", Some("api.internal".to_owned()))));
+        // Nobody else has it, nor the rest of the pool.
+        let other = explain(&policy, address("240.240.255.255:80"));
+        assert_eq!((rule(443), other.rule, other.is_virtual), (None, None, true));
+        assert!(!explain(&policy, address("1.2.3.4:80")).is_virtual);
+    }
+
+    #[test]
     fn candidates_are_those_of_the_family_and_caveats_say_what_is_not_known() {
         let mut web = service("web", &["10.0.0.0/8", "fd00::/8"], &[]);
         let endpoint = |text: &str, weight| Endpoint { address: address(text), weight, is_near: true };
         web.endpoints = vec![endpoint("1.0.0.1:1", 100), endpoint("1.0.0.2:1", 0)];
         let policy = Policy { services: vec![web.clone()], ..Policy::default() };
         let (four, six) = (address("10.0.0.1:80"), address("[fd00::1]:80"));
-        let now = Now { connections: 3, cost: 1024 };
-        let measured = |at: SocketAddr| (at == address("1.0.0.1:1")).then_some(now);
+        let now = Now { connections: 3, cost: 1024, state: Some("ejected".into()) };
+        let measured = |at: SocketAddr| (at == address("1.0.0.1:1")).then(|| now.clone());
         let rule = explain(&policy, four).rule.expect("a rule");
         let candidates = rule.candidates(four, measured);
-        let told: Vec<_> = candidates.iter().map(|one| (one.weight, one.is_of_family, one.now)).collect();
-        assert_eq!(told, [(100, true, Some(now)), (0, true, None)]);
+        let told: Vec<_> =
+            candidates.iter().map(|one| (one.weight, one.is_of_family, one.now.as_ref())).collect();
+        assert_eq!(told, [(100, true, Some(&now)), (0, true, None)]);
         assert!(rule.candidates(six, measured).iter().all(|one| !one.is_of_family));
         let has = |of: SocketAddr, word: &str| rule.caveats(of).iter().any(|caveat| caveat.contains(word));
         assert!(!has(four, "family") && has(six, "family") && has(four, "encrypted"));

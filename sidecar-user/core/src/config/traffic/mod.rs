@@ -28,7 +28,8 @@ use crate::model::policy::{
 #[serde(deny_unknown_fields, default)]
 pub struct Traffic {
     /// What is done about connections that the application opens. Of the services that have a destination the first decides;
-    /// a destination of none goes where it asks.
+    /// a destination of none goes where it asks. A first name (`hosts`), a first denial and a first `inbound` take a restart; then
+    /// all that is said of traffic waits for it.
     pub services: Vec<ServiceSettings>,
     /// Folder on a bpffs (`/sys/fs/bpf/sidecar`), for one daemon and nobody else: what steers connections stays at work there
     /// when the daemon ends, however it ends, and the next daemon goes on with it. It is made with mode 0700. `sidecar unpin`
