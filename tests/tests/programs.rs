@@ -1,4 +1,5 @@
-//! The built object: every program lets pass whatever it sees, on every path, but for those that may refuse it; each has a name that `bpftool` shows whole.
+//! The built object: every program lets pass whatever it sees, on every path, but for those that may refuse it; each has a
+//! name that `bpftool` shows whole.
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind, read::elf::ElfFile64};
 use sidecar_tests::{

@@ -218,7 +218,7 @@ impl Server {
         };
         // What the kernel gave us still has the address that was dialled.
         let (Ok(to), Ok(own)) = (stream.local_addr(), listener.local_addr()) else { return stranger() };
-        if to.port() == own.port() {
+        if to == own {
             return stranger();
         }
         match doors.enter(peer, to.port()) {

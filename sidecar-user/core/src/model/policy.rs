@@ -1,6 +1,9 @@
 //! Services and what is done about connections to them, as the user says it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{Host, Network, health::Health};
 
@@ -61,6 +64,18 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether it is for this port, of whichever address.
+    #[must_use]
+    pub fn is_for(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.ports.contains(&port)
+    }
+
+    /// Whether it has this destination, or where connections come in, whoever comes: exceptions are of it, too.
+    #[must_use]
+    pub fn has(&self, address: IpAddr, port: u16) -> bool {
+        self.is_for(port) && self.networks.iter().any(|network| network.contains(address))
+    }
+
     /// Without a destination, and with everything else as it is where nothing is said.
     #[must_use]
     pub fn named(name: &str) -> Self {

@@ -72,16 +72,11 @@ pub struct Now {
 #[must_use]
 pub fn explain(policy: &Policy, destination: SocketAddr) -> Explanation<'_> {
     let (ip, port) = (destination.ip().to_canonical(), destination.port());
-    let has = |service: &&Service| {
-        service.networks.iter().any(|network| network.contains(ip))
-            && (service.ports.is_empty() || service.ports.contains(&port))
-    };
     if policy.pools.iter().any(|pool| pool.contains(ip)) {
         // Before everything else, with the rest of the pools right behind.
         let rule = names::assign(policy).into_iter().find_map(|name| {
             let service = policy.services.get(name.service)?;
-            let is_its = name.addresses.contains(&Some(ip))
-                && (service.ports.is_empty() || service.ports.contains(&port));
+            let is_its = name.addresses.contains(&Some(ip)) && service.is_for(port);
             is_its.then(|| Decides {
                 service,
                 network: Network::from(ip),
@@ -92,7 +87,7 @@ pub fn explain(policy: &Policy, destination: SocketAddr) -> Explanation<'_> {
         });
         return Explanation { rule, shadows: Vec::new(), is_virtual: true };
     }
-    let mut all = policy.services.iter().filter(has);
+    let mut all = policy.services.iter().filter(|service| service.has(ip, port));
     let rule = all.next().and_then(|service| decides(service, ip, port));
     Explanation { rule, shadows: all.map(|service| service.name.as_str()).collect(), is_virtual: false }
 }

@@ -53,12 +53,10 @@ pub fn shadowed(policy: &Policy) -> [Vec<Shadowed>; 2] {
 /// The service that a destination falls under, or where connections come in, whoever comes: as a person reads the file.
 #[must_use]
 pub fn find(services: &[Service], address: IpAddr, port: u16) -> Option<(&Service, bool)> {
-    let has = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
-    let service = services.iter().find(|service| {
-        has(&service.networks) && (service.ports.is_empty() || service.ports.contains(&port))
-    })?;
+    let service = services.iter().find(|service| service.has(address, port))?;
     let except = &service.except;
-    Some((service, has(&except.networks) || except.ports.contains(&port)))
+    let is_exception = except.networks.iter().any(|network| network.contains(address));
+    Some((service, is_exception || except.ports.contains(&port)))
 }
 
 /// The rules of all services, whose ids are given in their order, and what of them is of no use.
@@ -154,7 +152,7 @@ fn candidates(service: &Service) -> impl Iterator<Item = Candidate> {
         let exception = |port: &u16| Candidate { network: *network, port: *port, flags: RULE_EXCEPTION };
         all.extend(ports.iter().map(exception));
     }
-    let by_port = except.ports.iter().filter(|port| service.ports.is_empty() || service.ports.contains(port));
+    let by_port = except.ports.iter().filter(|port| service.is_for(**port));
     for port in by_port {
         let exception =
             |network: &Network| Candidate { network: *network, port: *port, flags: RULE_EXCEPTION };
