@@ -5,11 +5,15 @@
 
 use aya_ebpf::{
     bindings::{bpf_sock, bpf_spin_lock},
-    helpers::generated::{self, bpf_get_prandom_u32},
+    helpers::{
+        bpf_get_current_uid_gid,
+        generated::{self, bpf_get_prandom_u32},
+    },
 };
 use sidecar_ebpf::abi::steer::{
     BALANCE_HASH, BALANCE_RANDOM, HOLDS_PLACE, NO_TARGET, REASON_CONNECTIONS, REASON_GEAR, REASON_RATE,
-    RULE_EXACT, Rule, Service, Steered, Table, Target, decision, result, served, trial,
+    RULE_EXACT, RULE_USER, Rule, SERVICE_USERS, Service, Steered, Table, Target, decision, result, served,
+    trial,
 };
 
 use crate::{
@@ -56,8 +60,12 @@ pub(crate) fn rule(way: u8, bank: u32, addr: [u64; 2], port: u16) -> Option<&'st
 
 #[inline(always)]
 fn lookup(way: u8, bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
-    let longest = u64::from(RULE_EXACT + 128);
-    let family = if ends::is_mapped(addr) { 4 } else { 6 } | u64::from(way);
+    entry(if ends::is_mapped(addr) { 4 } else { 6 } | way, bank, addr, port)
+}
+
+#[inline(always)]
+fn entry(family: u8, bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
+    let (longest, family) = (u64::from(RULE_EXACT + 128), u64::from(family));
     // `lpm_trie::Key<RuleKey>`.
     let first = longest | u64::from(bank & 1) << 32 | family << 40 | u64::from(port) << 48;
     let rule: *mut Rule = maps::entry(&RULES, &maps::words([first, addr[0], addr[1]]))?;
@@ -73,6 +81,16 @@ pub(crate) fn service(bank: u32, id: u32) -> Option<&'static Service> {
         maps::entry(&SERVICES, &maps::words([u64::from(bank) | u64::from(id) << 32]))?;
     // SAFETY: as with rules.
     Some(unsafe { &*service })
+}
+
+/// Whether a service leaves alone whoever connects, or sends: the process that the program runs in.
+#[inline(always)]
+pub(crate) fn excepts_caller(bank: u32, id: u32, service: &Service) -> bool {
+    if service.flags & SERVICE_USERS == 0 {
+        return false;
+    }
+    let uid = bpf_get_current_uid_gid() as u32;
+    entry(RULE_USER, bank, [uid.to_be().into(), 0], id as u16).is_some()
 }
 
 /// A place for one more connection, or the reason why there is none; and the number, plus 1, of the target that it is to try.

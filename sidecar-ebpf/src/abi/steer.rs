@@ -43,16 +43,19 @@ pub struct Steer {
 pub struct RuleKey {
     /// Which bank's.
     pub bank: u8,
-    /// 4 or 6, so that no IPv6 network has IPv4 addresses in it; and [`RULE_INBOUND`] where connections come in.
+    /// 4 or 6, so that no IPv6 network has IPv4 addresses in it; and [`RULE_INBOUND`] where connections come in. Or
+    /// [`RULE_USER`].
     pub family: u8,
-    /// Port of the destination; 0: any.
+    /// Port of the destination; 0: any. Where it is no network's, id of a service.
     pub port: u16,
-    /// The network's address: of destinations, of those who come in.
+    /// The network's address: of destinations, of those who come in. Or a user's id, big-endian, and zeros.
     pub addr: [u8; 16],
 }
 
 /// [`RuleKey::family`]: for connections that come in.
 pub const RULE_INBOUND: u8 = 8;
+/// [`RuleKey::family`]: users whom a service leaves alone.
+pub const RULE_USER: u8 = 16;
 /// Bits of a [`RuleKey`] before the address: all of them count.
 pub const RULE_EXACT: u32 = 32;
 
@@ -94,6 +97,8 @@ pub const GONE_CLOSED: u8 = 1;
 
 /// `Service::flags`: it has endpoints of its own; else a relay dials what was asked for.
 pub const SERVICE_ENDPOINTS: u8 = 1;
+/// `Service::flags`: it leaves users alone.
+pub const SERVICE_USERS: u8 = 2;
 
 /// Key of `SERVICES`.
 #[derive(
@@ -171,7 +176,7 @@ pub const VERDICT_DENIED: u8 = 4;
 pub const REASON_GEAR: u8 = 0;
 /// No rule has its destination.
 pub const REASON_NO_RULE: u8 = 1;
-/// An exception of the service.
+/// An exception of the service: what was asked for, or who asks.
 pub const REASON_EXCEPTION: u8 = 2;
 /// No listener of the daemon is in the socket's network namespace.
 pub const REASON_NETNS: u8 = 3;

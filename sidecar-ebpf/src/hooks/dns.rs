@@ -141,6 +141,7 @@ fn say<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         return PASS;
     };
+    let is_exception = is_exception || !is_virtual && steer::excepts_caller(steer.bank, id, service);
     let (verdict, reason) = if service.gear == GEAR_DENY && !is_exception {
         (VERDICT_DENIED, REASON_GEAR)
     } else if is_virtual {

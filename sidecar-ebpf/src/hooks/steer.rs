@@ -142,7 +142,8 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         return PASS;
     };
-    if rule.flags & RULE_EXCEPTION != 0 {
+    // Nobody is at a virtual address.
+    if rule.flags & RULE_EXCEPTION != 0 || !is_virtual && steer::excepts_caller(steer.bank, id, service) {
         note(sk, addr, port, Some(id), [VERDICT_PASSED, REASON_EXCEPTION]);
         return PASS;
     }
@@ -197,7 +198,10 @@ pub(super) fn is_denied_at(steer: &Steer, addr: [u64; 2], port: u16) -> bool {
     if rule.flags & RULE_EXCEPTION != 0 {
         return false;
     }
-    steer::service(steer.bank, rule.service).is_some_and(|service| service.gear == GEAR_DENY)
+    let (id, is_virtual) = (rule.service, rule.flags & RULE_VIRTUAL != 0);
+    steer::service(steer.bank, id).is_some_and(|service| {
+        service.gear == GEAR_DENY && (is_virtual || !steer::excepts_caller(steer.bank, id, service))
+    })
 }
 
 #[inline(always)]

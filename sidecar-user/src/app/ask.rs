@@ -79,6 +79,9 @@ fn process(pid: u32) -> Result<String, AskError> {
     if let Ok(netns) = host::netns(Some(pid)) {
         let _ = write!(query, "&netns={netns}");
     }
+    if let Some(uid) = host::uid(pid) {
+        let _ = write!(query, "&uid={uid}");
+    }
     Ok(query)
 }
 

@@ -10,7 +10,7 @@ use sidecar_core::{
         policy::{Balance, Gear, HashBy, Policy, Service},
     },
     signal::{UnixNanos, reason},
-    traffic::{Candidate, Decides, Excepted, Explanation, explain},
+    traffic::{Caller, Candidate, Decides, Excepted, Explanation, explain},
 };
 
 use super::explain::{decoded, rfc3339};
@@ -31,6 +31,8 @@ pub(super) struct Process {
     pub(super) cgroups: Vec<u64>,
     /// The inode of its network namespace, where that could be read.
     pub(super) netns: Option<u64>,
+    /// What rules ask of it.
+    pub(super) caller: Caller,
 }
 
 /// What the daemon knows besides the policy.
@@ -66,7 +68,10 @@ pub(super) fn parse(query: &str) -> Result<Option<Question>, String> {
             "pid" => process.pid = u32::try_from(number()?).map_err(|_| "pid: too large".to_owned())?,
             "cgroup" => process.cgroups.push(number()?),
             "netns" => process.netns = Some(number()?),
-            _ => return Err(format!("`{name}`: with a destination there are pid, cgroup and netns")),
+            "uid" => {
+                process.caller.uid = Some(u32::try_from(number()?).map_err(|_| "uid: too large".to_owned())?)
+            }
+            _ => return Err(format!("`{name}`: with a destination there are pid, cgroup, netns and uid")),
         }
     }
     let destination = destination.ok_or("no destination")?;
@@ -90,7 +95,8 @@ pub(super) struct Told<'a> {
 
 /// What there is to say.
 pub(super) fn tell<'a>(question: &'a Question, policy: &'a Policy, known: &'a Known) -> Told<'a> {
-    let explanation = explain(policy, question.destination);
+    let caller = question.process.as_ref().map(|process| process.caller.clone()).unwrap_or_default();
+    let explanation = explain(policy, question.destination, &caller);
     let measured = |address| known.usage.as_ref()?.endpoints.get(&address).cloned();
     let candidates = explanation.rule.as_ref().map(|rule| rule.candidates(question.destination, measured));
     Told { question, known, explanation, candidates: candidates.unwrap_or_default() }
@@ -159,6 +165,7 @@ impl Told<'_> {
                 "port": rule.port,
                 "host": rule.host.as_ref().map(ToString::to_string),
                 "exception": rule.except.map(|except| excepted(&except)),
+                "excepts": { "uids": rule.service.except.uids.iter().map(ToString::to_string).collect::<Vec<_>>() },
             })),
             "shadows": explanation.shadows,
             "gear": rule.map(|rule| gear(rule.service.gear)),
@@ -238,6 +245,9 @@ impl Told<'_> {
         writeln!(out, "  rule       service {}: {network}{host}, {port}", service.name)?;
         if let Some(except) = except {
             writeln!(out, "  exception  by {}", excepted(except))?;
+        } else if !service.except.uids.is_empty() && rule.host.is_none() {
+            let uids: Vec<_> = service.except.uids.iter().map(ToString::to_string).collect();
+            writeln!(out, "  excepts    users {}: theirs go where they ask", uids.join(", "))?;
         }
         if !self.explanation.shadows.is_empty() {
             let shadows = self.explanation.shadows.join(", ");
@@ -291,6 +301,7 @@ fn excepted(except: &Excepted) -> String {
     match except {
         Excepted::Network(network) => network.to_string(),
         Excepted::Port(port) => format!("port {port}"),
+        Excepted::User(uid) => format!("user {uid}"),
     }
 }
 

@@ -152,8 +152,9 @@ impl Facts {
         let steered = self.steered.as_ref().ok().and_then(Option::as_ref);
         let policy =
             steered.map_or_else(|| self.settings().config.traffic.policy(), |steered| steered.policy());
-        let service =
-            traffic::explain(&policy, question.destination).rule.map(|rule| rule.service.name.clone());
+        let service = traffic::explain(&policy, question.destination, &traffic::Caller::default())
+            .rule
+            .map(|rule| rule.service.name.clone());
         let known = Known {
             is_on: steered.is_some(),
             is_pinned: steered.is_some_and(|steered| steered.is_pinned()),

@@ -21,6 +21,17 @@ pub(crate) fn netns(pid: Option<u32>) -> io::Result<u64> {
     Ok(fs::metadata(PathBuf::from(format!("/proc/{process}/ns/net")))?.ino())
 }
 
+/// The real user of a process, as the initial user namespace counts; `None`: it could not be read, or we count otherwise.
+pub(crate) fn uid(pid: u32) -> Option<u32> {
+    // The initial one has all ids, each as it is (user_namespaces(7)).
+    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+    if !map.split_whitespace().eq(["0", "0", "4294967295"]) {
+        return None;
+    }
+    let status = fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
+}
+
 /// Release of the kernel, as `uname -r` prints it.
 pub(crate) fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()

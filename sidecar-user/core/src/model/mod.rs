@@ -12,6 +12,7 @@ mod route;
 mod steered;
 mod tcp;
 mod time;
+mod uids;
 
 pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
 pub use exchange::{
@@ -25,3 +26,4 @@ pub use route::{Route, RouteSource};
 pub use steered::{Directory, Reason, Steered, Verdict};
 pub use tcp::{Account, End, Failure, Tcp};
 pub use time::Ktime;
+pub use uids::{MalformedUids, Uids};

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Host, Network, health::Health};
+use super::{Host, Network, Uids, health::Health};
 
 /// All services, in their order: of those that have a destination the first decides.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,7 +28,8 @@ impl Policy {
             let except = &service.except;
             let virtuals =
                 if service.resolve == Resolve::Virtual { 2 * service.hosts.len() * ports } else { 0 };
-            networks * (2 * ports + except.ports.len()) + except.networks.len() * ports + virtuals
+            let uids: usize = except.uids.iter().map(|uids| uids.prefixes().count()).sum();
+            networks * (2 * ports + except.ports.len()) + except.networks.len() * ports + virtuals + uids
         };
         self.services.iter().chain(&self.inbound).map(of).sum::<usize>() + self.pools.len()
     }
@@ -105,13 +106,16 @@ pub enum Resolve {
     Real,
 }
 
-/// Destinations of a service that it leaves alone.
+/// Connections to a service that it leaves alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Except {
     /// By address.
     pub networks: Vec<Network>,
     /// By port.
     pub ports: Vec<u16>,
+    /// By the user who connects: the real one (credentials(7)), as the initial user namespace counts. Not to virtual
+    /// addresses, where nobody is.
+    pub uids: Vec<Uids>,
 }
 
 /// How a connection is carried.

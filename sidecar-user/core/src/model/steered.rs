@@ -22,7 +22,7 @@ pub enum Reason {
     Gear,
     /// No service has this destination.
     NoRule,
-    /// The service excepts this destination.
+    /// The service excepts this destination, or whoever asks.
     Exception,
     /// No listener of the daemon is in the socket's network namespace.
     Netns,

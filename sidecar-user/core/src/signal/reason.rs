@@ -167,7 +167,7 @@ words! {
     Steered {
         Gear "gear" "the service's gear says so"
         NoRule "no_rule" "no service has this destination"
-        Exception "exception" "the service excepts this destination"
+        Exception "exception" "the service excepts this destination, or whoever asks"
         Netns "netns" "no listener of the daemon is in the socket's network namespace"
         Device "device" "the socket is bound to a device, and would not come back from loopback"
         NoEndpoint "no_endpoint" "the service has no endpoint of the socket's address family"

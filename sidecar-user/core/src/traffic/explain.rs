@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::names;
+use super::{Caller, names};
 use crate::model::{
     Host, Network,
     policy::{Endpoint, Gear, Policy, Service, WhenGone},
@@ -29,19 +29,21 @@ pub struct Decides<'a> {
     pub network: Network,
     /// By which of its ports; `None`: it is for any.
     pub port: Option<u16>,
-    /// What excepts the destination from it.
+    /// What excepts the destination from it, or whoever asks.
     pub except: Option<Excepted>,
     /// Whose virtual address it is.
     pub host: Option<Host>,
 }
 
-/// What excepts a destination from a service.
+/// What excepts a destination, or whoever asks, from a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excepted {
     /// Its address.
     Network(Network),
     /// Its port.
     Port(u16),
+    /// The user who asks.
+    User(u32),
 }
 
 /// An endpoint that may get the next connection, or may not.
@@ -68,9 +70,9 @@ pub struct Now {
     pub state: Option<String>,
 }
 
-/// What the policy says of a destination.
+/// What the policy says of a destination, where this one asks for it.
 #[must_use]
-pub fn explain(policy: &Policy, destination: SocketAddr) -> Explanation<'_> {
+pub fn explain<'a>(policy: &'a Policy, destination: SocketAddr, caller: &Caller) -> Explanation<'a> {
     let (ip, port) = (destination.ip().to_canonical(), destination.port());
     if policy.pools.iter().any(|pool| pool.contains(ip)) {
         // Before everything else, with the rest of the pools right behind.
@@ -88,12 +90,12 @@ pub fn explain(policy: &Policy, destination: SocketAddr) -> Explanation<'_> {
         return Explanation { rule, shadows: Vec::new(), is_virtual: true };
     }
     let mut all = policy.services.iter().filter(|service| service.has(ip, port));
-    let rule = all.next().and_then(|service| decides(service, ip, port));
+    let rule = all.next().and_then(|service| decides(service, ip, port, caller));
     Explanation { rule, shadows: all.map(|service| service.name.as_str()).collect(), is_virtual: false }
 }
 
 /// By what a service decides that has the destination.
-fn decides(service: &Service, ip: IpAddr, port: u16) -> Option<Decides<'_>> {
+fn decides<'a>(service: &'a Service, ip: IpAddr, port: u16, caller: &Caller) -> Option<Decides<'a>> {
     let narrowest = |networks: &[Network]| {
         let has = networks.iter().filter(|network| network.contains(ip));
         has.max_by_key(|network| network.prefix()).copied()
@@ -101,11 +103,15 @@ fn decides(service: &Service, ip: IpAddr, port: u16) -> Option<Decides<'_>> {
     let except = &service.except;
     let by_network = narrowest(&except.networks).map(Excepted::Network);
     let by_port = || except.ports.contains(&port).then_some(Excepted::Port(port));
+    let by_user = || {
+        let uid = caller.uid.filter(|uid| except.uids.iter().any(|uids| uids.contains(*uid)))?;
+        Some(Excepted::User(uid))
+    };
     Some(Decides {
         service,
         network: narrowest(&service.networks)?,
         port: (!service.ports.is_empty()).then_some(port),
-        except: by_network.or_else(by_port),
+        except: by_network.or_else(by_port).or_else(by_user),
         host: None,
     })
 }
@@ -234,7 +240,7 @@ mod tests {
             ("[fe80::1]:443", None, &[]),
         ];
         for (to, expected, shadows) in cases {
-            let explained = explain(&policy, address(to));
+            let explained = explain(&policy, address(to), &Caller::default());
             let rule =
                 explained.rule.map(|rule| (rule.service.name.as_str(), rule.network, rule.port, rule.except));
             let expected = expected.map(|(name, by, port, except)| (name, network(by), port, except));
@@ -252,13 +258,13 @@ mod tests {
         let pools = vec!["240.240.0.0/16".parse().expect("a network")];
         let policy = Policy { services, pools, ..Policy::default() };
         let own = names::assign(&policy)[0].addresses[0].expect("an address");
-        let rule = |port| explain(&policy, SocketAddr::new(own, port)).rule;
+        let rule = |port| explain(&policy, SocketAddr::new(own, port), &Caller { uid: Some(7) }).rule;
         let told = rule(80).map(|rule| (rule.service.name.as_str(), rule.host.map(|host| host.to_string())));
         assert_eq!(told, Some(("named", Some("api.internal".to_owned()))));
         // Nobody else has it, nor the rest of the pool.
-        let other = explain(&policy, address("240.240.255.255:80"));
+        let other = explain(&policy, address("240.240.255.255:80"), &Caller::default());
         assert_eq!((rule(443), other.rule, other.is_virtual), (None, None, true));
-        assert!(!explain(&policy, address("1.2.3.4:80")).is_virtual);
+        assert!(!explain(&policy, address("1.2.3.4:80"), &Caller::default()).is_virtual);
     }
 
     #[test]
@@ -270,7 +276,7 @@ mod tests {
         let (four, six) = (address("10.0.0.1:80"), address("[fd00::1]:80"));
         let now = Now { connections: 3, cost: 1024, state: Some("ejected".into()) };
         let measured = |at: SocketAddr| (at == address("1.0.0.1:1")).then(|| now.clone());
-        let rule = explain(&policy, four).rule.expect("a rule");
+        let rule = explain(&policy, four, &Caller::default()).rule.expect("a rule");
         let candidates = rule.candidates(four, measured);
         let told: Vec<_> =
             candidates.iter().map(|one| (one.weight, one.is_of_family, one.now.as_ref())).collect();
@@ -286,7 +292,7 @@ mod tests {
         ] {
             let policy =
                 Policy { services: vec![Service { gear, when_gone, ..web.clone() }], ..Policy::default() };
-            let rule = explain(&policy, four).rule.expect("a rule");
+            let rule = explain(&policy, four, &Caller::default()).rule.expect("a rule");
             assert!(rule.when_gone(false).iter().any(|line| line.contains(gone)), "{gear:?} {when_gone:?}");
             assert!(rule.when_gone(true).iter().all(|line| !line.contains("nothing is pinned")), "{gear:?}");
             assert!(rule.what().contains(what), "{gear:?}");
@@ -330,7 +336,7 @@ mod tests {
             for ip in ["10.1.2.3", "10.1.2.4", "10.1.9.9", "10.9.9.9", "11.0.0.1", "fd00::1", "fd00::2", "fe80::1"] {
                 for port in 79..84 {
                     let destination = SocketAddr::new(ip.parse().expect("an address"), port);
-                    let rule = explain(&policy, destination).rule;
+                    let rule = explain(&policy, destination, &Caller::default()).rule;
                     let told = rule.map(|rule| (rule.service.name.clone(), rule.except.is_some()));
                     let seen = found(&rules, ip, port).map(|(id, is_exception)| (id.to_string(), is_exception));
                     prop_assert_eq!(told, seen, "{}:{}", ip, port);

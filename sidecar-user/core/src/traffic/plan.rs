@@ -15,12 +15,12 @@ use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
         self, BALANCE_HASH, BALANCE_LEAST, BALANCE_RANDOM, GEAR_DENY, GEAR_DIRECT, GEAR_PROXY, GONE_CLOSED,
-        GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, ServiceKey, Table, Target,
+        GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, SERVICE_USERS, ServiceKey, Table, Target,
     },
 };
 
 use super::{
-    deal,
+    callers, deal,
     health::{Judge, Weighed},
     rules::{self, Rules},
 };
@@ -157,6 +157,7 @@ impl Planner {
         let (outbound, inbound) = ids.split_at(policy.services.len());
         let (mut rules, _) = rules::compile(policy, outbound);
         rules.extend(rules::compile_inbound(&policy.inbound, inbound).0);
+        rules.extend(callers::compile(&policy.services, outbound));
         if rules.len() > self.room.rules as usize {
             return Err(Full { what: "rules", room: self.room.rules });
         }
@@ -405,11 +406,15 @@ fn entry(service: &Service, tables: [Table; 2]) -> steer::Service {
     let ns = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let spacing_ns = service.limits.rate.map_or(0, |rate| ns(rate.spacing()));
     let burst = service.limits.rate.map_or(0, |rate| rate.burst.saturating_sub(1));
+    let flags = [
+        (!service.endpoints.is_empty(), SERVICE_ENDPOINTS),
+        (!service.except.uids.is_empty(), SERVICE_USERS),
+    ];
     steer::Service {
         gear,
         balance,
         gone,
-        flags: if service.endpoints.is_empty() { 0 } else { SERVICE_ENDPOINTS },
+        flags: flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag),
         connections: service.limits.connections.unwrap_or(0),
         tables,
         spacing_ns,

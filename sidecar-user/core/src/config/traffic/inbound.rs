@@ -78,7 +78,7 @@ impl InboundSettings {
         Service {
             networks: if self.from.is_empty() { Network::ALL.to_vec() } else { networks(&self.from) },
             ports: self.ports.clone(),
-            except: Except { networks: networks(&self.except), ports: Vec::new() },
+            except: Except { networks: networks(&self.except), ..Except::default() },
             gear: self.gear.into(),
             limits: self.limits.into(),
             when_gone: self.when_gone.into(),

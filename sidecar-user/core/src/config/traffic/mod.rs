@@ -1,6 +1,7 @@
 //! Section `traffic`: services, as a person writes them, and what the traffic plane makes of them.
 
 mod endpoint;
+mod except;
 mod health;
 mod inbound;
 mod names;
@@ -13,15 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use endpoint::EndpointSettings;
 pub(super) use endpoint::HostPort;
+use except::ExceptSettings;
 use health::HealthSettings;
 pub use inbound::InboundSettings;
 pub(super) use names::HostSetting;
 use names::ResolveSetting;
 
 use super::value::Peers;
-use crate::model::policy::{
-    Balance, Endpoint, Except, Gear, HashBy, Limits, Policy, Rate, Service, WhenGone,
-};
+use crate::model::policy::{Balance, Endpoint, Gear, HashBy, Limits, Policy, Rate, Service, WhenGone};
 
 /// Section `traffic`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -133,7 +133,7 @@ pub struct ServiceSettings {
     /// Ports that it has. Without any: all.
     #[serde(default)]
     pub ports: Vec<u16>,
-    /// Of these destinations, those that go where they ask.
+    /// Of these connections, those that go where they ask.
     #[serde(default)]
     pub except: ExceptSettings,
     /// How connections are carried: by the kernel alone, through the relay, or not at all (nor are datagrams).
@@ -161,17 +161,6 @@ pub struct ServiceSettings {
     /// How the health of its endpoints is judged.
     #[serde(default)]
     pub health: HealthSettings,
-}
-
-/// Destinations that a service leaves alone.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(inline)]
-pub struct ExceptSettings {
-    /// Networks or addresses.
-    pub addresses: Vec<Peers>,
-    /// Ports.
-    pub ports: Vec<u16>,
 }
 
 /// How a connection is carried.
@@ -253,10 +242,8 @@ impl ServiceSettings {
         );
         refuse(self.addresses.len() > 256, "it has more than 256 `addresses`");
         refuse(self.ports.len() > 64, "it has more than 64 `ports`");
-        refuse(self.except.addresses.len() > 256, "it excepts more than 256 `addresses`");
-        refuse(self.except.ports.len() > 64, "it excepts more than 64 `ports`");
         refuse(self.endpoints.len() > 512, "it has more than 512 `endpoints`");
-        refuse(self.ports.contains(&0) || self.except.ports.contains(&0), "0 is no port");
+        refuse(self.ports.contains(&0), "0 is no port");
         refuse(
             denies && !self.endpoints.is_empty(),
             "what is denied goes to no endpoint: leave `endpoints` out",
@@ -269,6 +256,7 @@ impl ServiceSettings {
             self.balance != BalanceSetting::Least && self.endpoints.is_empty(),
             "`balance` chooses among `endpoints`, and there are none",
         );
+        faults.extend(self.except.faults(self));
         faults.extend(self.health.faults(self.endpoints.len()));
         let is_twice = |(i, endpoint): (usize, &EndpointSettings)| {
             self.endpoints[..i].iter().any(|other| other.address == endpoint.address)
@@ -298,7 +286,7 @@ impl ServiceSettings {
             resolve: self.resolve(),
             networks: networks(&self.addresses),
             ports: self.ports.clone(),
-            except: Except { networks: networks(&self.except.addresses), ports: self.except.ports.clone() },
+            except: self.except.except(),
             gear: self.gear.into(),
             endpoints: self.endpoints.iter().map(endpoint).collect(),
             balance: match self.balance {

@@ -1,0 +1,159 @@
+//! Connections that a service leaves alone, and what a person gets wrong about them.
+
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
+
+use super::ServiceSettings;
+use crate::{
+    config::value::Peers,
+    model::{
+        Uids,
+        policy::{Except, Resolve},
+    },
+};
+
+/// Connections that a service leaves alone.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(inline)]
+pub struct ExceptSettings {
+    /// To networks or addresses.
+    pub addresses: Vec<Peers>,
+    /// To ports.
+    pub ports: Vec<u16>,
+    /// Of users, by their ids: `1000`, or `1000-1999`. It is the real user's id (credentials(7)) in the initial user namespace:
+    /// inside of another one `id -u` tells another. What goes to virtual addresses is not excepted: nobody is there.
+    pub uids: Vec<UidSetting>,
+}
+
+impl ExceptSettings {
+    /// As the traffic plane has it.
+    pub(super) fn except(&self) -> Except {
+        Except {
+            networks: self.addresses.iter().map(|peers| peers.0).collect(),
+            ports: self.ports.clone(),
+            uids: self.uids.iter().map(|uids| uids.0).collect(),
+        }
+    }
+
+    /// What is wrong with them, of this service.
+    pub(super) fn faults(&self, service: &ServiceSettings) -> Vec<String> {
+        let rows = [
+            (self.addresses.len() > 256, "it excepts more than 256 `addresses`"),
+            (self.ports.len() > 64, "it excepts more than 64 `ports`"),
+            (self.uids.len() > 64, "it excepts more than 64 `uids`"),
+            (self.ports.contains(&0), "0 is no port"),
+            (
+                !self.uids.is_empty()
+                    && service.addresses.is_empty()
+                    && service.resolve() == Resolve::Virtual,
+                "`except.uids` would except nobody: all of its names have virtual addresses, where nobody is; say `resolve: real`",
+            ),
+        ];
+        let mut faults: Vec<_> =
+            rows.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, why)| why.to_owned()).collect();
+        let of_none = |port: &&u16| !service.ports.is_empty() && !service.ports.contains(port);
+        if let Some(port) = self.ports.iter().find(of_none) {
+            faults.push(format!("it excepts port {port}, which is none of its `ports`"));
+        }
+        let of_none = |peers: &&Peers| {
+            !service.addresses.iter().any(|own| own.0.covers(&peers.0) || peers.0.covers(&own.0))
+        };
+        if let Some(peers) = self.addresses.iter().find(of_none).filter(|_| service.hosts.is_empty()) {
+            faults.push(format!("it excepts {peers}, which is none of its `addresses`"));
+        }
+        let meets = |(i, uids): (usize, &UidSetting)| {
+            self.uids[..i].iter().find(|other| other.0.meets(&uids.0)).map(|other| (other.0, uids.0))
+        };
+        if let Some((one, other)) = self.uids.iter().enumerate().find_map(meets) {
+            faults.push(format!("it excepts users twice: {one} and {other} have some in common"));
+        }
+        faults
+    }
+}
+
+/// A user's id, or a range of them: a number or a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UidSetting(pub Uids);
+
+impl<'de> Deserialize<'de> for UidSetting {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_any(UidVisitor)
+    }
+}
+
+struct UidVisitor;
+
+impl Visitor<'_> for UidVisitor {
+    type Value = UidSetting;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a user id, 1000, or a range of them, 1000-1999")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<UidSetting, E> {
+        text.parse().map(UidSetting).map_err(E::custom)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, uid: u64) -> Result<UidSetting, E> {
+        self.visit_str(&uid.to_string())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, uid: i64) -> Result<UidSetting, E> {
+        self.visit_str(&uid.to_string())
+    }
+}
+
+impl Serialize for UidSetting {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+impl JsonSchema for UidSetting {
+    fn schema_name() -> Cow<'static, str> {
+        "UidSetting".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "user id or range of them" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_that_except_nothing_are_refused() {
+        for (service, except, expected) in [
+            (r#""addresses": ["10.0.0.0/8"]"#, r#""addresses": ["10.1.0.0/16"], "ports": [22]"#, ""),
+            (r#""addresses": ["10.1.0.0/16"]"#, r#""addresses": ["10.0.0.0/8"]"#, ""),
+            (r#""addresses": ["10.0.0.0/8"]"#, r#""addresses": ["11.0.0.1"]"#, "none of its `addresses`"),
+            (r#""hosts": ["a.b"]"#, r#""addresses": ["11.0.0.1"]"#, ""),
+            (r#""addresses": ["10.0.0.1"], "ports": [80]"#, r#""ports": [81]"#, "none of its `ports`"),
+            (r#""addresses": ["10.0.0.1"]"#, r#""uids": [0, 1000, "2000-2999", "3000"]"#, ""),
+            (r#""addresses": ["10.0.0.1"]"#, r#""uids": ["1000-1999", 1500]"#, "1000-1999 and 1500"),
+            (r#""hosts": ["a.b"], "gear": "deny""#, r#""uids": [1]"#, "nobody is"),
+            (r#""hosts": ["a.b"], "gear": "deny", "resolve": "real""#, r#""uids": [1]"#, ""),
+            (r#""hosts": ["a.b"], "addresses": ["10.0.0.1"]"#, r#""uids": [1]"#, ""),
+        ] {
+            let text = format!(r#"{{"name": "a", {service}, "except": {{{except}}}}}"#);
+            let service: ServiceSettings = serde_json::from_str(&text).expect("a service");
+            let faults = service.except.faults(&service).join("; ");
+            assert_eq!(faults.is_empty(), expected.is_empty(), "{text}: {faults}");
+            assert!(faults.contains(expected), "{text}: {faults}");
+        }
+        for uids in [r#""root""#, "-1", "4294967295", "1.5", "true", r#""2-1""#] {
+            let text =
+                format!(r#"{{"name": "a", "addresses": ["10.0.0.1"], "except": {{"uids": [{uids}]}}}}"#);
+            assert!(serde_json::from_str::<ServiceSettings>(&text).is_err(), "{uids}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Whom services leave alone, whatever the destination: who connects. In the kernel these are rules of a family of their own, so
+//! they are in both banks, and change with the rest.
+
+use sidecar_ebpf::abi::steer::{RULE_EXACT, RULE_EXCEPTION, RULE_USER, Rule, RuleKey};
+
+use super::rules::Rules;
+use crate::model::policy::Service;
+
+/// Who connects, as far as whoever asks knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Its real user, as the initial user namespace counts.
+    pub uid: Option<u32>,
+}
+
+/// The rules of all services, whose ids are given in their order.
+pub(super) fn compile(services: &[Service], ids: &[u32]) -> Rules {
+    services.iter().zip(ids).flat_map(|(service, id)| users(service, *id)).collect()
+}
+
+fn users(service: &Service, id: u32) -> impl Iterator<Item = ((u32, RuleKey), Rule)> {
+    let prefixes = service.except.uids.iter().flat_map(|uids| uids.prefixes());
+    prefixes.map(move |(first, prefix)| {
+        let mut addr = [0; 16];
+        addr[..4].copy_from_slice(&first.to_be_bytes());
+        let key = RuleKey { bank: 0, family: RULE_USER, port: id as u16, addr };
+        ((RULE_EXACT + prefix, key), Rule { service: id, place: 0, flags: RULE_EXCEPTION })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_a_services_own() {
+        let mut services = ["a", "b", "c"].map(Service::named);
+        services[0].except.uids = vec!["1000".parse().expect("a user"), "2000-2001".parse().expect("users")];
+        services[2].except.uids = vec!["1000".parse().expect("a user")];
+        let rules = compile(&services, &[7, 8, 9]);
+        let told: Vec<_> = rules
+            .iter()
+            .map(|((len, key), rule)| (len - RULE_EXACT, key.port, &key.addr[..5], rule.service))
+            .collect();
+        let expected: [(u32, u16, &[u8], u32); 3] = [
+            (31, 7, &[0, 0, 0x07, 0xd0, 0], 7),
+            (32, 7, &[0, 0, 0x03, 0xe8, 0], 7),
+            (32, 9, &[0, 0, 0x03, 0xe8, 0], 9),
+        ];
+        assert_eq!(told, expected);
+    }
+}

@@ -1,0 +1,191 @@
+//! Whom services leave alone: connections that are excepted by who makes them, against the logs of the servers that got them.
+
+use std::{collections::BTreeMap, fs, net::UdpSocket, path::PathBuf, process::Command, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use sidecar_tests::{
+    binary,
+    cgroup::Cgroup,
+    eventually, free_port,
+    nginx::Nginx,
+    process::{self, Process},
+    sidecar::Sidecar,
+};
+
+/// Where services are asked for, and where the other server is.
+const ASKED: &str = "127.12.0.1";
+const DENIED: &str = "127.12.0.2";
+
+/// Two servers: one at the addresses that are asked for, one that is the endpoint.
+struct World {
+    dir: tempfile::TempDir,
+    cgroup: Cgroup,
+    servers: [(Nginx, Process); 2],
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().expect("a folder");
+        let server = |(name, address): (&str, &str)| {
+            let nginx = Nginx::prepare(&dir.path().join(name), address, free_port(), "");
+            let command = nginx.command();
+            let log = dir.path().join(format!("{name}.log"));
+            let process = Process::start(Command::new(&command[0]).args(&command[1..]), &log);
+            nginx.await_listening();
+            (nginx, process)
+        };
+        let servers = [("asked", "0.0.0.0"), ("endpoint", "127.0.0.1")].map(server);
+        World { dir, cgroup: Cgroup::new(), servers }
+    }
+
+    /// A service with an endpoint and one that is denied, both at one port, with these exceptions.
+    fn settings(&self, except: &str) -> PathBuf {
+        let [port, endpoint] = [0, 1].map(|at: usize| self.servers[at].0.port);
+        let (path, new) = (self.dir.path().join("settings.yaml"), self.dir.path().join("settings.new"));
+        let text = format!(
+            "traffic:
+  services:
+    - {{name: web, addresses: [{ASKED}], ports: [{port}], except: {except}, endpoints: ['127.0.0.1:{endpoint}']}}
+    - {{name: closed, addresses: [{DENIED}], except: {except}, gear: deny, while_running: true}}\n"
+        );
+        fs::write(&new, text).expect("settings");
+        fs::rename(new, &path).expect("settings");
+        path
+    }
+
+    fn run(&self, except: &str) -> Sidecar {
+        let settings = self.settings(except).display().to_string();
+        let cgroup = self.cgroup.path().display().to_string();
+        let sidecar = Sidecar::run(self.dir.path(), &["--cgroup", &cgroup, "--config", &settings], &[]);
+        sidecar.await_ready();
+        sidecar
+    }
+
+    /// Runs something in the application's cgroup.
+    fn inside(&self, words: &[&str]) -> Command {
+        let wrapper = self.cgroup.wrapper();
+        let mut command = Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]).args(words);
+        command
+    }
+
+    /// Fetches something as these words do, from an address that is asked for: what curl's exit status says, and which
+    /// servers' logs have a line more.
+    fn fetch(&self, curl: &[&str], address: &str) -> (Option<i32>, [u64; 2]) {
+        let n = || [0, 1].map(|at: usize| self.servers[at].0.answered().values().sum::<u64>());
+        let before = n();
+        let url = format!("http://{address}:{}/100.bin", self.servers[0].0.port);
+        let said = process::output(self.inside(curl).args(["-s", "-o", "/dev/null", "-m", "10", &url]));
+        let n_lines = u64::from(said.status.success());
+        let after = eventually("the servers' logs", || {
+            let after = n();
+            (after.iter().sum::<u64>() == before.iter().sum::<u64>() + n_lines).then_some(after)
+        });
+        (said.status.code(), [after[0] - before[0], after[1] - before[1]])
+    }
+}
+
+const PASSED: (Option<i32>, [u64; 2]) = (Some(0), [1, 0]);
+const BALANCED: (Option<i32>, [u64; 2]) = (Some(0), [0, 1]);
+/// curl could not connect.
+const REFUSED: (Option<i32>, [u64; 2]) = (Some(7), [0, 0]);
+
+fn verdicts(sidecar: &Sidecar) -> BTreeMap<String, u64> {
+    let scrape = sidecar.scrape();
+    let all = scrape.all("sidecar_traffic_connections_total");
+    let word =
+        |labels: &sidecar_tests::scrape::Labels, name: &str| labels.get(name).cloned().unwrap_or_default();
+    let told = all.map(|(labels, n)| {
+        (format!("{} {}", word(labels, "sidecar_verdict"), word(labels, "sidecar_reason")), n as u64)
+    });
+    told.filter(|(_, n)| *n > 0).collect()
+}
+
+/// As what a process of the application is, the daemon explains it.
+fn explained(sidecar: &Sidecar, address: &str, process: Option<&Process>) -> Value {
+    let admin = format!("127.0.0.1:{}", sidecar.admin_port);
+    let pid = process.map(|process| process.pid().as_raw_nonzero().to_string());
+    let pid = pid.iter().flat_map(|pid| ["--pid", pid]);
+    let mut command = Command::new(binary());
+    command.args(["explain", "--admin", &admin, "-o", "json", address]).args(pid);
+    serde_json::from_str(&process::run(&mut command)).expect("JSON")
+}
+
+/// Users that are excepted go where they ask, what is denied and datagrams too, whatever they are in a namespace of their own.
+/// Others are balanced, or refused. All of it changes while running.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn users_are_left_alone() {
+    let world = World::new();
+    let sidecar = world.run("{uids: [4242, 5000-5999]}");
+    let as_user = |uid: &'static str| ["setpriv", "--reuid", uid, "--clear-groups", "curl"];
+    for (uid, is_excepted) in [
+        ("4241", false),
+        ("4242", true),
+        ("4243", false),
+        ("4999", false),
+        ("5000", true),
+        ("5999", true),
+        ("6000", false),
+        ("0", false),
+    ] {
+        let [web, closed] = [ASKED, DENIED].map(|address| world.fetch(&as_user(uid), address));
+        let expected = if is_excepted { [PASSED, PASSED] } else { [BALANCED, REFUSED] };
+        assert_eq!([web, closed], expected, "user {uid}");
+    }
+    // Root in a user namespace of its own is who it is outside.
+    let own =
+        ["setpriv", "--reuid", "4242", "--clear-groups", "unshare", "--user", "--map-root-user", "curl"];
+    assert_eq!(world.fetch(&own, ASKED), PASSED);
+    let expected = [("direct gear", 5), ("denied gear", 5), ("passed exception", 7)];
+    assert_eq!(verdicts(&sidecar), expected.map(|(word, n)| (word.to_owned(), n)).into());
+
+    let receiver = UdpSocket::bind((DENIED, 0)).expect("a socket");
+    receiver.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
+    let port = receiver.local_addr().expect("its address").port().to_string();
+    let script = "
+import errno, os, socket, sys
+os.setuid(int(sys.argv[3]))
+try: print(socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', (sys.argv[1], int(sys.argv[2]))))
+except OSError as error: print(errno.errorcode[error.errno])
+";
+    let says = |uid: &str| {
+        let words = ["python3", "-c", script, DENIED, &port, uid];
+        process::run(&mut world.inside(&words)).trim().to_owned()
+    };
+    assert_eq!(["4242", "4243"].map(says), ["1", "EPERM"]);
+    // Loopback has delivered what it delivers when sending returns.
+    assert_eq!((0..).take_while(|_| receiver.recv(&mut [0]).is_ok()).count(), 1);
+
+    let sleeper = |uid: &str| {
+        let words = ["setpriv", "--reuid", uid, "--clear-groups", "sleep", "1000"];
+        let process = Process::start(&mut world.inside(&words), &world.dir.path().join(uid));
+        eventually("it to sleep", || {
+            let comm = format!("/proc/{}/comm", process.pid().as_raw_nonzero());
+            (process::read(comm.as_ref()).trim() == "sleep").then_some(())
+        });
+        process
+    };
+    let [excepted, other] = ["5500", "6000"].map(sleeper);
+    let asked = format!("{ASKED}:{}", world.servers[0].0.port);
+    for (process, expected) in
+        [(Some(&excepted), "user 5500".into()), (Some(&other), Value::Null), (None, Value::Null)]
+    {
+        let told = explained(&sidecar, &asked, process);
+        assert_eq!(told["rule"]["exception"], expected, "{told}");
+        assert_eq!(told["rule"]["excepts"]["uids"], serde_json::json!(["4242", "5000-5999"]));
+    }
+
+    world.settings("{uids: [6000]}");
+    sidecar.signal(Signal::HUP);
+    eventually("the new settings", || sidecar.log().contains("settings read again").then_some(()));
+    assert_eq!(["4242", "6000"].map(|uid| world.fetch(&as_user(uid), ASKED)), [BALANCED, PASSED]);
+    assert_eq!(["4242", "6000"].map(|uid| world.fetch(&as_user(uid), DENIED)), [REFUSED, PASSED]);
+    world.settings("{}");
+    sidecar.signal(Signal::HUP);
+    eventually("the newest settings", || {
+        (sidecar.log().matches("settings read again").count() == 2).then_some(())
+    });
+    assert_eq!(world.fetch(&as_user("6000"), ASKED), BALANCED);
+}
