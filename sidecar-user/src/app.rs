@@ -14,6 +14,7 @@ mod explain;
 mod facts;
 mod health;
 mod identity;
+mod limits;
 mod logging;
 mod notify;
 mod pipeline;
@@ -237,6 +238,8 @@ fn start(args: Run) -> anyhow::Result<u8> {
         }
         Target::Cgroups(_) | Target::Pid(_) | Target::Pod => None,
     };
+    // Not the command's, which was started with what we were.
+    limits::raise_descriptors();
     if let Err(error) = kernel::drop_effective(place.later()) {
         warn!(%error, "capabilities not dropped");
     }

@@ -109,7 +109,7 @@ fn readings() -> Readings {
             outstanding: 1,
             addresses: 2,
         },
-        relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4, 5, 6] },
+        relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4, 5, 6, 7, 8] },
     };
     Readings { all: vec![container("a"), container("b")], steering: Some(steering), ..Readings::default() }
 }

@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::sockopt::set_socket_linger;
+use rustix::{
+    io::Errno,
+    net::sockopt::set_socket_linger,
+    process::{Resource, getrlimit},
+};
 use sidecar_core::{signal::steering, traffic::Over};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -33,6 +37,11 @@ use crate::kernel::Handover;
 /// After accept() failed: as a rule there are no descriptors left, and somebody has to close one.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Descriptors of a connection: to the client, and to the server.
+const OF_EACH: u64 = 2;
+/// Descriptors at most that are left to others: maps, listeners, questions of the DNS, whoever asks for metrics.
+const RESERVED: u64 = 1024;
+
 /// What the relay counts. Only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Relayed {
@@ -50,6 +59,10 @@ pub(crate) struct Relayed {
     refused: AtomicU64,
     /// Connections that came in and were more than a service takes: at a time, and in time.
     over: [AtomicU64; 2],
+    /// Connections for which the machine had no local port towards their destination.
+    portless: AtomicU64,
+    /// Connections for which there were no descriptors.
+    crowded: AtomicU64,
     /// Bytes to servers, and to clients.
     bytes: [AtomicU64; 2],
 }
@@ -74,6 +87,8 @@ impl Relayed {
                 get(&self.refused),
                 get(&self.over[0]),
                 get(&self.over[1]),
+                get(&self.portless),
+                get(&self.crowded),
             ],
         }
     }
@@ -112,6 +127,7 @@ impl Waiting {
     pub(crate) fn start(self) -> io::Result<Relay> {
         let Waiting { listeners, inbound, handover, doors, watched, .. } = self;
         let counts = Arc::new(Relayed::default());
+        let room = room(getrlimit(Resource::Nofile).current);
         let (stop, stopped) = watch::channel(false);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let serving: Vec<_> = {
@@ -128,7 +144,7 @@ impl Waiting {
                 let (handover, counts) = (Arc::clone(&handover), Arc::clone(&own));
                 local.spawn_local(serve(
                     listener,
-                    Server { handover, counts, doors, watched: watched.clone() },
+                    Server { handover, counts, doors, watched: watched.clone(), room },
                 ));
             }
             let mut stopped = stopped;
@@ -168,6 +184,8 @@ struct Server {
     /// Where connections come in; else the application dials.
     doors: Option<Doors>,
     watched: Watched,
+    /// Connections of all listeners together.
+    room: u64,
 }
 
 /// A connection that was steered here.
@@ -182,16 +200,25 @@ struct Steered {
 
 async fn serve(listener: TcpListener, server: Server) {
     let counts = &server.counts;
+    let mut is_failing = false;
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 counts.refused.fetch_add(1, Ordering::Relaxed);
-                warn!(%error, "the relay cannot accept");
+                if !std::mem::replace(&mut is_failing, true) {
+                    warn!(%error, "the relay cannot accept");
+                }
                 sleep(PAUSE).await;
                 continue;
             }
         };
+        is_failing = false;
+        if counts.n_active() >= server.room {
+            counts.crowded.fetch_add(1, Ordering::Relaxed);
+            reset(&stream);
+            continue;
+        }
         let Some(steered) = server.steered(&listener, &stream, peer) else { continue };
         counts.accepted.fetch_add(1, Ordering::Relaxed);
         let (counts, handover) = (Arc::clone(counts), Arc::clone(&server.handover));
@@ -232,6 +259,28 @@ impl Server {
     }
 }
 
+/// What a connection to a server could not be made for, although the server may be well.
+enum Lack {
+    /// All local ports are taken by connections to the same address and port.
+    Port,
+    Descriptor,
+}
+
+impl Lack {
+    fn of(error: &io::Error) -> Option<Lack> {
+        match Errno::from_io_error(error)? {
+            Errno::ADDRNOTAVAIL => Some(Lack::Port),
+            Errno::MFILE | Errno::NFILE => Some(Lack::Descriptor),
+            _ => None,
+        }
+    }
+}
+
+/// How many connections there may be with so many descriptors.
+fn room(descriptors: Option<u64>) -> u64 {
+    descriptors.map_or(u64::MAX, |all| (all - RESERVED.min(all / 4)) / OF_EACH)
+}
+
 async fn connection(
     mut client: TcpStream,
     steered: Steered,
@@ -241,13 +290,19 @@ async fn connection(
 ) {
     let address = steered.to;
     let server = dial(&steered, handover).await;
-    if steered.client.is_none() {
+    let lack = server.as_ref().err().and_then(Lack::of);
+    if steered.client.is_none() && lack.is_none() {
         watched.lock().relayed(address, server.is_ok());
     }
     let mut server = match server {
         Ok(server) => server,
         Err(error) => {
-            counts.unreached.fetch_add(1, Ordering::Relaxed);
+            let count = match lack {
+                Some(Lack::Port) => &counts.portless,
+                Some(Lack::Descriptor) => &counts.crowded,
+                None => &counts.unreached,
+            };
+            count.fetch_add(1, Ordering::Relaxed);
             debug!(%address, %error, "not reached");
             reset(&client);
             return;

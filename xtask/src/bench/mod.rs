@@ -8,12 +8,15 @@
 //!
 //! `cargo xtask bench swaps [--swaps N] [--connections N]`: that each connection goes by the policy that held, in numbers.
 //!
+//! `cargo xtask bench open [--connections N]`: what very many connections take that are open at once through the relay.
+//!
 //! `cargo xtask bench pipeline [CONNECTIONS]… [STAGE]…`: what the daemon spends on an exchange, by stage, out of any kernel:
 //! `sidecar-core`'s bench.
 
 mod beside;
 mod cpu;
 mod memory;
+mod open;
 mod options;
 mod programs;
 mod report;
@@ -65,7 +68,8 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
         Some((name, rest)) if name == "pipeline" => pipeline(workspace, rest),
         Some((name, rest)) if name == "steer" => steer::command(workspace, rest),
         Some((name, rest)) if name == "swaps" => swaps::command(workspace, rest),
-        _ => bail!("bench what? `observe`, `steer`, `swaps` or `pipeline`"),
+        Some((name, rest)) if name == "open" => open::command(workspace, rest),
+        _ => bail!("bench what? `observe`, `steer`, `swaps`, `open` or `pipeline`"),
     }
 }
 

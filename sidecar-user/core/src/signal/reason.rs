@@ -255,5 +255,7 @@ words! {
         Accept "accept" "no connection could be accepted, such as for want of descriptors"
         Connections "connection_limit" "it came in while as many as `limits.connections` allows were open: it was reset"
         Rate "rate_limit" "they came in faster than `limits.rate` allows: it was reset"
+        NoPort "no_port" "no local port was left towards the destination (EADDRNOTAVAIL): the client's connection was reset"
+        Descriptors "descriptors" "as many as the daemon's file descriptors are enough for were open: it was reset"
     }
 }

@@ -94,7 +94,7 @@ pub static RELAY_FAILURES: MetricDef = def(
     Kind::Counter,
     "{failure}",
     "Connections that the relay could not carry: nobody had handed them over (stranger), their destination could not be \
-     reached (unreachable), either side broke them off (broken), more came in than a service takes (connection_limit, rate_limit); and times \
-     that it could not accept any (accept).",
+     reached (unreachable), either side broke them off (broken), more came in than a service takes (connection_limit, rate_limit), no local \
+     port was left for them (no_port), or no file descriptors (descriptors); and times that it could not accept any (accept).",
     &[key::REASON],
 );
