@@ -411,3 +411,55 @@ fn pins_of_a_cgroup_that_is_gone_are_replaced() {
     assert_eq!(links(), N_STEERING);
     assert!(sidecar.stop().success());
 }
+
+/// A command that its killed daemon left behind keeps its policy, and the next daemon's command has it too.
+#[test]
+#[ignore = "privileged: attaches BPF programs, mounts a bpffs"]
+fn a_killed_daemons_command_has_the_next_ones_policy() {
+    let world = World::new(2);
+    let script = world.dir.path().join("asks.sh");
+    let asks = "while [ ! -e $3 ]; do curl -s -o /dev/null -w '%{http_code}\\n' --max-time 5 $1/100.bin >> $2; sleep 0.05; done\n";
+    fs::write(&script, asks).expect("a script");
+    let enough = world.dir.path().join("enough");
+    let start = |name: &str, services: &str| {
+        let settings = world.dir.path().join(format!("{name}.yaml"));
+        let pin = world.bpffs.pins();
+        let text = format!("traffic:\n  pin: {}\n  services:\n{services}", pin.display());
+        fs::write(&settings, text).expect("settings");
+        let (settings, said) =
+            (settings.display().to_string(), world.dir.path().join(format!("{name}.said")));
+        let (script, asked) = (script.display().to_string(), format!("http://127.0.0.1:{}", world.port(0)));
+        let dir = world.dir.path().join(name);
+        fs::create_dir(&dir).expect("a folder");
+        let command = ["sh", &script, &asked, &said.display().to_string(), &enough.display().to_string()];
+        let sidecar = Sidecar::run(&dir, &["--config", &settings], &command);
+        sidecar.await_ready();
+        (sidecar, said)
+    };
+    let last = |said: &Path| process::read(said).lines().last().unwrap_or_default().to_owned();
+    let says = |said: &Path, what: &str| {
+        let before = process::read(said).lines().count();
+        eventually(what, || {
+            (process::read(said).lines().count() > before + 2 && last(said) == what).then_some(())
+        });
+    };
+    let to = |gear: &str| {
+        format!("    - {{name: web, addresses: [127.0.0.1], ports: [{}], {gear}}}\n", world.port(0))
+    };
+    let (first, left) = start("first", &to("gear: deny"));
+    says(&left, "000");
+    kill(first);
+    says(&left, "000");
+    let endpoint = format!("endpoints: ['127.0.0.1:{}']", world.port(1));
+    let (mut second, own) = start("second", &to(&endpoint));
+    assert!(readiness(&second).contains("adopted from a daemon before"), "{}", readiness(&second));
+    for said in [&left, &own] {
+        says(said, "200");
+    }
+    assert_eq!(world.served(0), 0, "nobody goes where it asked");
+    // Both commands end, and the next daemon removes what the first one's was in.
+    fs::write(&enough, "").expect("a file");
+    assert!(second.wait().success());
+    let words = [binary().display().to_string(), "run".to_owned(), "--".to_owned(), "true".to_owned()];
+    process::run(Command::new(&words[0]).args(&words[1..]));
+}

@@ -159,7 +159,13 @@ impl Watch {
         let cgroups: Vec<_> = first.found.iter().map(|found| (found.id, found.folder.as_fd())).collect();
         let mut options = options(config);
         let ids: Vec<_> = cgroups.iter().map(|(id, _)| *id).collect();
-        let taken = config.traffic.pin.as_ref().map(|dir| Pins::take(dir, &ids, traffic::ROOM)).transpose();
+        // A killed daemon's command goes on with what was pinned for it, and so does the policy of this one.
+        let orphans = match (&source, Cgroup::own()) {
+            (Source::Made(_), Ok(own)) => child::orphans(&own, child::exists),
+            _ => Vec::new(),
+        };
+        let take = |dir| Pins::take(dir, [&ids, &orphans], traffic::ROOM);
+        let taken = config.traffic.pin.as_ref().map(|dir| take(dir)).transpose();
         let (pins, unpinned) = match taken {
             Ok(pins) => (pins, None),
             Err(error) => {

@@ -105,17 +105,18 @@ pub(crate) struct Pins {
 
 impl Pins {
     /// Takes the folder, and makes it where there is none. What is of no use any more goes: nothing of it is at work.
+    /// What is at work on `observed` cgroups is adopted; on `orphans` it stays as it is, and goes by what is adopted.
     ///
     /// # Errors
     /// [`PinError`]; then everything is as it was.
-    pub(crate) fn take(dir: &Path, cgroups: &[u64], room: Room) -> Result<Pins, PinError> {
+    pub(crate) fn take(dir: &Path, [observed, orphans]: [&[u64]; 2], room: Room) -> Result<Pins, PinError> {
         match fs::symlink_metadata(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => make(dir)?,
             Err(source) => return Err(PinError::Io { step: "look at", path: dir.to_owned(), source }),
             Ok(_) => {}
         }
         let lock = lock(dir)?;
-        let is_adopted = examine::examine(dir, cgroups, room)?;
+        let is_adopted = examine::examine(dir, &[observed, orphans].concat(), room)?;
         match is_adopted {
             true => remove::dead(dir)?,
             false => remove::all(dir)?,

@@ -74,13 +74,23 @@ pub(crate) fn daemon_of(name: &str) -> Option<u32> {
 /// a process has this number ([`exists`]). A daemon of another PID namespace looks dead from here: its cgroup is safe
 /// while its command runs.
 pub(crate) fn sweep(parent: &Cgroup, is_alive: impl Fn(u32) -> bool) -> Vec<PathBuf> {
+    stale(parent, is_alive).into_iter().filter(|path| rmdir(path).is_ok()).collect()
+}
+
+/// Ids of the cgroups below `parent` whose daemon is no more, and that a sweep leaves: their commands run on.
+pub(crate) fn orphans(parent: &Cgroup, is_alive: impl Fn(u32) -> bool) -> Vec<u64> {
+    let paths = stale(parent, is_alive).into_iter();
+    paths.filter_map(|path| Cgroup::open(&path).ok()).map(|cgroup| cgroup.id).collect()
+}
+
+fn stale(parent: &Cgroup, is_alive: impl Fn(u32) -> bool) -> Vec<PathBuf> {
     let Ok(folders) = fs::read_dir(&parent.path) else { return Vec::new() };
     let stale = folders.filter_map(Result::ok).filter(|folder| {
         let name = folder.file_name();
         let pid = name.to_str().and_then(daemon_of);
         pid.is_some_and(|pid| !is_alive(pid))
     });
-    stale.map(|folder| folder.path()).filter(|path| rmdir(path).is_ok()).collect()
+    stale.map(|folder| folder.path()).collect()
 }
 
 /// Whether there is a process of this number in the daemon's PID namespace.
