@@ -487,6 +487,12 @@ fn check_names_the_service_and_its_line() {
         ("    - {name: a, addresses: []}\n", 3, "no destination"),
         ("    - {name: a, addresses: [10.0.0.1], endpoints: ['10.0.0.2:0']}\n", 3, "10.0.0.2:0"),
         ("    - {name: a, addresses: [10.0.0.1], limits: {burst: 2}}\n", 3, "limits.rate"),
+        (
+            "    - {name: a, hosts: [a.b], endpoints: ['10.0.0.2:80'], gear: proxy, when_gone: open, while_running: true}\n",
+            3,
+            "nowhere to go",
+        ),
+        ("  inbound:\n    - {name: a, ports: [9464]}\n", 4, "the daemon's own (metrics.listen)"),
     ] {
         let (code, said) = check(&services(text));
         assert_eq!(code, Some(2), "{text}: {said}");
@@ -508,4 +514,10 @@ fn check_names_the_service_and_its_line() {
     let (code, said) = check(&services(shadowed));
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("`b` never gets 10.0.0.1/32 at port 80: `a`"), "{said}");
+    let futile = "    - {name: a, addresses: [10.0.0.0/8, fd00::/8], endpoints: ['10.0.0.1:80'], except: {addresses: [11.0.0.1]}}\n";
+    let (code, said) = check(&services(futile));
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["`a` excepts 11.0.0.1/32, of which it has nothing", "no endpoint of IPv6"] {
+        assert!(said.contains(part), "{said}");
+    }
 }

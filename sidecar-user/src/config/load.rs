@@ -130,7 +130,7 @@ fn gather(
             match too_much(&resolved) {
                 // It would take long to look through.
                 Some(problem) => problems.push(problem),
-                None => resolved.notices.extend(shadowed(&resolved.config)),
+                None => resolved.notices.extend(useless(&resolved.config)),
             }
             if problems.is_empty() {
                 return Ok(Loaded { resolved, source });
@@ -152,11 +152,14 @@ fn too_much(resolved: &Resolved) -> Option<Problem> {
 }
 
 /// Parts of services that never decide anything, and what names do not promise.
-fn shadowed(config: &Config) -> impl Iterator<Item = Notice> + use<> {
+fn useless(config: &Config) -> impl Iterator<Item = Notice> + use<> {
     let risks = config.traffic.risks_of_names().into_iter();
     let risks = risks.map(|why| Notice::Risky { key: "traffic.services", why });
-    let shadowed =
-        traffic::shadowed(&config.traffic.policy()).into_iter().zip(["traffic.services", "traffic.inbound"]);
+    let policy = config.traffic.policy();
+    let keys = ["traffic.services", "traffic.inbound"];
+    let futile = traffic::futile(&policy).into_iter().zip(keys);
+    let futile = futile.flat_map(|(all, key)| all.into_iter().map(move |why| Notice::Risky { key, why }));
+    let shadowed = traffic::shadowed(&policy).into_iter().zip(keys);
     let shadowed = shadowed.flat_map(|(shadowed, key)| {
         shadowed.into_iter().map(move |Shadowed { service, network, port, by }| {
             let port = port.map(|port| format!(" at port {port}")).unwrap_or_default();
@@ -165,7 +168,7 @@ fn shadowed(config: &Config) -> impl Iterator<Item = Notice> + use<> {
             Notice::Risky { key, why }
         })
     });
-    risks.chain(shadowed)
+    risks.chain(shadowed).chain(futile)
 }
 
 /// Buckets of what is no histogram of the catalogue, which the settings themselves do not know.

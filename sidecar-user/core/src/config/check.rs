@@ -55,6 +55,16 @@ pub(super) fn check(
         refuse(&key, message);
     }
     traffic::check(&config.traffic, &mut refuse);
+    for (i, inbound) in config.traffic.inbound.iter().enumerate() {
+        let admin = if let AdminListen::Tcp(admin) = &config.admin.listen { Some(*admin) } else { None };
+        for (key, own) in [("metrics.listen", Some(config.metrics.listen.0)), ("admin.listen", admin)] {
+            if let Some(own) = own.filter(|own| own.port() != 0 && inbound.ports.contains(&own.port())) {
+                let message =
+                    format!("port {} is the daemon's own ({key}), not the application's", own.port());
+                refuse(&format!("traffic.inbound.{i}"), message);
+            }
+        }
+    }
     let expiry = config.metrics.expiry;
     if expiry < Duration::from_secs(1) && expiry != Duration::from_secs(0) {
         refuse("metrics.expiry", format!("{expiry} is less than 1s, and not 0s"));

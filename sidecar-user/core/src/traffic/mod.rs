@@ -4,6 +4,7 @@
 mod callers;
 mod deal;
 mod explain;
+mod futile;
 pub mod health;
 mod limit;
 pub mod names;
@@ -12,6 +13,7 @@ mod rules;
 
 pub use callers::Caller;
 pub use explain::{Candidate, Decides, Excepted, Explanation, Now, explain};
+pub use futile::futile;
 pub use limit::{Over, Places};
 pub use plan::{Change, Found, Full, Plan, Planner, Room};
 pub use rules::{Shadowed, find, shadowed};

@@ -30,6 +30,10 @@ pub(super) fn faults(service: &ServiceSettings, is_pinned: bool) -> Vec<&'static
             "`when_gone` is for `gear: proxy`: nothing else needs the daemon",
         ),
         (
+            relays && service.when_gone == Some(WhenGoneSetting::Open) && service.has_virtual_names(),
+            "nobody has a virtual address, so that without the daemon there is nowhere to go: leave `when_gone: open` out",
+        ),
+        (
             outlives && !is_pinned && !service.while_running,
             "what it refuses, and where its names lead, holds while the daemon runs only: set `traffic.pin`, or say `while_running: true` \
              if that is enough",
