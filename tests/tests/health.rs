@@ -195,6 +195,29 @@ fn one_that_answers_with_errors_is_avoided_and_comes_back() {
     sidecar.assert_sound("ejections", 64 * 1024);
 }
 
+/// Behind the relay the endpoint is judged by its answers, too, and its connections are those that the relay makes.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn one_that_answers_with_errors_behind_the_relay_is_avoided() {
+    let world = World::new();
+    let servers: [Server; 3] = world.servers("", |_| {});
+    let all: Vec<_> = servers.iter().collect();
+    let health = "      health: {ejection: 1s, slow_start: 0s}\n      gear: proxy\n";
+    let sidecar = world.run(&service("web", 1, &all, health));
+    let url = "http://10.9.0.1/100.bin";
+    world.load(60, url);
+    let bad = &servers[0];
+    bad.fail(true);
+    world.load_until("the ejection", url, || is_ejected(&sidecar, "web", bad).then_some(()));
+    assert!(ejections(&sidecar, "web", bad, "errors") >= 1);
+    let before = bad.n_answered();
+    world.load(200, url);
+    assert!(bad.n_answered() - before < 20, "a third would be 66");
+    bad.fail(false);
+    world.load_until("the return", url, || (!is_ejected(&sidecar, "web", bad)).then_some(()));
+    assert_eq!(ejections(&sidecar, "web", bad, "connect"), 0);
+}
+
 /// Killed: in each gear, and where nothing can be read. Connections tell.
 #[test]
 #[ignore = "privileged: attaches BPF programs"]

@@ -275,6 +275,13 @@ fn what_comes_in_is_limited_and_refused() {
     assert_eq!((failures(&scrape, "connection_limit"), failures(&scrape, "unreachable")), (1, 1));
     let active = scrape.count("sidecar_traffic_service_active", &[("sidecar_service", "web")]);
     assert_eq!(active, 2);
+    // Neither leg is kept for ever where its peer has vanished.
+    let daemon = format!("pid={},", sidecar.process().pid().as_raw_nonzero());
+    let words = [world.pod.network(), ["ss", "-Htnop", "state", "established"].map(str::to_owned).to_vec()];
+    let words = words.concat();
+    let said = process::run(Command::new(&words[0]).args(&words[1..]));
+    let legs: Vec<_> = said.lines().filter(|line| line.contains(&daemon) && line.contains(":8080")).collect();
+    assert!(legs.len() == 4 && legs.iter().all(|leg| leg.contains("timer:(keepalive,")), "{said}");
     drop(two);
     eventually("a place to be free", || (world.ask(CLIENT, POD, PORT) == "200").then_some(()));
     // Whoever finds the relay's own ports is sent away.

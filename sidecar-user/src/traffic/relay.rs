@@ -8,12 +8,12 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     io::Errno,
-    net::sockopt::set_socket_linger,
+    net::sockopt,
     process::{Resource, getrlimit},
 };
 use sidecar_core::{signal::steering, traffic::Over};
@@ -32,7 +32,7 @@ use super::{
     doors::{Doors, Entered},
     health::Watched,
 };
-use crate::kernel::Handover;
+use crate::kernel::{Handover, clock};
 
 /// After accept() failed: as a rule there are no descriptors left, and somebody has to close one.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -41,6 +41,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 const OF_EACH: u64 = 2;
 /// Descriptors at most that are left to others: maps, listeners, questions of the DNS, whoever asks for metrics.
 const RESERVED: u64 = 1024;
+
+/// After so long without a byte a peer is asked whether it is there, then each `ASKING`; `TIMES` in vain, and it is gone.
+const IDLE: Duration = Duration::from_secs(60);
+const ASKING: Duration = Duration::from_secs(15);
+const TIMES: u32 = 4;
 
 /// What the relay counts. Only grows.
 #[derive(Debug, Default)]
@@ -289,10 +294,12 @@ async fn connection(
     watched: &Watched,
 ) {
     let address = steered.to;
+    let begun = Instant::now();
     let server = dial(&steered, handover).await;
     let lack = server.as_ref().err().and_then(Lack::of);
     if steered.client.is_none() && lack.is_none() {
-        watched.lock().relayed(address, server.is_ok());
+        let reached = server.is_ok().then(|| begun.elapsed());
+        watched.lock().relayed(clock::now(), address, reached);
     }
     let mut server = match server {
         Ok(server) => server,
@@ -311,6 +318,7 @@ async fn connection(
     for stream in [&client, &server] {
         // Without it each small write would wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
+        keep_alive(stream);
     }
     match carry::both(&mut client, &mut server).await {
         Ok((sent, received)) => {
@@ -336,7 +344,15 @@ async fn dial(steered: &Steered, handover: &Handover) -> io::Result<TcpStream> {
     socket.connect(steered.to).await
 }
 
+/// Who vanished without a word is asked after a while, so that neither its place nor its other leg is kept for ever.
+fn keep_alive(stream: &TcpStream) {
+    let _ = sockopt::set_socket_keepalive(stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(stream, IDLE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, ASKING))
+        .and_then(|()| sockopt::set_tcp_keepcnt(stream, TIMES));
+}
+
 /// Closing it will be a reset.
 fn reset(stream: &TcpStream) {
-    let _ = set_socket_linger(stream, Some(Duration::ZERO));
+    let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }

@@ -191,11 +191,12 @@ impl Endpoint {
             let percent = u64::from(health.share.percent);
             n >= u64::from(health.share.volume).max(1) && bad * 100 >= percent * n
         };
-        if run >= most {
-            return self.sighting.cause;
-        }
+        // First what the relay could not reach: to its client that is an answer that was cut off.
         if self.unmade_run >= most || share(|window| window.attempts) {
             return Some(Cause::Connect);
+        }
+        if run >= most {
+            return self.sighting.cause;
         }
         if share(|window| window.exchanges) {
             return Some(Cause::Share);

@@ -57,7 +57,7 @@ impl Sightings {
         self.0.get(&address).copied().unwrap_or_default()
     }
 
-    /// An exchange is over. Only those of clients tell of a server.
+    /// An exchange is over. Only those of clients tell of a server: of the one that the relay took, where there is one between.
     pub fn exchange(&mut self, connection: &Connection, exchange: &Exchange) {
         let Some(entry) = self.entry(connection) else { return };
         let Some(judged) = judge(exchange, entry.slow) else { return };
@@ -77,23 +77,28 @@ impl Sightings {
         }
     }
 
-    /// A connection was established, so long after the first SYN.
+    /// A connection was established, so long after the first SYN. One to the relay says nothing of who is behind it.
     pub fn opened(&mut self, at: Ktime, connection: &Connection, took: Duration) {
-        if let Some(entry) = self.entry(connection) {
+        let is_direct = connection.peer() == connection.remote;
+        if let Some(entry) = self.entry(connection).filter(|_| is_direct) {
             entry.connect.add(at, took);
         }
     }
 
-    /// The relay reached an endpoint, or did not.
-    pub fn relayed(&mut self, address: SocketAddr, is_reached: bool) {
-        if let Some(entry) = self.0.get_mut(&address) {
-            let count = if is_reached { &mut entry.reached } else { &mut entry.unreached };
-            *count += 1;
+    /// The relay reached an endpoint after so long, or did not.
+    pub fn relayed(&mut self, at: Ktime, address: SocketAddr, reached: Option<Duration>) {
+        let Some(entry) = self.0.get_mut(&address) else { return };
+        match reached {
+            Some(took) => {
+                entry.reached += 1;
+                entry.connect.add(at, took);
+            }
+            None => entry.unreached += 1,
         }
     }
 
     fn entry(&mut self, connection: &Connection) -> Option<&mut Sighting> {
-        (connection.role == Some(Role::Client)).then(|| self.0.get_mut(&connection.remote))?
+        (connection.role == Some(Role::Client)).then(|| self.0.get_mut(&connection.peer()))?
     }
 }
 
@@ -156,7 +161,9 @@ impl Ewma {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ConnectionId, Http, HttpVersion, Method};
+    use std::sync::Arc;
+
+    use crate::model::{ConnectionId, Http, HttpVersion, Method, Reason, Steered, Verdict};
 
     fn connection(role: Role) -> Connection {
         Connection {
@@ -253,6 +260,33 @@ mod tests {
         assert_eq!((sightings.of(address).failed, sightings.of(address).slow), (2, None));
         sightings.watch([]);
         assert_eq!(sightings.of(address), Sighting::default());
+    }
+
+    /// What the application hears through the relay is laid to the endpoint; what it took to reach the relay is not.
+    #[test]
+    fn the_one_behind_the_relay_is_judged() {
+        let endpoint = "10.0.1.1:8080".parse().expect("an address");
+        let mut proxied = connection(Role::Client);
+        proxied.steered = Some(Arc::new(Steered {
+            verdict: Verdict::Proxied,
+            reason: Reason::Gear,
+            service: None,
+            asked: proxied.remote,
+            endpoint: Some(endpoint),
+        }));
+        proxied.remote = ([127, 0, 0, 1], 9000).into();
+        let mut sightings = Sightings::default();
+        sightings.watch([(endpoint, None), (proxied.remote, None)]);
+        sightings.exchange(&proxied, &exchange(Outcome::Complete, Some(503), 3));
+        sightings.opened(Ktime(1), &proxied, Duration::from_millis(2));
+        let seen = sightings.of(endpoint);
+        assert_eq!((seen.failed, seen.connect.last()), (1, None));
+        assert_eq!(sightings.of(proxied.remote), Sighting::default());
+        sightings.relayed(Ktime(2), endpoint, Some(Duration::from_millis(5)));
+        sightings.relayed(Ktime(3), endpoint, None);
+        let seen = sightings.of(endpoint);
+        assert_eq!((seen.reached, seen.unreached), (1, 1));
+        assert_eq!(seen.connect.last(), Some(Duration::from_millis(5)));
     }
 
     #[test]
