@@ -71,7 +71,11 @@ mod tests {
             let service = Service {
                 networks: networks(own),
                 ports: ports.to_vec(),
-                except: Except { networks: networks(except), ports: except_ports.to_vec() },
+                except: Except {
+                    networks: networks(except),
+                    ports: except_ports.to_vec(),
+                    ..Except::default()
+                },
                 endpoints: endpoints.iter().map(endpoint).collect(),
                 ..Service::named("a")
             };
