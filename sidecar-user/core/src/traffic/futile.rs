@@ -42,27 +42,27 @@ mod tests {
         all.iter().map(|network| network.parse().expect("a network")).collect()
     }
 
+    type Case = ([&'static [&'static str]; 3], [&'static [u16]; 2], &'static [&'static str]);
+
     #[test]
     fn what_does_nothing_is_said() {
-        // Networks, ports; excepted networks, ports; endpoints => what is said.
-        let cases: &[(&[&str], &[u16], &[&str], &[u16], &[&str], &[&str])] = &[
-            (&["10.0.0.0/8"], &[80], &["10.2.0.0/16"], &[], &[], &[]),
-            (&["10.0.0.0/8"], &[80], &["0.0.0.0/0"], &[80], &[], &[]),
+        // Networks, excepted ones, endpoints; ports, excepted ones => what is said.
+        const ALL: &[&str] = &["10.0.0.0/8", "fd00::/8"];
+        let cases: &[Case] = &[
+            ([&["10.0.0.0/8"], &["10.2.0.0/16"], &[]], [&[80], &[]], &[]),
+            ([&["10.0.0.0/8"], &["0.0.0.0/0"], &[]], [&[80], &[80]], &[]),
             (
-                &["10.0.0.0/8"],
-                &[80],
-                &["11.0.0.0/16", "fd00::/8"],
-                &[],
-                &[],
+                [&["10.0.0.0/8"], &["11.0.0.0/16", "fd00::/8"], &[]],
+                [&[80], &[]],
                 &["excepts 11.0.0.0/16", "excepts fd00::/8"],
             ),
-            (&["10.0.0.0/8"], &[80], &[], &[22], &[], &["excepts port 22"]),
-            (&["10.0.0.0/8"], &[], &[], &[22], &[], &[]),
-            (&["10.0.0.0/8", "fd00::/8"], &[], &[], &[], &["10.0.0.1:80", "[fd00::1]:80"], &[]),
-            (&["10.0.0.0/8", "fd00::/8"], &[], &[], &[], &["10.0.0.1:80"], &["no endpoint of IPv6"]),
-            (&["0.0.0.0/0"], &[], &[], &[], &["[fd00::1]:80"], &["no endpoint of IPv4"]),
+            ([&["10.0.0.0/8"], &[], &[]], [&[80], &[22]], &["excepts port 22"]),
+            ([&["10.0.0.0/8"], &[], &[]], [&[], &[22]], &[]),
+            ([ALL, &[], &["10.0.0.1:80", "[fd00::1]:80"]], [&[], &[]], &[]),
+            ([ALL, &[], &["10.0.0.1:80"]], [&[], &[]], &["no endpoint of IPv6"]),
+            ([&["0.0.0.0/0"], &[], &["[fd00::1]:80"]], [&[], &[]], &["no endpoint of IPv4"]),
         ];
-        for (own, ports, except, except_ports, endpoints, expected) in cases {
+        for ([own, except, endpoints], [ports, except_ports], expected) in cases {
             let endpoint = |address: &&str| Endpoint {
                 address: address.parse().expect("an address"),
                 weight: 1,
