@@ -10,14 +10,21 @@
 //!
 //! `cargo xtask bench open [--connections N]`: what very many connections take that are open at once through the relay.
 //!
+//! `cargo xtask bench endure [--rate N] [--reloads N]`: that no request fails while everything about its service changes.
+//!
+//! `cargo xtask bench outliers [--rate N] [--table FILE]`: who still gets connections when endpoints fail, beside Envoy.
+//!
 //! `cargo xtask bench pipeline [CONNECTIONS]… [STAGE]…`: what the daemon spends on an exchange, by stage, out of any kernel:
 //! `sidecar-core`'s bench.
 
 mod beside;
 mod cpu;
+mod endpoints;
+mod endure;
 mod memory;
 mod open;
 mod options;
+mod outliers;
 mod programs;
 mod report;
 mod shape;
@@ -69,7 +76,9 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
         Some((name, rest)) if name == "steer" => steer::command(workspace, rest),
         Some((name, rest)) if name == "swaps" => swaps::command(workspace, rest),
         Some((name, rest)) if name == "open" => open::command(workspace, rest),
-        _ => bail!("bench what? `observe`, `steer`, `swaps`, `open` or `pipeline`"),
+        Some((name, rest)) if name == "endure" => endure::command(workspace, rest),
+        Some((name, rest)) if name == "outliers" => outliers::command(workspace, rest),
+        _ => bail!("bench what? `observe`, `steer`, `swaps`, `endure`, `outliers`, `open` or `pipeline`"),
     }
 }
 

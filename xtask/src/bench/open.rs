@@ -252,7 +252,7 @@ fn ports(to: &[u16]) -> Result<BTreeMap<u16, usize>> {
 }
 
 /// Ports of the relay's listeners for IPv4.
-fn listeners(sidecar: &mut Sidecar) -> Result<Vec<u16>> {
+pub(super) fn listeners(sidecar: &mut Sidecar) -> Result<Vec<u16>> {
     let pid = format!("pid={},", sidecar.process().pid());
     let said = process::run(Command::new("ss").args(["-H4tlnp"]));
     let of_daemon = said.lines().filter(|line| line.contains(&pid));
