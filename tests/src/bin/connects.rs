@@ -1,12 +1,13 @@
 //! For the bench of steering: connects again and again and says how long it took, or is who it connects to.
 //!
 //! `connects serve PORT` accepts on 127.0.0.1 and sends each byte back. `connects ADDRESS N` prints medians in nanoseconds: of
-//! connect(), and of a byte sent and received again from the beginning of connect() on.
+//! connect(), and of a byte sent and received again from the beginning of connect() on. `connects ADDRESS N only` prints that of
+//! connect() alone, whatever becomes of the connection, and waits for each one's end before the next.
 
 use std::{
     env,
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     time::Instant,
 };
 
@@ -25,7 +26,11 @@ fn main() -> io::Result<()> {
             let address = address.parse().map_err(io::Error::other)?;
             measure(address, n.parse().map_err(io::Error::other)?)
         }
-        _ => Err(io::Error::other("connects serve PORT, or connects ADDRESS N")),
+        [address, n, only] if only == "only" => {
+            let address = address.parse().map_err(io::Error::other)?;
+            measure_alone(address, n.parse().map_err(io::Error::other)?)
+        }
+        _ => Err(io::Error::other("connects serve PORT, or connects ADDRESS N [only]")),
     }
 }
 
@@ -53,6 +58,20 @@ fn measure(address: SocketAddr, n: usize) -> io::Result<()> {
         answered.push(begun.elapsed().as_nanos());
     }
     println!("{} {}", median(connected), median(answered));
+    Ok(())
+}
+
+fn measure_alone(address: SocketAddr, n: usize) -> io::Result<()> {
+    let mut connected = Vec::with_capacity(n);
+    for _ in 0..n {
+        let begun = Instant::now();
+        let mut stream = TcpStream::connect(address)?;
+        connected.push(begun.elapsed().as_nanos());
+        // Whoever is there may have closed already.
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    println!("{}", median(connected));
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! `cargo xtask bench steer`: what steering adds to a connection, in rounds of runs in turns: without the sidecar, with another's
-//! redirect, with the policy alone, with a sidecar that only observes, with the direct gear, and with the relay. Then, what it adds
-//! to a byte.
+//! redirect, with the policy alone, with a sidecar that only observes, with the direct gear, and with the relay. Then, what a redirect
+//! alone adds, ours and another's to the same listener, and what is added to a byte.
 
 mod per_byte;
+mod redirect;
 mod ways;
 
 use std::{path::Path, process::Command};
@@ -68,7 +69,7 @@ fn connections(dir: &Path, cgroup: &Cgroup, n_rounds: usize, program: &str) -> R
     let _server = Process::start(Command::new(&server[0]).args(&server[1..]), &dir.join("server.out"));
     eventually("the server to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
     let mut all = Way::ALL.to_vec();
-    if Redirect::new(dir, port)?.is_none() {
+    if Redirect::new(dir, ASKED, port)?.is_none() {
         all.retain(|way| *way != Way::Nft);
     }
     let mut rounds: Vec<Vec<Figures>> = Vec::new();
@@ -88,7 +89,7 @@ fn connections(dir: &Path, cgroup: &Cgroup, n_rounds: usize, program: &str) -> R
         }
     }
     report(&all, &rounds);
-    Ok(())
+    redirect::measure(dir, cgroup, n_rounds, program, port)
 }
 
 fn one(cgroup: &Cgroup, way: Way, port: u16, program: &str) -> Result<Figures> {
@@ -118,7 +119,4 @@ fn report(all: &[Way], rounds: &[Vec<Figures>]) {
         let [a, b, c, d] = cells;
         println!("{:24} {a:>22} {b:>22} {c:>22} {d:>22}  {}", way.name(), way.base().name());
     }
-    println!(
-        "\nThe relay's connect() is a redirect alone: it returns when the relay's listener has answered."
-    );
 }

@@ -14,6 +14,8 @@ use super::super::{beside, world::OTHERS_CPU};
 /// The service's address, port 80: of loopback, where the kernel gives out ports anew whose connections are just over
 /// (`net.ipv4.tcp_tw_reuse`), so that no way runs out of them.
 pub(super) const ASKED: &str = "127.9.0.1";
+/// What no service has, port 80.
+pub(super) const ELSEWHERE: &str = "127.9.0.2";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -68,7 +70,7 @@ impl Way {
         Ok(match self {
             Way::Plain => There::Nothing,
             Way::Nft => {
-                There::Redirect(Redirect::new(dir, port)?.context("nft's redirect was there before")?)
+                There::Redirect(Redirect::new(dir, ASKED, port)?.context("nft's redirect was there before")?)
             }
             Way::Alone => There::Pinned(Pinned::new(dir, cgroup, port)?),
             Way::Observed => There::Sidecar(Box::new(sidecar(dir, cgroup, None)?)),
@@ -79,11 +81,11 @@ impl Way {
 }
 
 /// Settings of the one service.
-fn service(gear: &str, port: u16) -> String {
+pub(super) fn service(gear: &str, port: u16) -> String {
     format!("services: [{{name: echo, addresses: [{ASKED}], gear: {gear}, endpoints: ['127.0.0.1:{port}']}}]")
 }
 
-fn sidecar(dir: &Path, cgroup: &Cgroup, traffic: Option<String>) -> Result<Sidecar> {
+pub(super) fn sidecar(dir: &Path, cgroup: &Cgroup, traffic: Option<String>) -> Result<Sidecar> {
     let mut args = vec!["--cgroup".to_owned(), cgroup.path().display().to_string()];
     if let Some(traffic) = traffic {
         let file = dir.join("settings.yaml");
@@ -101,12 +103,12 @@ fn sidecar(dir: &Path, cgroup: &Cgroup, traffic: Option<String>) -> Result<Sidec
 pub(super) struct Redirect;
 
 impl Redirect {
-    /// `None` where the kernel has none.
-    pub(super) fn new(dir: &Path, port: u16) -> Result<Option<Self>> {
+    /// Of an address's port 80. `None` where the kernel has none.
+    pub(super) fn new(dir: &Path, address: &str, port: u16) -> Result<Option<Self>> {
         let file = dir.join("redirect.nft");
         let text = format!(
             "table ip other {{\n chain outgoing {{\n type nat hook output priority -100\n \
-             ip daddr {ASKED} tcp dport 80 redirect to :{port}\n }}\n}}\n"
+             ip daddr {address} tcp dport 80 redirect to :{port}\n }}\n}}\n"
         );
         fs::write(&file, text).context("write the redirect's rules")?;
         let output = process::output(Command::new("nft").arg("-f").arg(&file));
