@@ -11,9 +11,9 @@ use aya_ebpf::{
     },
 };
 use sidecar_ebpf::abi::steer::{
-    BALANCE_HASH, BALANCE_RANDOM, HOLDS_PLACE, NO_TARGET, REASON_CONNECTIONS, REASON_GEAR, REASON_RATE,
-    RULE_EXACT, RULE_USER, Rule, SERVICE_USERS, Service, Steered, Table, Target, decision, result, served,
-    trial,
+    BALANCE_HASH, BALANCE_RANDOM, HOLDS_PLACE, NO_TARGET, REASON_CONNECTIONS, REASON_FIRST_USE, REASON_GEAR,
+    REASON_RATE, RULE_EXACT, RULE_USER, Rule, SERVICE_USERS, Service, Steered, Table, Target, decision,
+    first_uses, result, served, trial,
 };
 
 use crate::{
@@ -145,6 +145,11 @@ pub(crate) fn release(steered: *mut Steered) -> u16 {
 #[inline(always)]
 pub(crate) fn tell(service: Option<u32>, verdict: u8, reason: u8) {
     if let Some(counter) = maps::numbered(&DECISIONS, decision(verdict, reason)) {
+        count::atomic(counter, 1);
+    }
+    if reason == REASON_FIRST_USE
+        && let Some(counter) = service.and_then(|id| maps::numbered(&SERVED, first_uses(id)))
+    {
         count::atomic(counter, 1);
     }
     // By number, not by moving a pointer: without CAP_PERFMON that must go equally far on each way to it.

@@ -4,7 +4,6 @@
 //! process belong to the thread; only then come the runtime and the other threads, which inherit what is left.
 
 mod accounts;
-mod arrival;
 mod ask;
 mod attach;
 mod child;

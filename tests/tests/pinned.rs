@@ -375,7 +375,7 @@ fn what_is_not_ours_is_told_and_left() {
     let layout = pins.join("LAYOUT").display().to_string();
     let update = format!("map update pinned {layout} key 0 0 0 0 value 9 0 0 0 1 2 3 4");
     process::run(Command::new("bpftool").args(update.split(' ')));
-    told("its objects are of version 9 (sizes 04030201), these of 2 (");
+    told("its objects are of version 9 (sizes 04030201), these of ");
     assert!(world.examined().starts_with("lost pins"), "{}", world.examined());
     assert_eq!(world.get(&denied), "refused", "it is at work all the same");
     assert_eq!(world.n_attached(), N_STEERING);

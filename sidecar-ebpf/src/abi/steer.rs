@@ -99,6 +99,8 @@ pub const GONE_CLOSED: u8 = 1;
 pub const SERVICE_ENDPOINTS: u8 = 1;
 /// `Service::flags`: it leaves users alone.
 pub const SERVICE_USERS: u8 = 2;
+/// `Service::flags`: its endpoints are not known yet, and its first connection is waited for.
+pub const SERVICE_WAITS: u8 = 4;
 
 /// Key of `SERVICES`.
 #[derive(
@@ -198,8 +200,10 @@ pub const REASON_MEMORY: u8 = 10;
 pub const REASON_DNS: u8 = 11;
 /// More resolvers are asked than are told apart.
 pub const REASON_RESOLVERS: u8 = 12;
+/// The service begins with its first use: its endpoints are not known yet.
+pub const REASON_FIRST_USE: u8 = 13;
 /// How many reasons there are.
-pub const REASONS: usize = 13;
+pub const REASONS: usize = 14;
 /// How many verdicts there are, and one place before them.
 pub const VERDICTS: usize = 5;
 
@@ -230,6 +234,13 @@ pub struct Use {
 #[inline(always)]
 pub const fn served(service: u32, verdict: u8) -> u32 {
     service.wrapping_mul(VERDICTS as u32).wrapping_add(verdict as u32 % VERDICTS as u32)
+}
+
+/// Where `SERVED` counts connections of [`REASON_FIRST_USE`]: in the place before all verdicts.
+#[must_use]
+#[inline(always)]
+pub const fn first_uses(service: u32) -> u32 {
+    served(service, 0)
 }
 
 /// `Steered::holds`: a place among the service's connections, and its target's.

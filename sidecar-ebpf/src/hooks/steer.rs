@@ -18,9 +18,10 @@ use sidecar_ebpf::abi::{
     record::ROLE_CLIENT,
     steer::{
         BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_SERVICE, NO_TARGET,
-        REASON_DAEMON, REASON_DEVICE, REASON_EXCEPTION, REASON_GEAR, REASON_MEMORY, REASON_NETNS,
-        REASON_NO_ENDPOINT, REASON_NO_RULE, REASON_PROTOCOL, RULE_EXCEPTION, RULE_VIRTUAL, SERVICE_ENDPOINTS,
-        Service, Steer, Steered, Table, VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
+        REASON_DAEMON, REASON_DEVICE, REASON_EXCEPTION, REASON_FIRST_USE, REASON_GEAR, REASON_MEMORY,
+        REASON_NETNS, REASON_NO_ENDPOINT, REASON_NO_RULE, REASON_PROTOCOL, RULE_EXCEPTION, RULE_VIRTUAL,
+        SERVICE_ENDPOINTS, SERVICE_WAITS, Service, Steer, Steered, Table, VERDICT_DENIED, VERDICT_DIRECT,
+        VERDICT_PASSED, VERDICT_PROXIED,
     },
 };
 
@@ -233,7 +234,8 @@ fn decide<const V6: bool>(
         decision
     };
     if service.flags & SERVICE_ENDPOINTS != 0 && target == NO_TARGET {
-        return without(decision, REASON_NO_ENDPOINT, false);
+        let waits = service.flags & SERVICE_WAITS != 0;
+        return without(decision, if waits { REASON_FIRST_USE } else { REASON_NO_ENDPOINT }, false);
     }
     if service.gear == GEAR_DIRECT {
         if let Some(target) = steer::target(target) {

@@ -1,16 +1,12 @@
 //! `sidecar explain DESTINATION`: what becomes of connections somewhere and why, told by the daemon (`/explain?destination=`).
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use serde_json::{Value, json};
 use sidecar_core::{
     flow::{Came, Seen},
     model::{
-        Host, Ktime,
+        Ktime,
         policy::{Balance, Gear, HashBy, Policy, Service},
     },
     signal::{UnixNanos, reason},
@@ -24,10 +20,6 @@ use crate::traffic::Usage;
 #[derive(Debug, PartialEq)]
 pub(super) struct Question {
     pub(super) destination: SocketAddr,
-    /// The name that stands for it.
-    pub(super) name: Option<String>,
-    /// Who connects to it: one of the application's own addresses it is then.
-    pub(super) from: Option<IpAddr>,
     pub(super) process: Option<Process>,
 }
 
@@ -61,57 +53,36 @@ pub(super) struct Known {
     pub(super) offset: u64,
 }
 
-/// What a query asks for; `None`: it is not of a destination. `locate` says where a name leads.
-pub(super) fn parse(
-    query: &str,
-    locate: impl Fn(&str) -> Result<IpAddr, String>,
-) -> Result<Option<Question>, String> {
+/// What a query asks for; `None`: it is not of a destination.
+pub(super) fn parse(query: &str) -> Result<Option<Question>, String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let pairs: Vec<_> = pairs.map(|(name, value)| (name, decoded(value))).collect();
     if !pairs.iter().any(|(name, _)| *name == "destination") {
         return Ok(None);
     }
-    let (mut destination, mut from, mut process) = (None, None, Process::default());
+    let (mut destination, mut process) = (None, Process::default());
     for (name, value) in pairs {
         let number = || value.parse().map_err(|_| format!("{name}: `{value}` is not a number"));
         match name {
-            "destination" => destination = Some(address(&value, &locate)?),
-            "from" => {
-                let client = value.parse().map_err(|_| format!("from: `{value}` is not an address"));
-                from = Some(IpAddr::to_canonical(&client?));
-            }
+            "destination" => destination = Some(address(&value)?),
             "pid" => process.pid = u32::try_from(number()?).map_err(|_| "pid: too large".to_owned())?,
             "cgroup" => process.cgroups.push(number()?),
             "netns" => process.netns = Some(number()?),
             "uid" => {
                 process.caller.uid = Some(u32::try_from(number()?).map_err(|_| "uid: too large".to_owned())?)
             }
-            _ => {
-                return Err(format!(
-                    "`{name}`: with a destination there are from, pid, cgroup, netns and uid"
-                ));
-            }
+            _ => return Err(format!("`{name}`: with a destination there are pid, cgroup, netns and uid")),
         }
     }
-    let (destination, name) = destination.ok_or("no destination")?;
-    let process = Some(process).filter(|process| process.pid != 0);
-    Ok(Some(Question { destination, name, from, process }))
+    let destination = destination.ok_or("no destination")?;
+    Ok(Some(Question { destination, process: Some(process).filter(|process| process.pid != 0) }))
 }
 
-/// Where a connection would go, and the name that was given for it.
-fn address(
-    text: &str,
-    locate: impl Fn(&str) -> Result<IpAddr, String>,
-) -> Result<(SocketAddr, Option<String>), String> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok((SocketAddr::new(address.ip().to_canonical(), address.port()), None));
-    }
-    let wrong = || format!("`{text}` is not a destination: write IP:PORT, [IPv6]:PORT or HOST:PORT");
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().map_err(|_| wrong())?;
-    let host: Host = host.trim_end_matches('.').parse().map_err(|_| wrong())?;
-    let address = locate(host.name())?;
-    Ok((SocketAddr::new(address, port), Some(host.name().to_owned())))
+/// Where a connection would go. Names are for whoever resolves them.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| format!("`{text}` is not a destination: write IP:PORT or [IPv6]:PORT"))?;
+    Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 /// An answer, in parts that are shown in one of two forms.
@@ -186,7 +157,6 @@ impl Told<'_> {
         let rule = explanation.rule.as_ref();
         json!({
             "destination": question.destination.to_string(),
-            "name": question.name,
             "what": self.what(),
             "steers": known.is_on,
             "rule": rule.map(|rule| json!({
@@ -201,6 +171,7 @@ impl Told<'_> {
             "gear": rule.map(|rule| gear(rule.service.gear)),
             "balance": rule.map(|rule| balance(rule.service.balance)),
             "endpoints": candidates.iter().map(candidate).collect::<Vec<_>>(),
+            "sources": known.usage.as_ref().map(|usage| usage.sources.clone()),
             "limits": rule.map(|rule| self.limits_json(rule.service)),
             "verdicts": known.usage.as_ref().map(|usage| usage.verdicts.iter().copied().collect::<BTreeMap<_, _>>()),
             "when_gone": rule.map(|rule| rule.when_gone(known.is_pinned)),
@@ -246,8 +217,7 @@ impl Told<'_> {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let Told { question, known, explanation, candidates } = self;
-        let name = question.name.as_ref().map(|name| format!("{name} is ")).unwrap_or_default();
-        writeln!(out, "{name}{}: {}", question.destination, self.what())?;
+        writeln!(out, "{}: {}", question.destination, self.what())?;
         if let Some((pid, .., text)) = self.process() {
             writeln!(out, "  process    {pid} is {text}")?;
         }
@@ -299,7 +269,16 @@ impl Told<'_> {
             }
             writeln!(out, "  {head:9}  {line}")?;
         }
-        writeln!(out, "  limits     {}", limits(service, self.known.usage.as_ref()))?;
+        let sources = self.known.usage.iter().flat_map(|usage| &usage.sources);
+        for (at, line) in sources.enumerate() {
+            writeln!(out, "  {:9}  {line}", if at == 0 { "sources" } else { "" })?;
+        }
+        let active = self.known.usage.as_ref().map_or("?".to_owned(), |usage| usage.active.to_string());
+        let most = service.limits.connections.map_or("any number".to_owned(), |most| most.to_string());
+        let rate = service.limits.rate.map_or("any rate".to_owned(), |rate| {
+            format!("{} new ones a second, {} at once", rate.per_second, rate.burst)
+        });
+        writeln!(out, "  limits     {active} of {most} connections, {rate}")?;
         for (head, lines) in [
             ("gone", rule.when_gone(self.known.is_pinned)),
             ("note", rule.caveats(self.question.destination)),
@@ -310,16 +289,6 @@ impl Told<'_> {
         }
         Ok(())
     }
-}
-
-/// How much of a service's limits is used.
-pub(super) fn limits(service: &Service, usage: Option<&Usage>) -> String {
-    let active = usage.map_or("?".to_owned(), |usage| usage.active.to_string());
-    let most = service.limits.connections.map_or("any number".to_owned(), |most| most.to_string());
-    let rate = service.limits.rate.map_or("any rate".to_owned(), |rate| {
-        format!("{} new ones a second, {} at once", rate.per_second, rate.burst)
-    });
-    format!("{active} of {most} connections, {rate}")
 }
 
 fn candidate(one: &Candidate) -> Value {
@@ -341,7 +310,7 @@ fn excepted(except: &Excepted) -> String {
     }
 }
 
-pub(super) fn gear(gear: Gear) -> &'static str {
+fn gear(gear: Gear) -> &'static str {
     match gear {
         Gear::Direct => "direct",
         Gear::Proxy => "proxy",

@@ -1,16 +1,13 @@
 //! What the listeners and the exporters are told.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sidecar_core::{
     config::{Level, Reload, Resolved},
     flow::Line,
-    model::{Ktime, Role, policy::Policy},
+    model::{Ktime, Role},
     signal::{Snapshot, UnixNanos, reason},
     traffic,
 };
@@ -18,7 +15,6 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{
-    arrival::Arrival,
     destination::{self, Known, Question},
     explain, logging,
     pipeline::Handle,
@@ -156,9 +152,6 @@ impl Facts {
         let steered = self.steered.as_ref().ok().and_then(Option::as_ref);
         let policy =
             steered.map_or_else(|| self.settings().config.traffic.policy(), |steered| steered.policy());
-        if let Some(from) = question.from {
-            return self.explain_arrival(question.destination.port(), from, steered, &policy, accept);
-        }
         let service = traffic::explain(&policy, question.destination, &traffic::Caller::default())
             .rule
             .map(|rule| rule.service.name.clone());
@@ -172,23 +165,6 @@ impl Facts {
             offset: clock::unix_offset(),
         };
         let told = destination::tell(question, &policy, &known);
-        if accept.contains("text/plain") {
-            ("text/plain; charset=utf-8", told.to_text().into())
-        } else {
-            ("application/json", format!("{}\n", told.to_json()).into())
-        }
-    }
-
-    /// What becomes of connections that come in.
-    fn explain_arrival(
-        &self,
-        port: u16,
-        from: IpAddr,
-        steered: Option<&Arc<Steered>>,
-        policy: &Policy,
-        accept: &str,
-    ) -> (&'static str, Bytes) {
-        let told = Arrival::new(policy, from, port, steered.is_some(), |service| steered?.usage(service));
         if accept.contains("text/plain") {
             ("text/plain; charset=utf-8", told.to_text().into())
         } else {
@@ -242,12 +218,7 @@ impl admin::Facts for Facts {
         accept: &'a str,
     ) -> Answer<'a, Result<(&'static str, Bytes), String>> {
         Box::pin(async move {
-            let steered = self.steered.as_ref().ok().and_then(Option::as_ref);
-            let locate = |name: &str| match steered {
-                Some(steered) => steered.locate(name),
-                None => Err(format!("nothing is steered: nobody knows where `{name}` leads")),
-            };
-            if let Some(question) = destination::parse(query, locate)? {
+            if let Some(question) = destination::parse(query)? {
                 return Ok(self.explain_destination(&question, accept).await);
             }
             let (selector, limit) = explain::parse(query).map_err(|error| error.to_string())?;
@@ -282,7 +253,7 @@ impl admin::Facts for Facts {
         let capture = Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() };
         let settings = Check { name: "settings", ok: true, detail: lock(&self.reloads).detail.clone() };
         let steered = match &self.steered {
-            Ok(steered) => steered.as_ref().map(|steered| steered.pins()),
+            Ok(steered) => steered.as_ref().map(|steered| steered.summary()),
             Err(why) => Some(why.clone()),
         };
         let steering = steered.map(|detail| Check { name: "steering", ok: true, detail });

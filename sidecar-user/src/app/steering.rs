@@ -1,7 +1,6 @@
 //! Steering, from the settings to what is told of it: begun before the command, so that its first connection is steered.
 
 use std::{
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -29,7 +28,7 @@ pub(super) struct Steered {
     /// What the relay counts, once it runs.
     relayed: OnceLock<Arc<Relayed>>,
     /// Who reads the kernel's numbers, once it does.
-    reader: OnceLock<Handle>,
+    reader: Arc<OnceLock<Handle>>,
     /// Who answers questions of the DNS, where names are configured.
     answerer: Mutex<Option<Answerer>>,
     /// What that one counts, once it runs.
@@ -84,7 +83,7 @@ fn begin_with(
     let steered = Steered {
         traffic: Arc::new(traffic),
         relayed: OnceLock::new(),
-        reader: OnceLock::new(),
+        reader: Arc::default(),
         answerer: Mutex::default(),
         questions: OnceLock::new(),
     };
@@ -137,8 +136,16 @@ impl Steered {
         self.traffic.pins().is_some()
     }
 
-    /// In words, whether the policy outlives the daemon.
-    pub(super) fn pins(&self) -> String {
+    /// In words, whether the policy outlives the daemon, and who tells of endpoints no more.
+    pub(super) fn summary(&self) -> String {
+        let stale = self.traffic.stale();
+        if stale.is_empty() {
+            return self.pins();
+        }
+        format!("{}; what these told last holds: {}", self.pins(), stale.join(", "))
+    }
+
+    fn pins(&self) -> String {
         match self.traffic.pins() {
             None => "not pinned".to_owned(),
             Some(pins) if pins.is_adopted() => {
@@ -150,12 +157,7 @@ impl Steered {
 
     /// Puts another policy in force. Blocks for some milliseconds.
     pub(super) fn apply(&self, config: &Config) -> Result<(), ApplyError> {
-        let know = |directory| {
-            if let Some(reader) = self.reader.get() {
-                reader.know(directory);
-            }
-        };
-        self.traffic.apply(&config.traffic.policy(), know)
+        self.traffic.apply(&config.traffic.policy(), self.know())
     }
 
     /// Where whoever sees something of an endpoint says so.
@@ -163,9 +165,19 @@ impl Steered {
         self.traffic.watched()
     }
 
-    /// Signs of life for the programs, and judgements of endpoints, for ever.
+    /// Signs of life for the programs, judgements of endpoints and questions for them, for ever.
     pub(super) async fn live(&self) {
-        tokio::join!(self.traffic.live(), self.traffic.watch());
+        tokio::join!(self.traffic.live(), self.traffic.watch(), self.traffic.follow(self.know()));
+    }
+
+    /// Tells whoever reads the kernel's numbers what they stand for.
+    fn know(&self) -> impl Fn(Directory) + Clone + Send + 'static {
+        let reader = Arc::clone(&self.reader);
+        move |directory| {
+            if let Some(reader) = reader.get() {
+                reader.know(directory);
+            }
+        }
     }
 
     /// No new connections are steered. Those that the relay carries, and questions that wait for a resolver, may come
@@ -191,11 +203,6 @@ impl Steered {
         self.traffic.policy()
     }
 
-    /// Where a name of a service leads.
-    pub(super) fn locate(&self, name: &str) -> Result<IpAddr, String> {
-        self.traffic.locate(name)
-    }
-
     /// What goes on at a service.
     pub(super) fn usage(&self, service: &str) -> Option<Usage> {
         self.traffic.usage(service)
@@ -204,11 +211,12 @@ impl Steered {
     /// What the metrics tell.
     pub(super) fn read(&self) -> steering::Steering {
         let (decisions, services, endpoints) = self.traffic.read();
+        let sources = self.traffic.read_sources();
         let relay = self.relayed.get().map(|relayed| relayed.read()).unwrap_or_default();
         let pinned = self.traffic.pins().map(|pins| pins.is_adopted());
         let questions = self.questions.get();
         let names = questions.map(|questions| questions.read(self.traffic.n_learned())).unwrap_or_default();
-        steering::Steering { decisions, services, endpoints, relay, pinned, names }
+        steering::Steering { decisions, services, endpoints, relay, pinned, names, sources }
     }
 
     fn answerer(&self) -> MutexGuard<'_, Option<Answerer>> {

@@ -17,6 +17,7 @@ use sidecar_core::{
 use crate::traffic::ROOM;
 
 use super::{
+    endpoints::{self, ListError},
     file::{ReadError, Reader},
     yaml::{self, Document},
 };
@@ -101,12 +102,32 @@ pub(crate) fn file(given: Option<&Path>) -> Option<PathBuf> {
     given.map(Path::to_owned).or_else(named)
 }
 
-/// Settings of a file alone, for `sidecar check`.
+/// Settings of a file alone, and of the lists of endpoints that it names, for `sidecar check`.
 ///
 /// # Errors
 /// [`LoadError`], with all problems of the file.
 pub(crate) fn check(file: &Path, reader: &mut Reader) -> Result<Loaded, LoadError> {
-    gather(Some(file), Vec::new(), Vec::new(), Vec::new(), reader)
+    let mut loaded = gather(Some(file), Vec::new(), Vec::new(), Vec::new(), reader)?;
+    let (mut problems, mut notices) = (Vec::new(), Vec::new());
+    for (i, service) in loaded.resolved.config.traffic.services.iter().enumerate() {
+        for path in service.sources.iter().filter_map(|source| source.file.as_deref()) {
+            match endpoints::read(path, reader) {
+                Ok(_) => {}
+                // Who writes it may not have been here yet.
+                Err(ListError::Read(why)) => {
+                    let why = format!("`{}` has a source that cannot be read: {why}", service.name);
+                    notices.push(Notice::Risky { key: "traffic.services", why });
+                }
+                Err(ListError::Invalid(why)) => {
+                    let key = format!("traffic.services.{i}");
+                    let message = format!("{key}: a source is no list of endpoints: {why}");
+                    problems.push(Problem { origin: loaded.resolved.origin(&key).clone(), message });
+                }
+            }
+        }
+    }
+    loaded.resolved.notices.extend(notices);
+    if problems.is_empty() { Ok(loaded) } else { Err(loaded.source.refuse(&problems)) }
 }
 
 fn gather(
@@ -398,6 +419,23 @@ exclude:
         let latin = folder.path().join("latin.yaml");
         fs::write(&latin, b"# caf\xe9\n").expect("written");
         assert!(matches!(check(&latin), Err(LoadError::Text { path, .. }) if path == latin));
+    }
+
+    #[test]
+    fn lists_of_endpoints_are_checked_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, list) = (folder.path().join("s.yaml"), folder.path().join("e.yaml"));
+        let text = "traffic:\n  services:\n    - {name: a, addresses: [10.0.0.1], sources: [{file: FILE}]}\n";
+        fs::write(&path, text.replace("FILE", &list.display().to_string())).expect("written");
+        let resolved = check(&path).expect("valid");
+        let notices: Vec<_> = resolved.notices.iter().map(ToString::to_string).collect();
+        assert!(notices.len() == 1 && notices[0].contains("e.yaml: No such file"), "{notices:?}");
+        fs::write(&list, "- 10.0.0.1:80\n- 10.0.0.1\n").expect("written");
+        let report = check(&path).expect_err("it is refused").to_string();
+        let parts = ["s.yaml:3:7: traffic.services.0", "e.yaml:2:3: `10.0.0.1` is not an endpoint"];
+        assert!(parts.iter().all(|part| report.contains(part)), "{report}");
+        fs::write(&list, "- 10.0.0.1:80\n").expect("written");
+        assert_eq!(check(&path).expect("valid").notices.len(), 0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use sidecar_core::signal::application::{self, Application, Cpu, Program, Reading
 use sidecar_core::signal::endpoints::{Endpoint, Endpoints};
 use sidecar_core::signal::{
     ExemplarIds, IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope, Snapshot,
-    Span, Steering, Store, Tracer, UnixNanos, catalogue, kernel, steering,
+    Span, Steering, Store, Tracer, UnixNanos, catalogue, kernel, sources, steering,
 };
 use sidecar_ebpf::abi::count::Traffic;
 
@@ -98,6 +98,14 @@ fn readings() -> Readings {
         trials: 3,
         probes: [4, 5],
     };
+    let source = sources::Source {
+        name: "dns:web.internal".to_owned(),
+        endpoints: 3,
+        is_stale: true,
+        age: Some(Duration::from_secs(2)),
+        failures: [1, 2, 3, 4, 5, 6, 7],
+        left_out: [1, 2, 3],
+    };
     let steering = Steering {
         decisions: vec![steering::Decision { verdict: "direct", reason: "gear", n: 7 }],
         services: vec![service],
@@ -105,10 +113,11 @@ fn readings() -> Readings {
         pinned: Some(true),
         names: steering::Names {
             queries: [1, 2, 3, 4],
-            failures: [1, 2, 3, 4, 5, 6, 7, 8],
+            failures: [1, 2, 3, 4, 5, 6, 7, 8, 9],
             outstanding: 1,
             addresses: 2,
         },
+        sources: vec![source],
         relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4, 5, 6, 7, 8] },
     };
     Readings { all: vec![container("a"), container("b")], steering: Some(steering), ..Readings::default() }

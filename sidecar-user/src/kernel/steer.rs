@@ -17,7 +17,7 @@ use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
         BANKS, Client, DECISIONS, Handed, LISTENERS, RESULTS, Rule, RuleKey, Service, ServiceKey, Steer,
-        Target, Use, VERDICT_DIRECT, VERDICT_PROXIED, VERDICTS, result, served, trial,
+        Target, Use, VERDICT_DIRECT, VERDICT_PROXIED, VERDICTS, first_uses, result, served, trial,
     },
 };
 use tracing::warn;
@@ -306,6 +306,11 @@ impl Steering {
             .into_iter()
             .map(|verdict| sum(&self.served, served(service, verdict)))
             .sum()
+    }
+
+    /// How many connections of a service came before it had begun.
+    pub(crate) fn first_uses(&self, service: u32) -> u64 {
+        sum(&self.served, first_uses(service))
     }
 
     /// How many connections of a service hold a place.

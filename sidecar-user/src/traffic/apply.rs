@@ -1,7 +1,7 @@
 //! Tells the kernel what the user wants: a plan as a whole, or not at all.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
@@ -14,10 +14,14 @@ use sidecar_core::{
     traffic::{
         Full, Now, Planner,
         health::Judge,
-        names::{Known, Learned, Names},
+        names::{Learned, Names},
+        sources::Sources,
     },
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::{Notify, watch},
+    time::{MissedTickBehavior, interval},
+};
 use tracing::warn;
 
 use super::{
@@ -27,6 +31,7 @@ use super::{
     health::{self, Watched},
     listen,
     relay::Waiting,
+    sources,
 };
 use crate::kernel::{Handover, Pins, SteerError, Steering, clock, netns_cookie};
 
@@ -61,6 +66,8 @@ pub(crate) struct Usage {
     pub(crate) verdicts: Vec<(&'static str, u64)>,
     /// What is measured of its endpoints.
     pub(crate) endpoints: BTreeMap<SocketAddr, Now>,
+    /// What is known of its sources, a line each.
+    pub(crate) sources: Vec<String>,
 }
 
 /// What is in force. One plan is applied at a time.
@@ -70,6 +77,12 @@ pub(crate) struct Traffic {
     names: Mutex<Arc<Names>>,
     /// What times of addresses count from.
     began: Instant,
+    /// Services whose names were asked for, and that wait.
+    pub(super) asked_for: Mutex<BTreeSet<String>>,
+    /// Told where that gets more.
+    pub(super) wanted: Notify,
+    /// Moves with each word of a source that is in force.
+    pub(super) renewed: watch::Sender<u64>,
 }
 
 pub(super) struct State {
@@ -81,9 +94,13 @@ pub(super) struct State {
     /// Services of the plan that holds, with their numbers.
     services: Vec<(String, u32)>,
     /// As the user said it.
-    policy: Policy,
+    pub(super) policy: Policy,
     /// What resolvers told besides.
     learned: Learned,
+    /// What sources told besides, and who has begun.
+    pub(super) sources: Sources,
+    /// Uses of services that wait, at the time when they began to.
+    pub(super) uses: BTreeMap<String, u64>,
     /// For what comes in.
     doors: Doors,
 }
@@ -126,6 +143,8 @@ impl Traffic {
         let has_names = policy.services.iter().any(|service| !service.hosts.is_empty());
         let unanswered = if has_names { unanswered(&mut steering)? } else { None };
         let doors = Doors::new();
+        // What was warm stays warm.
+        let sources = Sources::adopted(planner.begun());
         let state = State {
             steering,
             planner,
@@ -134,9 +153,18 @@ impl Traffic {
             services: Vec::new(),
             policy: Policy::default(),
             learned: Learned::default(),
+            sources,
+            uses: BTreeMap::new(),
             doors: doors.clone(),
         };
-        let traffic = Traffic { state: Mutex::new(state), names: Mutex::default(), began: Instant::now() };
+        let traffic = Traffic {
+            state: Mutex::new(state),
+            names: Mutex::default(),
+            began: Instant::now(),
+            asked_for: Mutex::default(),
+            wanted: Notify::new(),
+            renewed: watch::Sender::new(0),
+        };
         traffic.apply(policy, |_| {})?;
         let watched = traffic.watched();
         Ok((traffic, Waiting { listeners, inbound, handover, doors, unanswered, watched }))
@@ -153,12 +181,26 @@ impl Traffic {
         let state = &mut *self.lock();
         let mut learned = state.learned.clone();
         learned.forget(policy, self.now());
-        state.put(&learned.added_to(policy), know)?;
-        (state.policy, state.learned) = (policy.clone(), learned);
-        let names = Names::new(policy);
-        state.steering.catch(!names.is_empty()).map_err(ApplyError::Kernel)?;
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+        let before = state.merged();
+        let in_force = |name: &str| {
+            let service = before.services.iter().find(|service| service.name == name);
+            service.map(|service| service.endpoints.clone()).unwrap_or_default()
+        };
+        let sources = state.sources.under(policy, in_force);
+        let merged = learned.added_to(&sources.added_to(policy));
+        state.put(&merged, know)?;
+        (state.policy, state.learned, state.sources) = (policy.clone(), learned, sources);
+        state.steering.catch(self.set_names(&merged)).map_err(ApplyError::Kernel)?;
+        self.renewed.send_modify(|n| *n += 1);
         Ok(())
+    }
+
+    /// The names that are ours, from now on; whether there are any.
+    pub(super) fn set_names(&self, merged: &Policy) -> bool {
+        let names = Names::new(merged);
+        let has_any = !names.is_empty();
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+        has_any
     }
 
     /// The names that are ours.
@@ -176,7 +218,7 @@ impl Traffic {
         let mut learned = state.learned.clone();
         let news = learned.learn(&state.policy, service, addresses, self.now());
         if news.is_new {
-            state.put(&learned.added_to(&state.policy), |_| {})?;
+            state.put(&learned.added_to(&state.sources.added_to(&state.policy)), |_| {})?;
         }
         state.learned = learned;
         if let Some(other) = &news.shared_with {
@@ -193,7 +235,7 @@ impl Traffic {
         let state = &mut *self.lock();
         let mut learned = state.learned.clone();
         if learned.forget(&state.policy, self.now()) {
-            match state.put(&learned.added_to(&state.policy), |_| {}) {
+            match state.put(&learned.added_to(&state.sources.added_to(&state.policy)), |_| {}) {
                 Ok(()) => state.learned = learned,
                 Err(error) => warn!(%error, "addresses of names are steered longer than they hold"),
             }
@@ -253,37 +295,14 @@ impl Traffic {
         (kernel::decisions(&state.steering.decisions()), services, endpoints)
     }
 
-    /// What holds, with what resolvers told besides.
+    /// What holds, with what resolvers and sources told besides.
     pub(crate) fn policy(&self) -> Policy {
-        let state = self.lock();
-        state.learned.added_to(&state.policy)
-    }
-
-    /// Where a name of a service leads, as far as anybody was told.
-    ///
-    /// # Errors
-    /// In words, where it leads nowhere yet, or is no service's.
-    pub(crate) fn locate(&self, name: &str) -> Result<IpAddr, String> {
-        let state = self.lock();
-        match Names::new(&state.policy).find(name) {
-            None => Err(format!("no service has the name `{name}`: give the address that it resolves to")),
-            Some(Known::Virtual(both)) => both
-                .iter()
-                .flatten()
-                .next()
-                .copied()
-                .ok_or_else(|| format!("`{name}` has no address: its service has no endpoint")),
-            Some(Known::Real(service)) => state.learned.of(service).next().ok_or_else(|| {
-                format!(
-                    "no resolver was asked for a name of service {service} yet: give the address that `{name}` resolves to"
-                )
-            }),
-        }
+        self.lock().merged()
     }
 
     /// What goes on at a service of the plan that holds.
     pub(crate) fn usage(&self, service: &str) -> Option<Usage> {
-        let State { steering, planner, services, judge, .. } = &*self.lock();
+        let State { steering, planner, services, judge, sources: told, policy, .. } = &*self.lock();
         let (_, number) = services.iter().find(|(name, _)| name == service)?;
         let (active, verdicts) = steering.usage(*number);
         let mut states = health::states(judge, service);
@@ -292,7 +311,8 @@ impl Traffic {
             (address, Now { connections: steering.load(target), cost, state })
         };
         let endpoints = planner.endpoints(*number).map(now).collect();
-        Some(Usage { active, verdicts: kernel::verdicts(verdicts), endpoints })
+        let sources = sources::lines(&told.standings(policy), service);
+        Some(Usage { active, verdicts: kernel::verdicts(verdicts), endpoints, sources })
     }
 
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -301,9 +321,14 @@ impl Traffic {
 }
 
 impl State {
+    /// The policy with all that was told besides.
+    pub(super) fn merged(&self) -> Policy {
+        self.learned.added_to(&self.sources.added_to(&self.policy))
+    }
+
     /// Puts a policy in force that may have more addresses than the user's. `know` as in `apply`.
-    fn put(&mut self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
-        let State { steering, planner, judge, watched, services, doors, .. } = self;
+    pub(super) fn put(&mut self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
+        let State { steering, planner, judge, watched, services, doors, uses, .. } = self;
         let next = judge.under(policy, clock::now());
         let is_idle = |target| steering.load(target) == 0;
         let plan = planner.plan(policy, &next, is_idle).map_err(ApplyError::Full)?;
@@ -312,6 +337,12 @@ impl State {
             return Err(ApplyError::Kernel(error));
         }
         know(planner.directory());
+        // Before the first of them can be counted.
+        uses.retain(|name, _| policy.services.iter().any(|service| service.waits && service.name == *name));
+        for service in policy.services.iter().filter(|service| service.waits) {
+            let now = planner.service(&service.name).map_or(0, |number| steering.first_uses(number));
+            uses.entry(service.name.clone()).or_insert(now);
+        }
         // Nobody tries an endpoint of before from the turn on.
         let mut numbers = services.iter();
         let told = numbers.try_for_each(|(_, number)| steering.try_none(*number));

@@ -1,5 +1,5 @@
 //! Connections that are steered: who tells the kernel (`apply`), who carries those that come to
-//! the daemon (`relay`), and which endpoints are well (`health`, `probe`).
+//! the daemon (`relay`), and which endpoints are well (`health`, `probe`), and who tells of them (`sources`).
 
 mod apply;
 mod carry;
@@ -9,6 +9,7 @@ mod health;
 mod listen;
 mod probe;
 mod relay;
+mod sources;
 
 use sidecar_core::traffic::Room;
 

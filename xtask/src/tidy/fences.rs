@@ -40,6 +40,12 @@ const FENCES: &[Fence] = &[
         why: "messages of the DNS are read and made in one place, and tested there as data",
     },
     Fence {
+        paths: &["hickory_resolver*"],
+        within: "sidecar-user/",
+        home: &["src/traffic/sources/"],
+        why: "only sources of endpoints ask resolvers for themselves",
+    },
+    Fence {
         paths: &["clap*"],
         within: "sidecar-user/",
         home: &["src/cli.rs"],

@@ -37,7 +37,7 @@ pub use reference::reference;
 pub use reload::{Reload, is_live, reload};
 pub use resolve::{Resolved, resolve};
 pub use secret::{Headers, Secret};
-pub use traffic::{InboundSettings, ServiceSettings, Traffic};
+pub use traffic::{EndpointSettings, InboundSettings, ServiceSettings, Traffic, endpoints_of};
 pub use value::{
     AdminListen, Duration, Endpoint, HeaderName, Instrumented, Level, Listen, LogFormat, Pattern, Peers,
     Ratio, Refused, RingBytes, Sampler,

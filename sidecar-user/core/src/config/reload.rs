@@ -79,6 +79,7 @@ const LIVE: &[(&str, Carry)] = live![
     spans.sampler,
     spans.url_path,
     traffic.inbound,
+    traffic.resolvers,
     traffic.services,
     traffic.zone,
 ];
@@ -246,6 +247,7 @@ mod tests {
             ("spans.sampler", "always_off"),
             ("spans.url_path", "false"),
             ("traffic.inbound", r#"[{"name": "b", "ports": [80]}]"#),
+            ("traffic.resolvers", "127.0.0.1:53"),
             ("traffic.services", r#"[{"name": "b", "addresses": ["10.0.0.2"]}]"#),
             ("traffic.zone", "a"),
         ];

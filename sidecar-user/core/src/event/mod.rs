@@ -299,6 +299,7 @@ const REASONS: [Reason; steer::REASONS] = [
     Reason::NoMemory,
     Reason::Dns,
     Reason::Resolvers,
+    Reason::FirstUse,
 ];
 
 /// `None`: nothing was decided.

@@ -1,7 +1,9 @@
 //! Services and what is done about connections to them, as the user says it.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -17,6 +19,10 @@ pub struct Policy {
     pub inbound: Vec<Service>,
     /// Where virtual addresses come from, where there are any: one of each family. Nobody has an address of them.
     pub pools: Vec<Network>,
+    /// Where the daemon is, where anybody said: `None`: every endpoint is near.
+    pub zone: Option<String>,
+    /// Whom sources of the DNS ask; empty: those of the system.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 impl Policy {
@@ -54,6 +60,10 @@ pub struct Service {
     pub gear: Gear,
     /// Where they go. Empty: where they ask.
     pub endpoints: Vec<Endpoint>,
+    /// Who tells of more of them, while running.
+    pub supplies: Vec<Supply>,
+    /// It has not begun: its endpoints are not known yet, or nobody needs them.
+    pub waits: bool,
     /// Who of the endpoints gets the next.
     pub balance: Balance,
     /// How many there may be.
@@ -89,6 +99,8 @@ impl Service {
             except: Except::default(),
             gear: Gear::Direct,
             endpoints: Vec::new(),
+            supplies: Vec::new(),
+            waits: false,
             balance: Balance::Least,
             limits: Limits::default(),
             when_gone: WhenGone::Open,
@@ -138,6 +150,83 @@ pub struct Endpoint {
     pub weight: u16,
     /// It is in the daemon's zone, or nobody said which zone that is.
     pub is_near: bool,
+}
+
+/// Who tells of endpoints while running.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Resolvers of the DNS: addresses of a name (A, AAAA).
+    Dns(String),
+    /// Resolvers of the DNS: who serves a name (SRV, RFC 2782), and their addresses.
+    Srv(String),
+    /// A file with a list of them.
+    File(PathBuf),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Dns(name) => write!(f, "dns:{name}"),
+            Source::Srv(name) => write!(f, "srv:{name}"),
+            Source::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// What a service takes from a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Supply {
+    /// Whose word it is.
+    pub source: Source,
+    /// Port of endpoints of which only the address is told.
+    pub port: u16,
+    /// Weight of those of which none is told.
+    pub weight: u16,
+    /// Zone of those of which none is told.
+    pub zone: Option<String>,
+}
+
+/// An endpoint, as a source tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Where it is; port 0: the service says which.
+    pub address: SocketAddr,
+    /// Its share; `None`: the service says.
+    pub weight: Option<u16>,
+    /// Where that is; `None`: the service says.
+    pub zone: Option<String>,
+}
+
+/// Why a source's word is not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceFailed {
+    /// No resolver answered in time.
+    Timeout,
+    /// No resolver could be asked.
+    Unreachable,
+    /// A resolver said that it cannot, or will not.
+    Refused,
+    /// What came was no answer.
+    Malformed,
+    /// The file cannot be read.
+    Unreadable,
+    /// The file is no list of endpoints.
+    Invalid,
+    /// The kernel did not take what was told.
+    NotSteered,
+}
+
+impl SourceFailed {
+    /// All, in their order.
+    pub const ALL: [SourceFailed; 7] = [
+        SourceFailed::Timeout,
+        SourceFailed::Unreachable,
+        SourceFailed::Refused,
+        SourceFailed::Malformed,
+        SourceFailed::Unreadable,
+        SourceFailed::Invalid,
+        SourceFailed::NotSteered,
+    ];
 }
 
 /// Who gets the next connection.

@@ -44,6 +44,8 @@ pub enum Reason {
     Dns,
     /// More resolvers are asked than are told apart.
     Resolvers,
+    /// Its service begins with its first use.
+    FirstUse,
 }
 
 /// What was decided of one connection.

@@ -46,6 +46,8 @@ pub const ROUTE_SOURCE: &str = "sidecar.route.source";
 pub const USER_AGENT: &str = "user_agent.original";
 /// Why something was dropped or odd; each metric has a fixed set, in `reason`.
 pub const REASON: &str = "sidecar.reason";
+/// Who tells of endpoints: `dns:NAME`, `srv:NAME` or `file:PATH`.
+pub const ENDPOINT_SOURCE: &str = "sidecar.endpoint.source";
 /// How payload bytes were accounted for.
 pub const CLASS: &str = "sidecar.class";
 /// What became of an exchange.

@@ -26,6 +26,7 @@ mod route;
 mod sampling;
 mod series;
 mod snapshot;
+pub mod sources;
 mod span;
 pub mod steering;
 mod store;

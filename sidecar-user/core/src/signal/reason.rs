@@ -178,6 +178,7 @@ words! {
         NoMemory "no_memory" "the kernel had no memory for the socket's state"
         Dns "dns" "it is a question of the DNS: the daemon answers, or asks on"
         Resolvers "resolvers" "more resolvers are asked than are told apart: this one answers itself"
+        FirstUse "first_use" "the service begins with its first use, and its endpoints were not known yet"
     }
 }
 
@@ -197,6 +198,7 @@ impl From<model::Reason> for Steered {
             model::Reason::NoMemory => Steered::NoMemory,
             model::Reason::Dns => Steered::Dns,
             model::Reason::Resolvers => Steered::Resolvers,
+            model::Reason::FirstUse => Steered::FirstUse,
         }
     }
 }
@@ -235,6 +237,29 @@ words! {
         Mismatched "mismatched" "what came in the resolver's name was not its answer, and was left alone"
         NotSteered "not_steered" "the answer's addresses could not be made the service's: the application was told that there is none"
         Shared "shared" "an address is of two services' names, at one port: the first in the file gets its connections"
+        NoEndpoints "no_endpoints" "the service's sources did not tell of its endpoints in time: the application was told that there is no answer"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of `sidecar.traffic.source.failures`, in the order of [`crate::model::policy::SourceFailed`].
+    SourceFails {
+        Timeout "timeout" "no resolver answered in time"
+        Unreachable "unreachable" "no resolver could be asked"
+        Refused "refused" "a resolver said that it cannot answer, or will not (SERVFAIL, REFUSED)"
+        Malformed "malformed" "what came was no answer"
+        Unreadable "unreadable" "the file cannot be read"
+        Invalid "invalid" "the file is no list of endpoints"
+        NotSteered "not_steered" "the kernel did not take what was told"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of `sidecar.traffic.source.left_out`.
+    EndpointLeftOut {
+        Duplicate "duplicate" "the source told of the address before"
+        Unusable "unusable" "nobody can be at the address: it is everybody's, a group's, or of one link"
+        TooMany "too_many" "a service has no more than 512"
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     key, names,
     reason::{
         Answered, ConnectFailed, CutOff, Decided, DnsFailed, DnsOutcome, Drop, Dropped, Ejected, Ended,
-        Excluded, Failed, Oddity, RelayFailed, Steered, Verdict,
+        EndpointLeftOut, Excluded, Failed, Oddity, RelayFailed, SourceFails, Steered, Verdict,
     },
 };
 use crate::model::{Kind, MetricDef, Role};
@@ -115,6 +115,10 @@ impl Values {
                     pairs(&DnsFailed::WORDS, &DnsFailed::MEANINGS)
                 } else if is(&[&catalogue::ENDPOINT_EJECTIONS]) {
                     pairs(&Ejected::WORDS, &Ejected::MEANINGS)
+                } else if is(&[&catalogue::SOURCE_FAILURES]) {
+                    pairs(&SourceFails::WORDS, &SourceFails::MEANINGS)
+                } else if is(&[&catalogue::SOURCE_LEFT_OUT]) {
+                    pairs(&EndpointLeftOut::WORDS, &EndpointLeftOut::MEANINGS)
                 } else if is(&[&catalogue::RELAY_FAILURES]) {
                     pairs(&RelayFailed::WORDS, &RelayFailed::MEANINGS)
                 } else {

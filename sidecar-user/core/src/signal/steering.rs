@@ -6,6 +6,7 @@ use super::{
     key,
     reason::{DnsFailed, DnsOutcome, RelayFailed},
     snapshot::{Attributes, Point, PointValue},
+    sources,
 };
 
 /// Everything about steering that is read when somebody asks.
@@ -23,6 +24,8 @@ pub struct Steering {
     pub pinned: Option<bool>,
     /// Questions of the DNS.
     pub names: Names,
+    /// Who tells of endpoints.
+    pub sources: Vec<sources::Source>,
 }
 
 /// The account of questions of the DNS. The first two only grow.
@@ -75,7 +78,10 @@ pub struct Relay {
 
 /// Puts the readings into the store, in the place of those before. `None`: nothing is steered.
 pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
-    let Some(Steering { decisions, services, endpoints, relay, pinned, names }) = steering else { return };
+    let Some(Steering { decisions, services, endpoints, relay, pinned, names, sources: told }) = steering
+    else {
+        return;
+    };
     for Decision { verdict, reason, n } in decisions {
         store.set(&catalogue::TRAFFIC_CONNECTIONS, &[verdict, reason], *n);
     }
@@ -96,6 +102,7 @@ pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
     };
     store.set(&catalogue::TRAFFIC_PINNED, &[state], 1u64);
     endpoints::record(store, endpoints);
+    sources::record(store, told);
     for (outcome, n) in DnsOutcome::WORDS.into_iter().zip(names.queries) {
         store.set(&catalogue::DNS_QUERIES, &[outcome], n);
     }

@@ -136,8 +136,21 @@ impl Decides<'_> {
     /// What is done, in a sentence.
     #[must_use]
     pub fn what(&self) -> &'static str {
+        let is_had_elsewhere = !self.service.supplies.is_empty();
         match (self.except, self.service.gear, self.service.endpoints.is_empty()) {
             (Some(_), ..) => "it goes where it asks",
+            _ if self.service.waits && self.host.is_some() => {
+                "connect() fails with ECONNREFUSED: the service begins at first use, which is the question for its name"
+            }
+            _ if self.service.waits => {
+                "it goes where it asks (first_use): the service begins at first use, and later ones are balanced"
+            }
+            (None, Gear::Direct | Gear::Proxy, true) if is_had_elsewhere && self.host.is_some() => {
+                "connect() fails with ECONNREFUSED: its sources tell of no endpoint"
+            }
+            (None, Gear::Direct | Gear::Proxy, true) if is_had_elsewhere => {
+                "it goes where it asks: its sources tell of no endpoint"
+            }
             (None, Gear::Direct, true) => "it goes where it asks: there is no endpoint",
             (None, Gear::Direct, false) => "connect() is given one of the endpoints",
             (None, Gear::Proxy, true) => "it goes to the relay, which goes where it asks",

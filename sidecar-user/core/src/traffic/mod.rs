@@ -10,6 +10,7 @@ mod limit;
 pub mod names;
 mod plan;
 mod rules;
+pub mod sources;
 
 pub use callers::Caller;
 pub use explain::{Candidate, Decides, Excepted, Explanation, Now, explain};

@@ -15,7 +15,7 @@ use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
         self, BALANCE_HASH, BALANCE_LEAST, BALANCE_RANDOM, GEAR_DENY, GEAR_DIRECT, GEAR_PROXY, GONE_CLOSED,
-        GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, SERVICE_USERS, ServiceKey, Table, Target,
+        GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, SERVICE_USERS, SERVICE_WAITS, ServiceKey, Table, Target,
     },
 };
 
@@ -406,9 +406,11 @@ fn entry(service: &Service, tables: [Table; 2]) -> steer::Service {
     let ns = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let spacing_ns = service.limits.rate.map_or(0, |rate| ns(rate.spacing()));
     let burst = service.limits.rate.map_or(0, |rate| rate.burst.saturating_sub(1));
+    let has_own = !service.endpoints.is_empty() || !service.supplies.is_empty() || service.waits;
     let flags = [
-        (!service.endpoints.is_empty(), SERVICE_ENDPOINTS),
+        (has_own, SERVICE_ENDPOINTS),
         (!service.except.uids.is_empty(), SERVICE_USERS),
+        (service.waits, SERVICE_WAITS),
     ];
     steer::Service {
         gear,

@@ -8,7 +8,7 @@ mod udp;
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, thread, time::Duration};
 
-use sidecar_core::traffic::names::{Asked, Judged, Known, Transport, addresses, judge};
+use sidecar_core::traffic::names::{Asked, Judged, Known, Transport, addresses, failed, judge};
 use tokio::{
     runtime,
     sync::watch,
@@ -31,6 +31,9 @@ const OUTSTANDING: usize = 512;
 const CONNECTIONS: usize = 64;
 /// How long an answer may take. Clients have given up before.
 const PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long endpoints of a service may take to be known that is asked for first. Clients ask again after 5 s as a rule.
+const ENDPOINTS_KNOWN: Duration = Duration::from_secs(2);
 
 /// Between two looks for addresses that hold no longer.
 const FORGET: Duration = Duration::from_secs(30);
@@ -117,10 +120,25 @@ struct Shared {
 enum Step {
     Answer(Vec<u8>),
     Forward(Asked, SocketAddr),
+    /// Until this service's endpoints are known.
+    Wait(String),
     Nothing,
 }
 
 impl Shared {
+    /// Has a service's endpoints be known, and looks at a message again; without them in time the answer is that there is none.
+    async fn step_later(&self, number: usize, message: &[u8], transport: Transport, service: &str) -> Step {
+        let _waits = self.counts.waits();
+        if self.traffic.await_endpoints(service, ENDPOINTS_KNOWN).await {
+            let step = self.step(number, message, transport);
+            if !matches!(step, Step::Wait(_)) {
+                return step;
+            }
+        }
+        self.counts.failed(Failed::NoEndpoints);
+        failed(message).map_or(Step::Nothing, Step::Answer)
+    }
+
     /// Looks at a message that came to a resolver's socket, and counts what becomes of it.
     fn step(&self, number: usize, message: &[u8], transport: Transport) -> Step {
         let Some(resolver) = self.resolvers.get(number) else {
@@ -136,6 +154,7 @@ impl Shared {
                 self.counts.ended(Outcome::Forwarded);
                 return Step::Forward(asked, resolver);
             }
+            Judged::Wait(service) => return Step::Wait(service),
             Judged::Malformed => {
                 self.counts.failed(Failed::Malformed);
                 return Step::Nothing;
@@ -152,10 +171,15 @@ impl Shared {
         if found.is_empty() {
             return true;
         }
-        let service = match self.traffic.names().find(&name) {
+        let names = self.traffic.names();
+        let service = match names.find(&name) {
             Some(Known::Real(service)) => service.clone(),
             _ => return true,
         };
+        if names.waits(&service) {
+            // Without them in time connections go where they ask.
+            let _ = self.traffic.await_endpoints(&service, ENDPOINTS_KNOWN).await;
+        }
         let traffic = Arc::clone(&self.traffic);
         // It may wait for the kernel.
         match spawn_blocking(move || traffic.learn(&service, &found)).await {

@@ -74,8 +74,12 @@ async fn questions(
 ) -> io::Result<()> {
     let mut resolver: Option<Upstream> = None;
     while let Some(message) = timeout(IDLE, read(&mut client)).await?? {
-        let answer = match shared.step(number, &message, Transport::Tcp) {
-            Step::Nothing => return Ok(()),
+        let step = match shared.step(number, &message, Transport::Tcp) {
+            Step::Wait(service) => shared.step_later(number, &message, Transport::Tcp, &service).await,
+            step => step,
+        };
+        let answer = match step {
+            Step::Nothing | Step::Wait(_) => return Ok(()),
             Step::Answer(answer) => answer,
             Step::Forward(_, address) => {
                 let there = resolver.take().filter(|resolver| resolver.is_open.get());

@@ -51,6 +51,20 @@ pub(super) async fn serve(socket: Rc<UdpSocket>, number: usize, shared: Rc<Share
                 let (socket, shared) = (Rc::clone(&socket), Rc::clone(&shared));
                 spawn_local(async move { forward(&socket, client, message, asked, resolver, &shared).await });
             }
+            Step::Wait(service) => {
+                if shared.counts.n_outstanding() >= OUTSTANDING as u64 {
+                    shared.counts.failed(Failed::Full);
+                    continue;
+                }
+                let (socket, shared) = (Rc::clone(&socket), Rc::clone(&shared));
+                spawn_local(async move {
+                    if let Step::Answer(answer) =
+                        shared.step_later(number, &message, Transport::Udp, &service).await
+                    {
+                        send(&socket, &answer, client).await;
+                    }
+                });
+            }
             Step::Nothing => {}
         }
     }

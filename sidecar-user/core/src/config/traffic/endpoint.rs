@@ -23,7 +23,7 @@ pub struct EndpointSettings {
 }
 
 /// What an endpoint weighs of which nothing else is said.
-const WEIGHT: u16 = 100;
+pub(super) const WEIGHT: u16 = 100;
 
 impl<'de> Deserialize<'de> for EndpointSettings {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {

@@ -100,8 +100,8 @@ impl Default for ProbeSettings {
 }
 
 impl HealthSettings {
-    /// What is wrong with it, of a service with so many endpoints.
-    pub(super) fn faults(&self, n_endpoints: usize) -> Vec<String> {
+    /// What is wrong with it, of a service that has endpoints, or none.
+    pub(super) fn faults(&self, has_endpoints: bool) -> Vec<String> {
         let mut faults = Vec::new();
         let mut refuse = |is_wrong: bool, message: &str| {
             if is_wrong {
@@ -111,7 +111,7 @@ impl HealthSettings {
         let probe = &self.probe;
         let asks = probe.http.is_some() || probe.grpc.is_some();
         let is_set = *self != Self::default();
-        refuse(is_set && n_endpoints == 0, "`health` judges `endpoints`, and there are none");
+        refuse(is_set && !has_endpoints, "`health` judges `endpoints`, and there are none");
         refuse(!self.enabled && asks, "`health.enabled: false` asks nobody: leave `health.probe` out");
         refuse(!(1..=1000).contains(&self.consecutive), "`health.consecutive` is not 1 to 1000");
         refuse(!(1..=101).contains(&self.failure_percent), "`health.failure_percent` is not 1 to 101");
@@ -199,30 +199,30 @@ mod tests {
         let http = |path: &str| ProbeSettings { http: Some(path.to_owned()), ..ProbeSettings::default() };
         let health = HealthSettings::default;
         let seconds = Duration::from_secs;
-        for (settings, n_endpoints, part) in [
-            (HealthSettings { panic_percent: 1, ..health() }, 0, "judges `endpoints`"),
-            (HealthSettings { max_ejection: seconds(1), ..health() }, 2, "shorter than `health.ejection`"),
-            (HealthSettings { ejection: seconds(0), ..health() }, 2, "would eject nobody"),
-            (HealthSettings { panic_percent: 101, ..health() }, 2, "more than 100"),
-            (HealthSettings { consecutive: 0, ..health() }, 2, "consecutive"),
-            (HealthSettings { enabled: false, ..probe(http("/")) }, 2, "leave `health.probe` out"),
+        for (settings, has_endpoints, part) in [
+            (HealthSettings { panic_percent: 1, ..health() }, false, "judges `endpoints`"),
+            (HealthSettings { max_ejection: seconds(1), ..health() }, true, "shorter than `health.ejection`"),
+            (HealthSettings { ejection: seconds(0), ..health() }, true, "would eject nobody"),
+            (HealthSettings { panic_percent: 101, ..health() }, true, "more than 100"),
+            (HealthSettings { consecutive: 0, ..health() }, true, "consecutive"),
+            (HealthSettings { enabled: false, ..probe(http("/")) }, true, "leave `health.probe` out"),
             (
                 probe(ProbeSettings { port: Some(8080), ..ProbeSettings::default() }),
-                2,
+                true,
                 "neither `http` nor `grpc`",
             ),
-            (probe(ProbeSettings { grpc: Some(String::new()), ..http("/") }), 2, "not both"),
-            (probe(http("health")), 2, "not a path"),
-            (probe(http("/a b")), 2, "not a path"),
-            (probe(ProbeSettings { timeout: seconds(0), ..http("/") }), 2, "wait for no answer"),
+            (probe(ProbeSettings { grpc: Some(String::new()), ..http("/") }), true, "not both"),
+            (probe(http("health")), true, "not a path"),
+            (probe(http("/a b")), true, "not a path"),
+            (probe(ProbeSettings { timeout: seconds(0), ..http("/") }), true, "wait for no answer"),
         ] {
-            let faults = settings.faults(n_endpoints);
+            let faults = settings.faults(has_endpoints);
             assert!(faults.len() == 1 && faults[0].contains(part), "{part}: {faults:?}");
         }
         for settings in
             [health(), probe(http("/healthz?full=1")), HealthSettings { failure_percent: 101, ..health() }]
         {
-            assert_eq!(settings.faults(2), Vec::<String>::new());
+            assert_eq!(settings.faults(true), Vec::<String>::new());
         }
     }
 }

@@ -6,19 +6,22 @@ mod health;
 mod inbound;
 mod names;
 mod pin;
+mod sources;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use endpoint::EndpointSettings;
+pub use endpoint::EndpointSettings;
 pub(super) use endpoint::HostPort;
 use except::ExceptSettings;
 use health::HealthSettings;
 pub use inbound::InboundSettings;
 pub(super) use names::HostSetting;
 use names::ResolveSetting;
+pub use sources::endpoints_of;
+use sources::{ENDPOINTS, SOURCES, SourceSettings};
 
 use super::value::Peers;
 use crate::model::policy::{Balance, Endpoint, Gear, HashBy, Limits, Policy, Rate, Service, WhenGone};
@@ -45,6 +48,8 @@ pub struct Traffic {
     /// The zone that the application is in. Endpoints of this `zone` are preferred: they get all connections while at least
     /// 5 in 7 of them, by weight, are healthy, and with fewer the rest goes to the others. Unset: zones do not matter.
     pub zone: Option<String>,
+    /// Resolvers that the names of `sources` are asked of, `IP:PORT`. None: those of /etc/resolv.conf, with its search domains.
+    pub resolvers: Vec<HostPort>,
 }
 
 impl Traffic {
@@ -71,12 +76,16 @@ impl Traffic {
             services: self.services.iter().map(service).collect(),
             inbound: self.inbound.iter().map(InboundSettings::service).collect(),
             pools: self.pools(),
+            zone: self.zone.clone(),
+            resolvers: self.resolvers.iter().map(|resolver| resolver.0).collect(),
         }
     }
 }
 
 /// Services that a file may have.
 const SERVICES: usize = 256;
+/// Resolvers that sources may be asked of.
+const RESOLVERS: usize = 8;
 
 /// Adds what is wrong with services, each under its own key.
 pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
@@ -89,6 +98,13 @@ pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
         refuse("traffic.services", format!("{n}, with those that come in, are more than {SERVICES}"));
     }
     names::check(traffic, refuse);
+    let n_sources: usize = services.iter().map(|service| service.sources.len()).sum();
+    if n_sources > SOURCES {
+        refuse("traffic.services", format!("{n_sources} sources are more than {SOURCES}"));
+    }
+    if traffic.resolvers.len() > RESOLVERS {
+        refuse("traffic.resolvers", format!("{} are more than {RESOLVERS}", traffic.resolvers.len()));
+    }
     let outbound = services.iter().enumerate().map(|(i, service)| {
         let mut faults = service.faults();
         faults.extend(pin::faults(service, pin.is_some()).into_iter().map(str::to_owned));
@@ -143,6 +159,10 @@ pub struct ServiceSettings {
     /// connections go where they ask.
     #[serde(default)]
     pub endpoints: Vec<EndpointSettings>,
+    /// Who tells of more endpoints while running. A source is asked from the first connection to the service on, or the first question
+    /// for its name. One that fails keeps what it told last.
+    #[serde(default)]
+    pub sources: Vec<SourceSettings>,
     /// Which endpoint a connection gets: of two that are drawn by weight the one with less to do, one that is drawn by
     /// weight, or always the same one for the same process, user, cgroup or bound source address.
     #[serde(default)]
@@ -242,7 +262,7 @@ impl ServiceSettings {
         );
         refuse(self.addresses.len() > 256, "it has more than 256 `addresses`");
         refuse(self.ports.len() > 64, "it has more than 64 `ports`");
-        refuse(self.endpoints.len() > 512, "it has more than 512 `endpoints`");
+        refuse(self.endpoints.len() > ENDPOINTS, "it has more than 512 `endpoints`");
         refuse(self.ports.contains(&0), "0 is no port");
         refuse(
             denies && !self.endpoints.is_empty(),
@@ -253,11 +273,11 @@ impl ServiceSettings {
             "what is denied never reaches a limit: leave `limits` out",
         );
         refuse(
-            self.balance != BalanceSetting::Least && self.endpoints.is_empty(),
+            self.balance != BalanceSetting::Least && !self.has_endpoints(),
             "`balance` chooses among `endpoints`, and there are none",
         );
         faults.extend(self.except.faults(self));
-        faults.extend(self.health.faults(self.endpoints.len()));
+        faults.extend(self.health.faults(self.has_endpoints()));
         let is_twice = |(i, endpoint): (usize, &EndpointSettings)| {
             self.endpoints[..i].iter().any(|other| other.address == endpoint.address)
         };
@@ -268,6 +288,7 @@ impl ServiceSettings {
         if !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
             faults.push("all endpoints weigh 0: none would get a connection".to_owned());
         }
+        faults.extend(self.faults_of_sources());
         faults.extend(self.faults_of_names().into_iter().map(str::to_owned));
         faults.extend(limits.faults());
         faults
@@ -289,6 +310,8 @@ impl ServiceSettings {
             except: self.except.except(),
             gear: self.gear.into(),
             endpoints: self.endpoints.iter().map(endpoint).collect(),
+            supplies: self.supplies(),
+            waits: false,
             balance: match self.balance {
                 BalanceSetting::Least => Balance::Least,
                 BalanceSetting::Random => Balance::Random,

@@ -52,6 +52,7 @@ impl Default for Traffic {
         let pool = |text: &str| Peers(text.parse().unwrap_or_else(|_| IpAddr::from([0; 4]).into()));
         Traffic {
             zone: None,
+            resolvers: Vec::new(),
             services: Vec::new(),
             inbound: Vec::new(),
             pin: None,
@@ -64,7 +65,7 @@ impl Default for Traffic {
 impl ServiceSettings {
     /// How its names are answered where nothing is said: by addresses of ours where those lead to endpoints, or to nothing.
     pub(super) fn resolve(&self) -> Resolve {
-        let has_own = !self.endpoints.is_empty() || self.gear == GearSetting::Deny;
+        let has_own = self.has_endpoints() || self.gear == GearSetting::Deny;
         match self.resolve {
             Some(ResolveSetting::Virtual) => Resolve::Virtual,
             Some(ResolveSetting::Real) => Resolve::Real,
@@ -81,8 +82,8 @@ impl ServiceSettings {
             (self.hosts.len() > 64, "it has more than 64 `hosts`"),
             (self.resolve.is_some() && self.hosts.is_empty(), "`resolve` is for `hosts`, and there are none"),
             (
-                is_virtual && self.endpoints.is_empty() && !denies,
-                "nobody has a virtual address: `resolve: virtual` needs `endpoints`",
+                is_virtual && !self.has_endpoints() && !denies,
+                "nobody has a virtual address: `resolve: virtual` needs `endpoints` or `sources`",
             ),
         ]
         .into_iter()

@@ -37,6 +37,46 @@ pub static TRAFFIC_PINNED: MetricDef = def(
      daemon before).",
     &[key::STATE],
 );
+/// What sources tell of.
+pub static SOURCE_ENDPOINTS: MetricDef = def(
+    "sidecar.traffic.source.endpoints",
+    Kind::UpDown,
+    "{endpoint}",
+    "Endpoints that a source told of last: `dns:NAME`, `srv:NAME` or `file:PATH`.",
+    &[key::ENDPOINT_SOURCE],
+);
+/// Whether they fail.
+pub static SOURCE_STALE: MetricDef = def(
+    "sidecar.traffic.source.stale",
+    Kind::Gauge,
+    "{source}",
+    "1 while a source fails, so that what it told last holds; or has told nothing yet, so that endpoints of before hold.",
+    &[key::ENDPOINT_SOURCE],
+);
+/// How old their word is.
+pub static SOURCE_AGE: MetricDef = def(
+    "sidecar.traffic.source.age",
+    Kind::Gauge,
+    "s",
+    "How long ago a source last told of endpoints, or that they are the same.",
+    &[key::ENDPOINT_SOURCE],
+);
+/// How often they fail, by `reason::SourceFails`.
+pub static SOURCE_FAILURES: MetricDef = def(
+    "sidecar.traffic.source.failures",
+    Kind::Counter,
+    "{failure}",
+    "Times that a source could not tell of endpoints, of all or of one address family's.",
+    &[key::ENDPOINT_SOURCE, key::REASON],
+);
+/// What of their word is not used, by `reason::EndpointLeftOut`.
+pub static SOURCE_LEFT_OUT: MetricDef = def(
+    "sidecar.traffic.source.left_out",
+    Kind::UpDown,
+    "{endpoint}",
+    "Endpoints of a source's last word that are not used.",
+    &[key::ENDPOINT_SOURCE, key::REASON],
+);
 /// Questions of the DNS that were caught.
 pub static DNS_QUERIES: MetricDef = def(
     "sidecar.dns.queries",

@@ -43,6 +43,8 @@ pub enum Judged {
     Refused(Vec<u8>),
     /// It is the resolver's to answer.
     Forward(Asked),
+    /// It is ours to answer, once this service's endpoints are known.
+    Wait(String),
     /// It is no question at all.
     Malformed,
 }
@@ -95,7 +97,8 @@ pub fn judge(names: &Names, message: &[u8], transport: Transport) -> Judged {
         .and_then(|question| names.find(&text(&question.name)));
     match (known, question) {
         (Some(_), Some(_)) if !is_query => Judged::Refused(header.refusal(ResponseCode::NotImp)),
-        (Some(Known::Virtual(addresses)), Some(question)) => match Message::from_vec(message) {
+        (Some(Known::Virtual(service, addresses)), Some(question)) => match Message::from_vec(message) {
+            Ok(_) if names.waits(service) => Judged::Wait(service.clone()),
             Ok(message) => answer(&message, question, *addresses),
             // Such as two records of EDNS (RFC 6891, 6.1.1).
             Err(_) => Judged::Refused(header.refusal(ResponseCode::FormErr)),

@@ -5,7 +5,10 @@ mod learned;
 mod message;
 mod pool;
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 pub use learned::{ADDRESSES, Learned, News};
 pub use message::{Asked, Judged, Transport, addresses, failed, judge, matches, truncated};
@@ -13,7 +16,7 @@ pub use pool::{Virtual, assign, room};
 
 use crate::model::{
     Host,
-    policy::{Policy, Resolve},
+    policy::{Gear, Policy, Resolve},
 };
 
 /// All names that services have.
@@ -22,27 +25,32 @@ pub struct Names {
     exact: HashMap<String, Known>,
     /// By what is behind `*.`.
     wild: HashMap<String, Known>,
+    /// Services that wait for their endpoints.
+    waiting: HashSet<String>,
 }
 
 /// What is known of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Its addresses are ours: of IPv4 and of IPv6.
-    Virtual([Option<IpAddr>; 2]),
+    /// Its addresses are ours, and this service's: of IPv4 and of IPv6.
+    Virtual(String, [Option<IpAddr>; 2]),
     /// Its addresses are the resolver's to tell, and this service's.
     Real(String),
 }
 
 impl Names {
-    /// Of a policy. Where two services have one name, the first in the file has it.
+    /// Of a policy with what is known in it. Where two services have one name, the first in the file has it.
     #[must_use]
     pub fn new(policy: &Policy) -> Self {
         let mut names = Names::default();
+        let (exact, wild) = (&mut names.exact, &mut names.wild);
         let mut add = |host: &Host, known: Known| {
-            let map = if host.is_wild() { &mut names.wild } else { &mut names.exact };
+            let map = if host.is_wild() { &mut *wild } else { &mut *exact };
             map.entry(host.name().to_owned()).or_insert(known);
         };
         let virtuals = assign(policy);
+        let waiting = policy.services.iter().filter(|service| service.waits);
+        names.waiting = waiting.map(|service| service.name.clone()).collect();
         for (at, service) in policy.services.iter().enumerate() {
             match service.resolve {
                 Resolve::Real => {
@@ -50,7 +58,16 @@ impl Names {
                 }
                 Resolve::Virtual => {
                     let own = virtuals.iter().filter(|one| one.service == at);
-                    own.for_each(|one| add(&one.host, Known::Virtual(one.addresses)));
+                    // Of a family in which there is nobody, none is told, though it is the name's.
+                    let is_had = |address: &IpAddr| {
+                        let is_v6 = address.is_ipv6();
+                        let mut endpoints = service.endpoints.iter();
+                        service.gear == Gear::Deny || endpoints.any(|one| one.address.is_ipv6() == is_v6)
+                    };
+                    own.for_each(|one| {
+                        let addresses = one.addresses.map(|address| address.filter(is_had));
+                        add(&one.host, Known::Virtual(service.name.clone(), addresses));
+                    });
                 }
             }
         }
@@ -61,6 +78,12 @@ impl Names {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wild.is_empty()
+    }
+
+    /// Whether a service's endpoints are not known yet.
+    #[must_use]
+    pub fn waits(&self, service: &str) -> bool {
+        self.waiting.contains(service)
     }
 
     /// What is known of a name, in lower case and without the root's dot: the name itself, else the longest `*.` above it

@@ -47,9 +47,9 @@ pub fn assign(policy: &Policy) -> Vec<Virtual> {
     virtuals.collect()
 }
 
-/// What a service can be had by. What is denied has addresses, so that it is refused at `connect()`.
+/// What a service can be had by, or might be. What is denied has addresses, so that it is refused at `connect()`.
 fn families(service: &Service) -> [bool; 2] {
-    if service.gear == Gear::Deny {
+    if service.gear == Gear::Deny || service.waits || !service.supplies.is_empty() {
         return [true; 2];
     }
     [false, true].map(|is_v6| service.endpoints.iter().any(|endpoint| endpoint.address.is_ipv6() == is_v6))

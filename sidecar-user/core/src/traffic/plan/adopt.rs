@@ -8,10 +8,11 @@ use std::{
 
 use sidecar_ebpf::abi::{
     pins::Name,
-    steer::{self, Rule, RuleKey, ServiceKey, Target},
+    steer::{self, Rule, RuleKey, SERVICE_WAITS, ServiceKey, Target},
 };
 
 use super::{Plan, Planner, Room};
+use crate::model::policy::Endpoint;
 
 /// What the maps have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,6 +66,25 @@ impl Planner {
             planner.targets.entry(key).or_insert(number);
         }
         planner
+    }
+}
+
+impl Planner {
+    /// Services that the plan that holds has begun, with their endpoints: how many places of the table one has tells its weight.
+    #[must_use]
+    pub fn begun(&self) -> Vec<(String, Vec<Endpoint>)> {
+        let live = &self.banks[self.bank as usize];
+        let begun = self.services.iter().filter_map(|(name, id)| {
+            let service = live.services.get(id).filter(|service| service.flags & SERVICE_WAITS == 0)?;
+            let places = service.tables.iter().filter_map(|table| live.tables.get(&table.first)).flatten();
+            let places: Vec<_> = places.collect();
+            let endpoint = |(address, number, _)| {
+                let n = places.iter().filter(|place| ***place == number).count().max(1);
+                Endpoint { address, weight: u16::try_from(n).unwrap_or(u16::MAX), is_near: true }
+            };
+            Some((name.clone(), self.endpoints(*id).map(endpoint).collect()))
+        });
+        begun.collect()
     }
 }
 

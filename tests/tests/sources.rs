@@ -1,0 +1,421 @@
+//! Endpoints that resolvers and files tell of, and services that begin at their first use: real resolvers, clients and servers. Who
+//! got a connection is told by the servers' own logs.
+
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
+
+use rustix::process::Signal;
+use sidecar_tests::{
+    binary,
+    bpffs::Bpffs,
+    cgroup::Cgroup,
+    eventually, free_port,
+    nginx::Nginx,
+    process::{self, Process},
+    sidecar::Sidecar,
+};
+
+const RESOLVER: &str = "127.61.0.53";
+/// Who is asked for; the others are endpoints.
+const ASKED: usize = 0;
+const HOSTS: [&str; 5] = ["127.61.0.9", "127.61.0.1", "127.61.0.2", "127.61.0.3", "[::1]"];
+
+/// Servers at one port of several addresses, a resolver whose names a file has, and an application's cgroup.
+struct World {
+    dir: tempfile::TempDir,
+    cgroup: Cgroup,
+    port: u16,
+    servers: Vec<(Nginx, Process)>,
+    resolver: Option<Process>,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().expect("a folder");
+        let port = free_port();
+        let servers = HOSTS.iter().enumerate().map(|(n, host)| {
+            let nginx = Nginx::prepare(&dir.path().join(n.to_string()), host, port, "");
+            let words = nginx.command();
+            let output = dir.path().join(format!("{n}.log"));
+            let running = Process::start(Command::new(&words[0]).args(&words[1..]), &output);
+            nginx.await_listening();
+            (nginx, running)
+        });
+        let servers = servers.collect();
+        World { dir, cgroup: Cgroup::new(), port, servers, resolver: None }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What the resolver knows, in /etc/hosts' words, for a second each.
+    fn names(&self, lines: &str) {
+        fs::write(self.path("hosts"), lines).expect("names");
+        if let Some(resolver) = &self.resolver {
+            resolver.signal(Signal::HUP);
+        }
+    }
+
+    fn resolve(&mut self, more: &[&str]) {
+        let mut command = Command::new("dnsmasq");
+        command.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+        ]);
+        command.args([
+            "--pid-file=",
+            "--bind-interfaces",
+            "--log-queries",
+            "--log-facility=-",
+            "--local-ttl=1",
+        ]);
+        command.args(["--local=/example/", "--no-ping"]).args(more);
+        command.arg(format!("--listen-address={RESOLVER}"));
+        command.arg(format!("--addn-hosts={}", self.path("hosts").display()));
+        self.resolver = Some(Process::start(&mut command, &self.path("dns")));
+        eventually("the resolver", || {
+            let at = format!("@{RESOLVER}");
+            let said =
+                process::output(Command::new("dig").args(["+time=1", "+tries=1", &at, "nobody.example"]));
+            String::from_utf8_lossy(&said.stdout).contains("NXDOMAIN").then_some(())
+        });
+    }
+
+    fn resolver(&self) -> &Process {
+        self.resolver.as_ref().expect("a resolver")
+    }
+
+    /// Words before a command that finds this resolver in its /etc/resolv.conf.
+    fn resolving(&self) -> Vec<String> {
+        let conf = self.path("resolv.conf");
+        fs::write(&conf, format!("nameserver {RESOLVER}\n")).expect("resolv.conf");
+        let script = format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", conf.display());
+        ["unshare", "-m", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
+    }
+
+    fn settings(&self, text: &str) -> PathBuf {
+        let path = self.path("settings.yaml");
+        fs::write(self.path("settings.new"), text.replace("PORT", &self.port.to_string())).expect("settings");
+        fs::rename(self.path("settings.new"), &path).expect("settings");
+        path
+    }
+
+    /// The daemon, in the application's own cgroup and with the resolver for its own.
+    fn run(&self, settings: &str) -> Sidecar {
+        let settings = self.settings(settings).display().to_string();
+        let cgroup = self.cgroup.path().display().to_string();
+        let wrapper = [self.cgroup.wrapper(), self.resolving()].concat();
+        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+        let sidecar =
+            Sidecar::spawn(self.dir.path(), &wrapper, &["--cgroup", &cgroup, "--config", &settings], &[]);
+        sidecar.await_ready();
+        sidecar
+    }
+
+    /// So many connections in a row, one for each request: what curl says of those that fail.
+    fn get(&self, host: &str, n: u64) -> String {
+        let url = format!("http://{host}/0.bin?[1-{n}]");
+        let curl =
+            ["curl", "-s", "-S", "-o", "/dev/null", "--max-time", "10", "-H", "Connection: close", &url];
+        let words = [self.cgroup.wrapper(), self.resolving(), curl.map(str::to_owned).to_vec()].concat();
+        let output = process::output(Command::new(&words[0]).args(&words[1..]));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// The same, to whom no endpoint is.
+    fn ask(&self, n: u64) {
+        assert_eq!(self.get(&format!("{}:{}", HOSTS[ASKED], self.port), n), "");
+    }
+
+    /// How many requests each server answered by now, since they were `before` so many.
+    fn served(&self) -> [u64; HOSTS.len()] {
+        std::array::from_fn(|at| self.servers[at].0.answered().values().sum())
+    }
+
+    fn served_since(&self, before: [u64; HOSTS.len()]) -> [u64; HOSTS.len()] {
+        let now = self.served();
+        std::array::from_fn(|at| now[at] - before[at])
+    }
+}
+
+fn source(sidecar: &Sidecar, what: &str, source: &str) -> Option<f64> {
+    let name = format!("sidecar_traffic_source_{what}");
+    sidecar.scrape().sum(&name, &[("sidecar_endpoint_source", source)])
+}
+
+fn await_endpoints(sidecar: &Sidecar, name: &str, n: f64) {
+    eventually(&format!("{name} to tell of {n}"), || {
+        (source(sidecar, "endpoints", name) == Some(n)).then_some(())
+    });
+}
+
+fn verdicts(sidecar: &Sidecar, verdict: &str, reason: &str) -> u64 {
+    let labels = [("sidecar_verdict", verdict), ("sidecar_reason", reason)];
+    sidecar.scrape().count("sidecar_traffic_connections_total", &labels)
+}
+
+fn failures(sidecar: &Sidecar, name: &str, reason: &str) -> u64 {
+    let labels = [("sidecar_endpoint_source", name), ("sidecar_reason", reason)];
+    sidecar.scrape().count("sidecar_traffic_source_failures_total", &labels)
+}
+
+fn explain(sidecar: &Sidecar, destination: &str) -> String {
+    let admin = format!("127.0.0.1:{}", sidecar.admin_port);
+    process::run(Command::new(binary()).args(["explain", "--admin", &admin, destination]))
+}
+
+/// The first connection goes where it asks, later ones where the resolver says; while that is silent, where it said last.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn addresses_of_a_name_are_endpoints() {
+    let mut world = World::new();
+    world.names("127.61.0.1 web.example\n127.61.0.2 web.example\n127.61.0.3 api.example\n::1 api.example\n");
+    world.resolve(&[]);
+    // The name that the application asks for is the one that the daemon asks for.
+    let mut sidecar = world.run(
+        "traffic:
+  services:
+    - {name: web, addresses: [127.61.0.9], ports: [PORT], sources: [{dns: web.example}]}
+    - {name: api, hosts: [api.example], while_running: true, sources: [{dns: 'api.example:PORT'}]}
+",
+    );
+    let asked = format!("{}:{}", HOSTS[ASKED], world.port);
+    let before = world.served();
+    assert!(explain(&sidecar, &asked).contains("begins at first use"));
+    assert_eq!(source(&sidecar, "endpoints", "dns:web.example"), Some(0.0));
+    world.ask(1);
+    assert_eq!(world.served_since(before), [1, 0, 0, 0, 0]);
+    assert_eq!(verdicts(&sidecar, "passed", "first_use"), 1);
+    await_endpoints(&sidecar, "dns:web.example", 2.0);
+    world.ask(20);
+    let [asked_for, one, two, three, six] = world.served_since(before);
+    assert_eq!([asked_for, one + two, three, six], [1, 20, 0, 0]);
+    assert!(one > 0 && two > 0, "{one} {two}");
+
+    // The question for a name is a use, too: its very first connection has an endpoint.
+    let before = world.served();
+    assert_eq!(world.get("api.example", 10), "");
+    let [.., three, six] = world.served_since(before);
+    assert!(three + six == 10, "{three} {six}");
+    assert_eq!(verdicts(&sidecar, "denied", "first_use"), 0);
+
+    world.names("127.61.0.3 web.example\n127.61.0.1 web2.example\n");
+    await_endpoints(&sidecar, "dns:web.example", 1.0);
+    let before = world.served();
+    world.ask(10);
+    assert_eq!(world.served_since(before), [0, 0, 0, 10, 0]);
+
+    world.resolver().signal(Signal::STOP);
+    eventually("silence", || (failures(&sidecar, "dns:web.example", "timeout") > 0).then_some(()));
+    assert_eq!(source(&sidecar, "stale", "dns:web.example"), Some(1.0));
+    assert_eq!(source(&sidecar, "endpoints", "dns:web.example"), Some(1.0));
+    let told = explain(&sidecar, &asked);
+    assert!(told.contains("dns:web.example: 1 endpoints") && told.contains("stale (timeout)"), "{told}");
+    let before = world.served();
+    world.ask(10);
+    assert_eq!(world.served_since(before), [0, 0, 0, 10, 0]);
+
+    // That there is nobody is an answer.
+    world.names("127.61.0.1 web2.example\n");
+    world.resolver().signal(Signal::CONT);
+    await_endpoints(&sidecar, "dns:web.example", 0.0);
+    assert_eq!(source(&sidecar, "stale", "dns:web.example"), Some(0.0));
+    let before = world.served();
+    world.ask(3);
+    assert_eq!(world.served_since(before), [3, 0, 0, 0, 0]);
+    assert_eq!(verdicts(&sidecar, "passed", "no_endpoint"), 3);
+    assert!(explain(&sidecar, &asked).contains("its sources tell of no endpoint"));
+    sidecar.stop();
+}
+
+/// Those of the lowest priority, by their weights; a resolver that is gone changes nothing, and its return does.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn records_of_services_are_balanced_by_weight() {
+    let mut world = World::new();
+    world.names("127.61.0.1 one.example\n127.61.0.2 two.example\n127.61.0.3 three.example\n");
+    let srv = |target: &str, priority, weight| {
+        format!("--srv-host=_http._tcp.web.example,{target}.example,{},{priority},{weight}", world.port)
+    };
+    let records = [srv("one", 1, 30), srv("two", 1, 10), srv("three", 2, 99)];
+    world.resolve(&records.each_ref().map(String::as_str));
+    let sidecar = world.run(&format!(
+        "traffic:
+  resolvers: ['{RESOLVER}:53']
+  services:
+    - name: web
+      addresses: [127.61.0.9]
+      balance: random
+      sources: [{{srv: _http._tcp.web.example}}]
+"
+    ));
+    world.ask(1);
+    await_endpoints(&sidecar, "srv:_http._tcp.web.example", 2.0);
+    let before = world.served();
+    world.ask(400);
+    // Three in four, 300, within five standard deviations of that.
+    let [asked, one, two, rest @ ..] = world.served_since(before);
+    assert_eq!((asked, one + two, rest), (0, 400, [0, 0]));
+    assert!((257..=343).contains(&one), "{one} {two}");
+
+    world.resolver = None;
+    eventually("a failure", || {
+        let reasons = ["unreachable", "timeout", "refused"];
+        let n: u64 =
+            reasons.map(|reason| failures(&sidecar, "srv:_http._tcp.web.example", reason)).iter().sum();
+        (n > 0).then_some(())
+    });
+    let before = world.served();
+    world.ask(10);
+    assert_eq!(world.served_since(before)[ASKED], 0);
+    world.resolve(&[&records[2]]);
+    await_endpoints(&sidecar, "srv:_http._tcp.web.example", 1.0);
+    let before = world.served();
+    world.ask(10);
+    assert_eq!(world.served_since(before), [0, 0, 0, 10, 0]);
+}
+
+/// A file is read again however it is changed; while it is wrong or gone, what it said last holds.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn a_file_lists_endpoints() {
+    let world = World::new();
+    let port = world.port;
+    let folder = world.path("lists");
+    fs::create_dir_all(folder.join("1")).expect("a folder");
+    let list = folder.join("web.yaml");
+    let name = format!("file:{}", list.display());
+    // As Kubernetes mounts what it keeps: the file leads to a folder that is exchanged.
+    fs::write(folder.join("1/web.yaml"), format!("- 127.61.0.1:{port}\n")).expect("a list");
+    symlink("1", folder.join("..data")).expect("a link");
+    symlink("..data/web.yaml", &list).expect("a link");
+    let sidecar = world.run(&format!(
+        "traffic:
+  services:
+    - name: web
+      addresses: [127.61.0.9]
+      endpoints: ['127.61.0.3:PORT']
+      sources: [{{file: '{}'}}]
+      health: {{slow_start: 0s}}
+",
+        list.display()
+    ));
+    world.ask(1);
+    await_endpoints(&sidecar, &name, 1.0);
+    let both = |expected: [bool; HOSTS.len()]| {
+        let before = world.served();
+        world.ask(30);
+        let served = world.served_since(before);
+        assert_eq!(served.map(|n| n > 0), expected, "{served:?}");
+    };
+    both([false, true, false, true, false]);
+    fs::create_dir_all(folder.join("2")).expect("a folder");
+    let two = format!("[\"127.61.0.1:{port}\", {{\"address\": \"127.61.0.2:{port}\", \"weight\": 100}}]");
+    fs::write(folder.join("2/web.yaml"), &two).expect("a list");
+    symlink("2", folder.join("..new")).expect("a link");
+    fs::rename(folder.join("..new"), folder.join("..data")).expect("exchanged");
+    await_endpoints(&sidecar, &name, 2.0);
+    both([false, true, true, true, false]);
+
+    // Written in place, and wrong.
+    fs::write(folder.join("2/web.yaml"), "- 127.61.0.1\n").expect("a list");
+    eventually("the fault", || (failures(&sidecar, &name, "invalid") == 1).then_some(()));
+    assert_eq!(source(&sidecar, "stale", &name), Some(1.0));
+    let told = explain(&sidecar, &format!("127.61.0.9:{port}"));
+    assert!(
+        told.contains(&format!("stale (invalid): {}:1:3: `127.61.0.1` is not an endpoint", list.display())),
+        "{told}"
+    );
+    both([false, true, true, true, false]);
+    fs::remove_file(&list).expect("removed");
+    eventually("the file to be missed", || (failures(&sidecar, &name, "unreadable") == 1).then_some(()));
+    both([false, true, true, true, false]);
+
+    // Renamed over, without anybody in it: the file of settings still names one.
+    fs::write(folder.join("new"), "[]").expect("a list");
+    fs::rename(folder.join("new"), &list).expect("renamed");
+    await_endpoints(&sidecar, &name, 0.0);
+    assert_eq!(source(&sidecar, "stale", &name), Some(0.0));
+    both([false, false, false, true, false]);
+
+    // Other settings: what the source said holds, and a source that is gone is nobody's.
+    fs::write(&list, format!("['127.61.0.2:{port}']")).expect("a list");
+    await_endpoints(&sidecar, &name, 1.0);
+    world.settings(
+        "traffic:
+  services:
+    - {name: web, addresses: [127.61.0.9], endpoints: ['127.61.0.1:PORT']}
+",
+    );
+    eventually("the source to be gone", || source(&sidecar, "endpoints", &name).is_none().then_some(()));
+    both([false, true, false, false, false]);
+}
+
+/// Where endpoints are found by hashing, the table is made at the first use.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn a_hashed_service_begins_at_its_first_use() {
+    let world = World::new();
+    let sidecar = world.run(
+        "traffic:
+  services:
+    - name: web
+      addresses: [127.61.0.9]
+      balance: hash_user
+      endpoints: ['127.61.0.1:PORT', '127.61.0.2:PORT', '127.61.0.3:PORT']
+",
+    );
+    let is_there = || sidecar.scrape().all("sidecar_traffic_endpoint_weight_ratio").count();
+    assert_eq!(is_there(), 0, "nobody has used it");
+    let before = world.served();
+    world.ask(1);
+    assert_eq!(world.served_since(before), [1, 0, 0, 0, 0]);
+    eventually("it to begin", || (is_there() == 3).then_some(()));
+    world.ask(20);
+    let mut served = world.served_since(before);
+    served.sort_unstable();
+    assert_eq!(served, [0, 0, 0, 1, 20], "one user has one endpoint");
+}
+
+/// A daemon that goes on where another ended has nobody wait, though the source is silent by now.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn what_is_pinned_stays_warm() {
+    let mut world = World::new();
+    let bpffs = Bpffs::new();
+    world.names("127.61.0.1 web.example\n127.61.0.2 web.example\n");
+    world.resolve(&[]);
+    let settings = format!(
+        "traffic:
+  pin: {}
+  services:
+    - {{name: web, addresses: [127.61.0.9], ports: [PORT], sources: [{{dns: web.example}}]}}
+    - {{name: cold, addresses: [127.61.0.9], sources: [{{dns: 'cold.example:80'}}]}}
+",
+        bpffs.pins().display()
+    );
+    let mut sidecar = world.run(&settings);
+    world.ask(1);
+    await_endpoints(&sidecar, "dns:web.example", 2.0);
+    let before = world.served();
+    world.ask(10);
+    assert_eq!(world.served_since(before)[ASKED], 0);
+    sidecar.signal(Signal::KILL);
+    sidecar.wait();
+    world.resolver().signal(Signal::STOP);
+    world.ask(10);
+    let sidecar = world.run(&settings);
+    world.ask(10);
+    assert_eq!(world.served_since(before)[ASKED], 0);
+    assert_eq!(source(&sidecar, "stale", "dns:web.example"), Some(1.0));
+    assert_eq!(source(&sidecar, "stale", "dns:cold.example"), Some(0.0), "it has not begun");
+    world.names("127.61.0.3 web.example\n");
+    world.resolver().signal(Signal::CONT);
+    await_endpoints(&sidecar, "dns:web.example", 1.0);
+    let before = world.served();
+    world.ask(10);
+    assert_eq!(world.served_since(before), [0, 0, 0, 10, 0]);
+}
