@@ -8,7 +8,10 @@ use rustc_hash::FxHashMap;
 
 use crate::model::{Connection, Cut, Detail, Exchange, Ktime, Outcome, Role, Side, health::Cause};
 
-/// For so long a latency is remembered (`1/e` is left of it): Linkerd's decay for its peak EWMA.
+/// Samples of about so long are averaged (`1/e` of the weight is left to those before): one that waited for a processor does not tell
+/// a server that is asked often from its neighbours, and one that is asked seldom is as it was last.
+const WINDOW: Duration = Duration::from_secs(1);
+/// For so long an average is remembered to which nothing is added.
 const DECAY: Duration = Duration::from_secs(10);
 
 /// What was seen of all endpoints.
@@ -126,7 +129,7 @@ fn judge(exchange: &Exchange, slow: Option<Duration>) -> Option<Result<(), Cause
     }
 }
 
-/// An average that follows a peak at once and forgets it slowly (the "peak EWMA" of Finagle and Linkerd).
+/// An average by time, which fades where there is no news.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ewma {
     at: Ktime,
@@ -136,15 +139,15 @@ pub struct Ewma {
 impl Ewma {
     fn add(&mut self, at: Ktime, sample: Duration) {
         let sample = sample.as_nanos() as f64;
-        let left = self.left(at);
-        self.ns = if sample > self.ns { sample } else { self.ns * left + sample * (1.0 - left) };
+        let left = if self.at > Ktime(0) { self.left(at, WINDOW) } else { 0.0 };
+        self.ns = self.ns * left + sample * (1.0 - left);
         self.at = self.at.max(at);
     }
 
     /// What is left of it at this time: without news it fades, so that an endpoint is tried again. `None`: nothing was seen.
     #[must_use]
     pub fn at(&self, now: Ktime) -> Option<Duration> {
-        (self.at > Ktime(0)).then(|| Duration::from_nanos((self.ns * self.left(now)) as u64))
+        (self.at > Ktime(0)).then(|| Duration::from_nanos((self.ns * self.left(now, DECAY)) as u64))
     }
 
     /// As it was after the last sample.
@@ -153,8 +156,8 @@ impl Ewma {
         self.at(self.at)
     }
 
-    fn left(&self, now: Ktime) -> f64 {
-        (-now.since(self.at).as_secs_f64() / DECAY.as_secs_f64()).exp()
+    fn left(&self, now: Ktime, pace: Duration) -> f64 {
+        (-now.since(self.at).as_secs_f64() / pace.as_secs_f64()).exp()
     }
 }
 
@@ -289,21 +292,37 @@ mod tests {
         assert_eq!(seen.connect.last(), Some(Duration::from_millis(5)));
     }
 
+    /// Milliseconds after so many samples, one each so many milliseconds from second 1 on.
+    fn averaged(ewma: &mut Ewma, begun: u64, (n, every): (u64, u64), sample: u64) -> u64 {
+        for number in 1..=n {
+            ewma.add(Ktime((begun + number * every) * 1_000_000), Duration::from_millis(sample));
+        }
+        ewma.last().expect("seen").as_millis() as u64
+    }
+
     #[test]
-    fn peaks_are_followed_at_once_and_fade() {
+    fn what_is_often_asked_is_judged_by_many_answers() {
         let mut ewma = Ewma::default();
-        let second = |n: u64| Ktime(n * 1_000_000_000);
+        assert_eq!(ewma.at(Ktime(1)), None);
+        assert_eq!(averaged(&mut ewma, 1000, (250, 4), 1), 1);
+        // A turn of the scheduler's for eight of 250 a second.
+        assert_eq!(averaged(&mut ewma, 2000, (8, 4), 30), 1);
+        // Slow from then on.
+        assert!((15..25).contains(&averaged(&mut ewma, 2032, (25, 4), 200)));
+        assert!((120..140).contains(&averaged(&mut ewma, 2132, (250, 4), 200)));
+        // And not any more.
+        assert!(averaged(&mut ewma, 3132, (1500, 4), 1) <= 2);
+    }
+
+    #[test]
+    fn what_is_seldom_asked_is_as_it_was_last_and_fades() {
+        let mut ewma = Ewma::default();
+        assert_eq!(averaged(&mut ewma, 1000, (1, 1), 2), 2);
+        assert!(averaged(&mut ewma, 1000, (1, 5000), 800) > 790);
+        assert!(averaged(&mut ewma, 6000, (1, 5000), 2) < 10);
+        assert!(averaged(&mut ewma, 11_000, (1, 5000), 800) > 790);
+        let later = ewma.at(Ktime(26_000_000_000)).expect("seen");
         let ms = Duration::from_millis;
-        assert_eq!(ewma.at(second(1)), None);
-        ewma.add(second(1), ms(2));
-        ewma.add(second(2), ms(800));
-        assert_eq!(ewma.last(), Some(ms(800)));
-        ewma.add(second(2), ms(2));
-        assert_eq!(ewma.last(), Some(ms(800)), "no time has passed");
-        let later = ewma.at(second(12)).expect("seen");
-        assert!((ms(290)..ms(300)).contains(&later), "{later:?}");
-        ewma.add(second(12), ms(2));
-        let later = ewma.last().expect("seen");
-        assert!((ms(290)..ms(300)).contains(&later), "{later:?}");
+        assert!((ms(280)..ms(300)).contains(&later), "{later:?}");
     }
 }
