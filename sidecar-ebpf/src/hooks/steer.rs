@@ -53,13 +53,13 @@ pub(crate) fn steer6(ctx: SockAddrContext) -> i32 {
 /// `getpeername()`, and what `accept()` tells: what the application asked for, who really came in.
 #[cgroup_sock_addr(getpeername4)]
 pub(crate) fn peer4(ctx: SockAddrContext) -> i32 {
-    peer::<false>(ctx.sock_addr);
+    peer::<false>(&ctx);
     PASS
 }
 
 #[cgroup_sock_addr(getpeername6)]
 pub(crate) fn peer6(ctx: SockAddrContext) -> i32 {
-    peer::<true>(ctx.sock_addr);
+    peer::<true>(&ctx);
     PASS
 }
 
@@ -390,7 +390,8 @@ fn refuse() -> i32 {
 }
 
 #[inline(always)]
-fn peer<const V6: bool>(raw: *mut bpf_sock_addr) {
+fn peer<const V6: bool>(ctx: &SockAddrContext) {
+    let raw = ctx.sock_addr;
     // SAFETY: `sk` may be read in every program of this type.
     let sk = unsafe { (*raw).__bindgen_anon_1.sk };
     if sk.is_null() {
@@ -400,12 +401,49 @@ fn peer<const V6: bool>(raw: *mut bpf_sock_addr) {
         // It came in.
         rewrite::<V6>(raw, addr, port);
     } else if let Some(steered) = steer::of(sk) {
-        // SAFETY: the verifier proved `steered`.
-        let steered = unsafe { &*steered };
-        if matches!(steered.verdict, VERDICT_DIRECT | VERDICT_PROXIED) {
-            rewrite::<V6>(raw, steer::words(&steered.asked), steered.port);
+        if let Some((addr, port)) = asked(steered) {
+            rewrite::<V6>(raw, addr, port);
         }
+    } else if let Some((addr, port)) = asked_of_path(ctx, sk) {
+        rewrite::<V6>(raw, addr, port);
     }
+}
+
+/// What was asked for, where that is not where it went.
+#[inline(always)]
+fn asked(steered: *mut Steered) -> Option<([u64; 2], u16)> {
+    // SAFETY: the verifier proved `steered`.
+    let steered = unsafe { &*steered };
+    let is_elsewhere = matches!(steered.verdict, VERDICT_DIRECT | VERDICT_PROXIED);
+    is_elsewhere.then(|| (steer::words(&steered.asked), steered.port))
+}
+
+/// The same of an MPTCP connection: at `connect()` its path's socket is seen, here the application's, which has the first path's
+/// ends (`mptcp_copy_inaddrs` of net/mptcp/subflow.c).
+#[inline(always)]
+fn asked_of_path(ctx: &SockAddrContext, sk: *mut bpf_sock) -> Option<([u64; 2], u16)> {
+    // SAFETY: the protocol may be read.
+    if unsafe { (&raw const (*sk).protocol).read_volatile() } != IPPROTO_MPTCP {
+        return None;
+    }
+    let (local, remote) = (ends::local(sk), ends::remote(sk));
+    // A `bpf_sock_tuple`, as a segment from the other side has it.
+    let ports = u64::from(ends::remote_port(sk).to_be()) | u64::from(ends::local_port(sk).to_be()) << 16;
+    let (tuple, len) = if ends::is_mapped(remote) {
+        (maps::words([remote[1] >> 32 | (local[1] >> 32) << 32, ports, 0, 0, 0]), 12)
+    } else {
+        (maps::words([remote[0], remote[1], local[0], local[1], ports]), 36)
+    };
+    // SAFETY: `len` bytes of the tuple were written.
+    let found =
+        unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), tuple.as_ptr().cast_mut().cast(), len, u64::MAX, 0) };
+    if found.is_null() {
+        return None;
+    }
+    let asked = steer::of(found).and_then(asked);
+    // SAFETY: the reference that the lookup took.
+    unsafe { bpf_sk_release(found.cast()) };
+    asked
 }
 
 /// `::ffff:127.0.0.1` or `::1`.
