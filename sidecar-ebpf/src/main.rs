@@ -33,6 +33,7 @@ mod count;
 mod denial;
 mod emit;
 mod ends;
+mod executable;
 mod hooks;
 mod maps;
 mod packet;

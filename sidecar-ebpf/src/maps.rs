@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, SockMap},
 };
-use sidecar_ebpf::abi::{control::Control, count, dns, pins, steer, verdict, who::Who};
+use sidecar_ebpf::abi::{control::Control, count, dns, executable, pins, steer, verdict, who::Who};
 
 use crate::{conn::Conn, denial::Denials, hooks::Numbering, steer::Use};
 
@@ -99,6 +99,10 @@ pub(crate) static DENIALS: PerCpuArray<Denials> = PerCpuArray::with_max_entries(
 /// On the relay's listeners; user space puts it there.
 #[btf_map]
 pub(crate) static LISTENER: SkStorage<u32, NO_PREALLOC> = SkStorage::new();
+
+/// Where the kernel has the file that a process executes; one entry, written by user space only.
+#[map]
+pub(crate) static PLACES: Array<executable::Places> = Array::with_max_entries(1, 0);
 
 /// How questions of the DNS are caught; one entry, written by user space only.
 #[map]

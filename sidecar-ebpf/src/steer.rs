@@ -12,12 +12,12 @@ use aya_ebpf::{
 };
 use sidecar_ebpf::abi::steer::{
     BALANCE_HASH, BALANCE_RANDOM, HOLDS_PLACE, NO_TARGET, REASON_CONNECTIONS, REASON_FIRST_USE, REASON_GEAR,
-    REASON_RATE, RULE_EXACT, RULE_USER, Rule, SERVICE_USERS, Service, Steered, Table, Target, decision,
-    first_uses, result, served, trial,
+    REASON_RATE, RULE_EXACT, RULE_FILE, RULE_USER, Rule, SERVICE_FILES, SERVICE_USERS, Service, Steered,
+    Table, Target, decision, first_uses, result, served, trial,
 };
 
 use crate::{
-    count, ends,
+    count, ends, executable,
     maps::{self, DECISIONS, LOADS, RESULTS, RULES, SERVED, SERVICES, STEERED, TABLE, TARGETS, TRIALS, USES},
 };
 
@@ -83,14 +83,24 @@ pub(crate) fn service(bank: u32, id: u32) -> Option<&'static Service> {
     Some(unsafe { &*service })
 }
 
-/// Whether a service leaves alone whoever connects, or sends: the process that the program runs in.
+/// Whether a service leaves alone whoever connects, or sends: the process that the program runs in. `FILES`: what it executes
+/// may be asked for.
 #[inline(always)]
-pub(crate) fn excepts_caller(bank: u32, id: u32, service: &Service) -> bool {
-    if service.flags & SERVICE_USERS == 0 {
-        return false;
+pub(crate) fn excepts_caller<const FILES: bool>(bank: u32, id: u32, service: &Service) -> bool {
+    let flags = service.flags;
+    if flags & SERVICE_USERS != 0 {
+        let uid = bpf_get_current_uid_gid() as u32;
+        if entry(RULE_USER, bank, [uid.to_be().into(), 0], id as u16).is_some() {
+            return true;
+        }
     }
-    let uid = bpf_get_current_uid_gid() as u32;
-    entry(RULE_USER, bank, [uid.to_be().into(), 0], id as u16).is_some()
+    if FILES
+        && flags & SERVICE_FILES != 0
+        && let Some(file) = executable::own()
+    {
+        return entry(RULE_FILE, bank, file, id as u16).is_some();
+    }
+    false
 }
 
 /// A place for one more connection, or the reason why there is none; and the number, plus 1, of the target that it is to try.

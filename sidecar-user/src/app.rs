@@ -240,7 +240,7 @@ fn start(args: Run) -> anyhow::Result<u8> {
     };
     // Not the command's, which was started with what we were.
     limits::raise_descriptors();
-    if let Err(error) = kernel::drop_effective(place.later()) {
+    if let Err(error) = kernel::drop_effective(&place.later(config.traffic.tells_executables())) {
         warn!(%error, "capabilities not dropped");
     }
     if !watch.maps.counts.is_reachable() {
@@ -438,7 +438,7 @@ async fn observe(
     let ended = tokio::select! {
         ended = wait(&mut notices, child, &asked) => ended?,
         () = reloader.run(&asked) => None,
-        () = watcher.run() => None,
+        () = watcher.run(steered.clone()) => None,
         () = alive(steered.as_deref()) => None,
     };
     info!(ended = ended.map(tracing::field::display), "stopping");

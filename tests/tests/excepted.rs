@@ -189,3 +189,102 @@ except OSError as error: print(errno.errorcode[error.errno])
     });
     assert_eq!(world.fetch(&as_user("6000"), ASKED), BALANCED);
 }
+
+/// Processes of executable files that are excepted go where they ask, by whatever name they were started; copies of the file do
+/// not. What a path stands for is looked at again: where nothing was, where another file came, and where a process has a root of
+/// its own.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn executables_are_left_alone() {
+    let world = World::new();
+    let curl = process::run(Command::new("sh").args(["-c", "command -v curl"]));
+    let path = |name: &str| world.dir.path().join(name).display().to_string();
+    let copy = |name: &str| {
+        fs::copy(curl.trim(), path(name)).expect("a copy of curl");
+    };
+    let [one, two, later, inner] = ["one", "two", "later", "inner"].map(path);
+    ["one", "two"].into_iter().for_each(copy);
+    fs::hard_link(&one, path("hard")).expect("a link");
+    std::os::unix::fs::symlink(&one, path("soft")).expect("a link");
+    let own = format!("{inner}/app");
+    let sidecar = world.run(&format!("{{executables: [{one}, {later}, {own}]}}"));
+    let asked = format!("{ASKED}:{}", world.servers[0].0.port);
+    let files = |at: usize| {
+        let told = explained(&sidecar, &asked, None);
+        let one = told["rule"]["excepts"]["executables"][at]["files"].clone();
+        serde_json::from_value::<Vec<String>>(one).expect("a list of files")
+    };
+    let until = |what: &str, at: usize, is_it: &dyn Fn(&[String]) -> bool| {
+        eventually(what, || Some(files(at)).filter(|files| is_it(files)))
+    };
+
+    let [soft, hard] = ["soft", "hard"].map(path);
+    let as_one = ["bash", "-c", "exec -a \"$0\" \"$@\"", &one];
+    for (words, is_excepted) in [
+        (vec![one.as_str()], true),
+        (vec![&soft], true),
+        (vec![&hard], true),
+        (vec![&two], false),
+        (vec!["curl"], false),
+        ([as_one.as_slice(), &[&two]].concat(), false),
+    ] {
+        let [web, closed] = [ASKED, DENIED].map(|address| world.fetch(&words, address));
+        let expected = if is_excepted { [PASSED, PASSED] } else { [BALANCED, REFUSED] };
+        assert_eq!([web, closed], expected, "{words:?}");
+    }
+    let expected = [("direct gear", 3), ("denied gear", 3), ("passed exception", 6)];
+    assert_eq!(verdicts(&sidecar), expected.map(|(word, n)| (word.to_owned(), n)).into());
+    // Datagrams: of TFTP.
+    let receiver = UdpSocket::bind((DENIED, 0)).expect("a socket");
+    receiver.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
+    let url = format!("tftp://{DENIED}:{}/x", receiver.local_addr().expect("its address").port());
+    for (curl, is_sent) in [(&two, false), (&one, true)] {
+        process::output(world.inside(&[curl, "-s", "-m", "1", &url]).args(["-o", "/dev/null"]));
+        assert_eq!(receiver.recv(&mut [0; 1024]).is_ok(), is_sent, "{curl}");
+    }
+
+    // A file comes, where there was none.
+    assert_eq!(files(1), [""; 0]);
+    copy("later");
+    until("the later one", 1, &|files| files.len() == 1);
+    assert_eq!(world.fetch(&[&later], ASKED), PASSED);
+    // Another one comes in the place of the first, which goes on under its other name.
+    let before = files(0);
+    copy("new");
+    fs::rename(path("new"), &one).expect("renamed");
+    until("the new one", 0, &|files| files.len() == 1 && files != before);
+    assert_eq!([&one, &hard].map(|curl| world.fetch(&[curl], ASKED)), [PASSED, BALANCED]);
+
+    // In a root of its own: what is there is nobody else's.
+    fs::create_dir(&inner).expect("a folder");
+    let script = format!(
+        "mount -t tmpfs tmpfs {inner} && cp {two} {own} && cp {two} {inner}/other && exec sleep 1000"
+    );
+    let mut command = world.inside(&["unshare", "--mount", "--propagation", "private", "sh", "-c", &script]);
+    let process = Process::start(&mut command, &world.dir.path().join("elsewhere"));
+    until("the file of another root", 2, &|files| files.len() == 1);
+    let pid = process.pid().as_raw_nonzero().to_string();
+    let (enter, other) = (["nsenter", "--target", &pid, "--mount"], format!("{inner}/other"));
+    let there = |curl: &str| world.fetch(&[&enter[..], &[curl]].concat(), ASKED);
+    assert_eq!([&own, &other].map(|curl| there(curl)), [PASSED, BALANCED]);
+    let told = explained(&sidecar, &asked, Some(&process));
+    assert_eq!(told["rule"]["exception"], Value::Null, "it sleeps");
+    drop(process);
+    until("nothing to be there", 2, &|files| files.is_empty());
+}
+
+/// Where it cannot be told what a process executes, nothing is steered, and it is said what is missing.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn what_cannot_be_told_is_not_guessed() {
+    let world = World::new();
+    let (settings, cgroup) = (world.settings("{executables: [/usr/bin/curl]}"), world.cgroup.path());
+    let args = ["--cgroup", &cgroup.display().to_string(), "--config", &settings.display().to_string()];
+    let two = ["--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--nnp"];
+    let mut sidecar = Sidecar::spawn(world.dir.path(), &[&["setpriv"], &two[..]].concat(), &args, &[]);
+    sidecar.await_attached();
+    let log = sidecar.log();
+    assert!(log.contains("CAP_PERFMON is needed") && log.contains("except.executables"), "{log}");
+    assert_eq!(world.fetch(&["curl"], ASKED), PASSED);
+    assert_eq!(world.fetch(&["curl"], DENIED), PASSED);
+}

@@ -133,6 +133,55 @@ fn steers() {
     });
 }
 
+/// A user and an executable file are left alone, and nobody else is.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn excepts() {
+    let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let _server = start(&nginx.command(), &dir.path().join("nginx.out"));
+    nginx.await_listening();
+    let ab = process::run(Command::new("sh").args(["-c", "command -v ab"]));
+    let [one, two] = ["one", "two"].map(|name| dir.path().join(name).display().to_string());
+    for copy in [&one, &two] {
+        std::fs::copy(ab.trim(), copy).expect("a copy");
+    }
+    // Where nobody is, so that whoever is left alone reaches nobody.
+    let services = format!(
+        "traffic: {{services: [{{name: direct, addresses: [127.9.0.1], ports: [9], \
+         except: {{uids: [4242], executables: [{one}]}}, endpoints: ['127.0.0.1:{}']}}]}}\n",
+        nginx.port
+    );
+    let (settings, path) = (dir.path().join("settings.yaml"), cgroup.path().display().to_string());
+    std::fs::write(&settings, services).expect("settings");
+    let settings = settings.display().to_string();
+    let wrapper = ["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", "--"];
+    let args = ["--cgroup", &path, "--config", &settings];
+    let mut daemon = Sidecar::spawn(dir.path(), &wrapper, &args, &[]);
+    daemon.await_attached();
+    assert!(daemon.log().contains("20 of 20 programs"), "{}", daemon.log());
+    let user = ["setpriv", "--reuid=4242", "--clear-groups", "ab"];
+    for (words, is_excepted) in
+        [(&[one.as_str()][..], true), (&[&two], false), (&user, true), (&["ab"], false)]
+    {
+        let wrapper = cgroup.wrapper();
+        let arguments = ["-q", "-n", "1", "http://127.9.0.1:9/1000.bin"];
+        let said = process::output(Command::new(&wrapper[0]).args(&wrapper[1..]).args(words).args(arguments));
+        assert_ne!(
+            said.status.success(),
+            is_excepted,
+            "{words:?}: {}",
+            String::from_utf8_lossy(&said.stderr)
+        );
+    }
+    let count = |verdict, reason| {
+        let labels = [("sidecar_verdict", verdict), ("sidecar_reason", reason)];
+        daemon.scrape().count("sidecar_traffic_connections_total", &labels)
+    };
+    assert_eq!(nginx.answered().values().sum::<u64>(), 2);
+    assert!(count("passed", "exception") >= 2 && count("direct", "gear") >= 2, "{}", daemon.log());
+}
+
 /// What is pinned holds without a daemon, and another goes on with it.
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup, mounts a bpffs"]

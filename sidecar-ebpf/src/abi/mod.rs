@@ -4,6 +4,7 @@
 pub mod control;
 pub mod count;
 pub mod dns;
+pub mod executable;
 pub mod pins;
 pub mod record;
 pub mod results;

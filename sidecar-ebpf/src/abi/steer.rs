@@ -44,11 +44,12 @@ pub struct RuleKey {
     /// Which bank's.
     pub bank: u8,
     /// 4 or 6, so that no IPv6 network has IPv4 addresses in it; and [`RULE_INBOUND`] where connections come in. Or
-    /// [`RULE_USER`].
+    /// [`RULE_USER`] or [`RULE_FILE`].
     pub family: u8,
     /// Port of the destination; 0: any. Where it is no network's, id of a service.
     pub port: u16,
-    /// The network's address: of destinations, of those who come in. Or a user's id, big-endian, and zeros.
+    /// The network's address: of destinations, of those who come in. Or a user's id, big-endian, and zeros; or a file
+    /// system's number and that of a file there, eight bytes each.
     pub addr: [u8; 16],
 }
 
@@ -56,6 +57,8 @@ pub struct RuleKey {
 pub const RULE_INBOUND: u8 = 8;
 /// [`RuleKey::family`]: users whom a service leaves alone.
 pub const RULE_USER: u8 = 16;
+/// [`RuleKey::family`]: executable files whose processes a service leaves alone.
+pub const RULE_FILE: u8 = 32;
 /// Bits of a [`RuleKey`] before the address: all of them count.
 pub const RULE_EXACT: u32 = 32;
 
@@ -101,6 +104,8 @@ pub const SERVICE_ENDPOINTS: u8 = 1;
 pub const SERVICE_USERS: u8 = 2;
 /// `Service::flags`: its endpoints are not known yet, and its first connection is waited for.
 pub const SERVICE_WAITS: u8 = 4;
+/// `Service::flags`: it leaves processes of executable files alone.
+pub const SERVICE_FILES: u8 = 8;
 
 /// Key of `SERVICES`.
 #[derive(

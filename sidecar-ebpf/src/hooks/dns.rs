@@ -38,12 +38,23 @@ const _: () = assert!(size_of::<Numbering>() == size_of::<sidecar_ebpf::abi::dns
 /// `sendmsg()` and the like to an address that the call gives.
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn say4(ctx: SockAddrContext) -> i32 {
-    say::<false>(&ctx)
+    say::<false, false>(&ctx)
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub(crate) fn say6(ctx: SockAddrContext) -> i32 {
-    say::<true>(&ctx)
+    say::<true, false>(&ctx)
+}
+
+/// In the place of `say4` where a service leaves executable files alone: for CAP_PERFMON.
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn say4_exe(ctx: SockAddrContext) -> i32 {
+    say::<false, true>(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn say6_exe(ctx: SockAddrContext) -> i32 {
+    say::<true, true>(&ctx)
 }
 
 /// `recvmsg()` and the like that ask who sent it. What a socket of IPv6 sent to a mapped address went through `say4`, and its
@@ -100,7 +111,7 @@ pub(super) fn catch<const V6: bool>(
 }
 
 #[inline(always)]
-fn say<const V6: bool>(ctx: &SockAddrContext) -> i32 {
+fn say<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     let raw = ctx.sock_addr;
     // SAFETY: `sk` may be read in every program of this type.
     let sk = unsafe { (*raw).__bindgen_anon_1.sk };
@@ -116,7 +127,7 @@ fn say<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     let (addr, port) = (address::<V6>(raw), port(raw));
     // Its own look at the rules, as in `steer::connect`.
     if port == DNS_PORT
-        && !is_denied_at(steer, addr, port)
+        && !is_denied_at::<FILES>(steer, addr, port)
         && !who::of(sk).1
         && let Some(dns) = config()
     {
@@ -141,7 +152,7 @@ fn say<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         }
         return PASS;
     };
-    let is_exception = is_exception || !is_virtual && steer::excepts_caller(steer.bank, id, service);
+    let is_exception = is_exception || !is_virtual && steer::excepts_caller::<FILES>(steer.bank, id, service);
     let (verdict, reason) = if service.gear == GEAR_DENY && !is_exception {
         (VERDICT_DENIED, REASON_GEAR)
     } else if is_virtual {

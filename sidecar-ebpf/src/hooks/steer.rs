@@ -42,12 +42,23 @@ const LOCALHOST: u32 = 0x7f00_0001_u32.to_be();
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn steer4(ctx: SockAddrContext) -> i32 {
-    connect::<false>(&ctx)
+    connect::<false, false>(&ctx)
 }
 
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn steer6(ctx: SockAddrContext) -> i32 {
-    connect::<true>(&ctx)
+    connect::<true, false>(&ctx)
+}
+
+/// In the place of `steer4` where a service leaves executable files alone: for CAP_PERFMON.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn steer4_exe(ctx: SockAddrContext) -> i32 {
+    connect::<false, true>(&ctx)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn steer6_exe(ctx: SockAddrContext) -> i32 {
+    connect::<true, true>(&ctx)
 }
 
 /// `getpeername()`, and what `accept()` tells: what the application asked for, who really came in.
@@ -94,7 +105,7 @@ struct Decision {
 }
 
 #[inline(always)]
-fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
+fn connect<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     let raw = ctx.sock_addr;
     // SAFETY: `sk` may be read in every program of this type.
     let sk = unsafe { (*raw).__bindgen_anon_1.sk };
@@ -117,7 +128,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     // What is found for this is not kept: an entry that is known to be missing on some way is a number there, and kernels before
     // 6.17 refuse a program that would go on with it if it guessed a branch wrongly ("invalid mem access 'scalar'").
     if port == DNS_PORT
-        && !is_denied_at(steer, addr, port)
+        && !is_denied_at::<FILES>(steer, addr, port)
         && let Some(dns) = dns::config()
     {
         let caught = dns::catch::<V6>(ctx, sk, steer, dns, addr, is_tcp);
@@ -144,7 +155,9 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
         return PASS;
     };
     // Nobody is at a virtual address.
-    if rule.flags & RULE_EXCEPTION != 0 || !is_virtual && steer::excepts_caller(steer.bank, id, service) {
+    if rule.flags & RULE_EXCEPTION != 0
+        || !is_virtual && steer::excepts_caller::<FILES>(steer.bank, id, service)
+    {
         note(sk, addr, port, Some(id), [VERDICT_PASSED, REASON_EXCEPTION]);
         return PASS;
     }
@@ -194,14 +207,14 @@ fn connect<const V6: bool>(ctx: &SockAddrContext) -> i32 {
 
 /// Whether a service denies what goes there.
 #[inline(always)]
-pub(super) fn is_denied_at(steer: &Steer, addr: [u64; 2], port: u16) -> bool {
+pub(super) fn is_denied_at<const FILES: bool>(steer: &Steer, addr: [u64; 2], port: u16) -> bool {
     let Some(rule) = steer::rule(0, steer.bank, addr, port) else { return false };
     if rule.flags & RULE_EXCEPTION != 0 {
         return false;
     }
     let (id, is_virtual) = (rule.service, rule.flags & RULE_VIRTUAL != 0);
     steer::service(steer.bank, id).is_some_and(|service| {
-        service.gear == GEAR_DENY && (is_virtual || !steer::excepts_caller(steer.bank, id, service))
+        service.gear == GEAR_DENY && (is_virtual || !steer::excepts_caller::<FILES>(steer.bank, id, service))
     })
 }
 

@@ -12,7 +12,7 @@ use crate::{
     config::{file::Reader, load},
     discovery::{
         cgroup::{Cgroup, CgroupError},
-        host,
+        executable, host,
     },
 };
 
@@ -81,6 +81,9 @@ fn process(pid: u32) -> Result<String, AskError> {
     }
     if let Some(uid) = host::uid(pid) {
         let _ = write!(query, "&uid={uid}");
+    }
+    if let Ok(file) = executable::of_process(pid) {
+        let _ = write!(query, "&file={file}");
     }
     Ok(query)
 }

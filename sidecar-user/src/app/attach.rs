@@ -105,14 +105,15 @@ impl Place {
         OpenOptions::new().write(true).open(made.cgroup().path.join("cgroup.procs")).map(Some)
     }
 
-    /// Capabilities that must outlive the drop.
-    pub(super) fn later(&self) -> &'static [Later] {
-        match self {
+    /// Capabilities that must outlive the drop. `reaches`: the roots of processes are looked into.
+    pub(super) fn later(&self, reaches: bool) -> Vec<Later> {
+        let own: &[_] = match self {
             Place::Found => &[],
             Place::Pod => &[Later::Reach],
             Place::Made(made) if made.is_removable() => &[Later::Signal],
             Place::Made(_) => &[Later::Signal, Later::RemoveCgroup],
-        }
+        };
+        own.iter().copied().chain(reaches.then_some(Later::Reach)).collect()
     }
 
     /// Removes what was made.
@@ -207,6 +208,7 @@ pub(super) fn options(config: &Config) -> kernel::Options {
         steering: config.traffic.is_on().then_some(traffic::ROOM),
         datagrams: config.traffic.wants_datagrams(),
         inbound: !config.traffic.inbound.is_empty(),
+        executables: config.traffic.tells_executables(),
     }
 }
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sidecar_core::{
     flow::{Came, Seen},
     model::{
-        Ktime,
-        policy::{Balance, Gear, HashBy, Policy, Service},
+        Executable, FileId, Ktime,
+        policy::{Balance, Except, Gear, HashBy, Policy, Service},
     },
     signal::{UnixNanos, reason},
     traffic::{Caller, Candidate, Decides, Excepted, Explanation, explain},
@@ -71,7 +71,15 @@ pub(super) fn parse(query: &str) -> Result<Option<Question>, String> {
             "uid" => {
                 process.caller.uid = Some(u32::try_from(number()?).map_err(|_| "uid: too large".to_owned())?)
             }
-            _ => return Err(format!("`{name}`: with a destination there are pid, cgroup, netns and uid")),
+            "file" => {
+                process.caller.file =
+                    Some(value.parse().map_err(|()| "file: not MAJOR:MINOR:INODE".to_owned())?)
+            }
+            _ => {
+                return Err(format!(
+                    "`{name}`: with a destination there are pid, cgroup, netns, uid and file"
+                ));
+            }
         }
     }
     let destination = destination.ok_or("no destination")?;
@@ -165,7 +173,7 @@ impl Told<'_> {
                 "port": rule.port,
                 "host": rule.host.as_ref().map(ToString::to_string),
                 "exception": rule.except.map(|except| excepted(&except)),
-                "excepts": { "uids": rule.service.except.uids.iter().map(ToString::to_string).collect::<Vec<_>>() },
+                "excepts": excepts_json(&rule.service.except),
             })),
             "shadows": explanation.shadows,
             "gear": rule.map(|rule| gear(rule.service.gear)),
@@ -246,9 +254,10 @@ impl Told<'_> {
         writeln!(out, "  rule       service {}: {network}{host}, {port}", service.name)?;
         if let Some(except) = except {
             writeln!(out, "  exception  by {}", excepted(except))?;
-        } else if !service.except.uids.is_empty() && rule.host.is_none() {
-            let uids: Vec<_> = service.except.uids.iter().map(ToString::to_string).collect();
-            writeln!(out, "  excepts    users {}: theirs go where they ask", uids.join(", "))?;
+        } else if rule.host.is_none() {
+            for line in excepts(&service.except) {
+                writeln!(out, "  excepts    {line}: theirs go where they ask")?;
+            }
         }
         if !self.explanation.shadows.is_empty() {
             let shadows = self.explanation.shadows.join(", ");
@@ -302,11 +311,33 @@ fn candidate(one: &Candidate) -> Value {
     })
 }
 
-fn excepted(except: &Excepted) -> String {
+/// Whom a service leaves alone.
+fn excepts(except: &Except) -> Vec<String> {
+    let uids: Vec<_> = except.uids.iter().map(ToString::to_string).collect();
+    let users = (!uids.is_empty()).then(|| format!("users {}", uids.join(", ")));
+    let executable = |Executable { path, files }: &Executable| {
+        let files: Vec<_> = files.iter().map(ToString::to_string).collect();
+        let files = if files.is_empty() { "nothing is there".to_owned() } else { files.join(", ") };
+        format!("processes of {} ({files})", path.display())
+    };
+    users.into_iter().chain(except.executables.iter().map(executable)).collect()
+}
+
+fn excepts_json(except: &Except) -> Value {
+    let texts = |all: &[FileId]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let executables = except.executables.iter();
+    json!({
+        "uids": except.uids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "executables": executables.map(|one| json!({ "path": one.path, "files": texts(&one.files) })).collect::<Vec<_>>(),
+    })
+}
+
+fn excepted(except: &Excepted<'_>) -> String {
     match except {
         Excepted::Network(network) => network.to_string(),
         Excepted::Port(port) => format!("port {port}"),
         Excepted::User(uid) => format!("user {uid}"),
+        Excepted::Executable(path) => path.display().to_string(),
     }
 }
 

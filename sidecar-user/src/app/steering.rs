@@ -15,6 +15,7 @@ use tracing::{error, info};
 
 use super::{logging::chain, pipeline::Handle};
 use crate::{
+    discovery::executable::Root,
     kernel::{COME_IN, DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
     traffic::{Answerer, ApplyError, Questions, Relay, Relayed, Traffic, Usage, Waiting, Watched},
 };
@@ -196,6 +197,11 @@ impl Steered {
         if cut > 0 {
             info!(connections = cut, "the relay's connections are cut off");
         }
+    }
+
+    /// Looks what executables stand for that services except, in our root and in `others`.
+    pub(super) fn look(&self, others: impl FnOnce() -> Vec<Root>) {
+        self.traffic.look_at_roots(others);
     }
 
     /// What holds.

@@ -14,10 +14,13 @@ use sidecar_core::signal::application::{Cgroups, Readings};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::{accounts::Accounts, containers::Containers, identity::Subject, logging::chain};
+use super::{
+    accounts::Accounts, containers::Containers, identity::Subject, logging::chain, steering::Steered,
+};
 use crate::{
     discovery::{
         cgroup::Cgroup,
+        executable::Root,
         pod::{self, Found, Pod, Survey},
     },
     kernel::{self, Attached, Later},
@@ -143,6 +146,10 @@ pub(super) struct Watcher {
     /// Cgroups that the kernel did not take: not tried again.
     refused: HashSet<u64>,
     observed: Arc<Observed>,
+    /// Who asks for the files of processes' roots.
+    steered: Option<Arc<Steered>>,
+    /// Processes that do not show theirs, by the last look.
+    n_hidden: usize,
 }
 
 impl Watcher {
@@ -150,7 +157,15 @@ impl Watcher {
     pub(super) fn new(source: Source, attached: Attached, first: Survey) -> Self {
         let observed = Arc::new(Observed::default());
         observed.lock().programs = Some(attached.summary());
-        let mut watcher = Watcher { source, attached, open: Vec::new(), refused: HashSet::new(), observed };
+        let mut watcher = Watcher {
+            source,
+            attached,
+            open: Vec::new(),
+            refused: HashSet::new(),
+            observed,
+            steered: None,
+            n_hidden: 0,
+        };
         watcher.note(first, true);
         watcher
     }
@@ -170,16 +185,18 @@ impl Watcher {
         &mut self.attached
     }
 
-    /// Looks once a second, for ever. Capabilities belong to threads: on the one that was started with them.
-    pub(super) async fn run(mut self) {
-        if matches!(self.source, Source::Made(_)) {
-            return std::future::pending().await;
-        }
+    /// Looks once a second, for ever, and finds what this one excepts. Capabilities belong to threads: on the one that was started with them.
+    pub(super) async fn run(mut self, steered: Option<Arc<Steered>>) {
+        self.steered = steered;
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.look();
+            // One that was made stays as long as we do.
+            if !matches!(self.source, Source::Made(_)) {
+                self.look();
+            }
+            self.look_at_roots();
         }
     }
 
@@ -200,6 +217,25 @@ impl Watcher {
             self.open.iter().map(|found| found.id).chain(self.refused.iter().copied()).collect();
         let survey = self.source.survey(&known);
         self.note(survey, false);
+    }
+
+    fn look_at_roots(&mut self) {
+        let Some(steered) = self.steered.clone() else { return };
+        let folders: Vec<_> = self.open.iter().map(|found| found.path.as_path()).collect();
+        let n_hidden = &mut self.n_hidden;
+        kernel::raised(Later::Reach, || {
+            steered.look(|| {
+                let (roots, now_hidden) = Root::of_cgroups(folders.into_iter());
+                if now_hidden > *n_hidden {
+                    warn!(
+                        processes = now_hidden,
+                        "the roots of these are not shown (CAP_SYS_PTRACE): executables there are not excepted"
+                    );
+                }
+                *n_hidden = now_hidden;
+                roots
+            });
+        });
     }
 
     /// Takes what a look found. `is_first`: the programs are on it already.

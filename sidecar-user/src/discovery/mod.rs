@@ -1,6 +1,7 @@
 //! What the machine tells of itself: the only module that knows /proc and the cgroup file system.
 
 pub(crate) mod cgroup;
+pub(crate) mod executable;
 pub(crate) mod host;
 pub(crate) mod kin;
 pub(crate) mod pod;

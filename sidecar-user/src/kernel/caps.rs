@@ -46,6 +46,11 @@ pub(crate) fn missing() -> io::Result<Vec<Capability>> {
     Ok(Capability::NEEDED.into_iter().filter(|one| !sets.effective.contains(one.set())).collect())
 }
 
+/// Whether a capability may be put into effect.
+pub(super) fn is_permitted(one: Capability) -> bool {
+    capabilities(None).is_ok_and(|sets| sets.permitted.contains(one.set()))
+}
+
 /// Puts into effect what of [`Capability::NEEDED`] is permitted: file capabilities without the effective bit (which would
 /// keep the program from starting wherever one of them is out of bounds) arrive so.
 ///

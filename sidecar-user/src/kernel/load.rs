@@ -20,7 +20,7 @@ use tokio::{task::JoinHandle, time::sleep};
 use tracing::{debug, warn};
 
 use super::{
-    caps,
+    caps, executable,
     maps::{Abi, Counts, Verdicts},
     pins::Pins,
     programs::{self, Link, Program},
@@ -53,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) datagrams: bool,
     /// Whether connections that come in are steered, too.
     pub(crate) inbound: bool,
+    /// Whether programs that steer must be told what a process executes.
+    pub(crate) executables: bool,
 }
 
 /// The daemon's own place, for what is steered to it.
@@ -70,6 +72,11 @@ impl Options {
         let reads = self.socket_wait.then_some(&programs::READS);
         let own = self.steering.is_some().then_some(&programs::TAKE_OVER);
         self.wanted().chain(reads).chain(own).chain(self.inbound.then_some(&programs::COME_IN))
+    }
+
+    /// Its name in the object.
+    fn name(&self, row: &'static Program) -> &'static str {
+        row.telling().filter(|_| self.executables).unwrap_or(row.name)
     }
 
     /// What goes to each of the application's cgroups.
@@ -171,7 +178,7 @@ impl Attached {
             if self.refused.iter().any(|refusal| refusal.program == row.name) {
                 continue;
             }
-            let Some(program) = self.ebpf.program_mut(row.name) else { continue };
+            let Some(program) = self.ebpf.program_mut(self.options.name(row)) else { continue };
             match caps::with_needed(|| put(self.pins.as_ref(), row, program, (id, cgroup))) {
                 Ok(link) => links.extend(link),
                 Err(error) => {
@@ -242,8 +249,15 @@ impl Kernel {
         }
         let mut ebpf = loader.load(OBJECT).map_err(Error::Load)?;
         let mut refused = Vec::new();
+        let places = if options.executables { executable::tell(&mut ebpf) } else { Ok(()) };
         for row in options.programs() {
-            let result = match ebpf.program_mut(row.name) {
+            let is_telling = options.executables && row.telling().is_some();
+            if let (true, Err(reason)) = (is_telling, &places) {
+                refused.push(executable::refusal(row, reason));
+                continue;
+            }
+            let result = match ebpf.program_mut(options.name(row)) {
+                Some(program) if is_telling => caps::with_perfmon(|| row.load(program)),
                 Some(program) => row.load(program),
                 None => Err(ProgramError::NotLoaded),
             };
@@ -359,7 +373,7 @@ impl Kernel {
             if self.refused.iter().any(is_out) {
                 continue;
             }
-            let Some(program) = self.ebpf.program_mut(row.name) else { continue };
+            let Some(program) = self.ebpf.program_mut(options.name(row)) else { continue };
             match put(self.pins.as_ref(), row, program, (id, cgroup)) {
                 Ok(link) => links.extend(link),
                 Err(error) => self.refused.push(refusal(row, "attach", &error)),

@@ -1,8 +1,10 @@
 //! The kernel side, from user space: loading, attaching, maps and the ring. The only module that knows aya.
 
+mod btf;
 mod caps;
 pub(crate) mod clock;
 mod dns;
+mod executable;
 mod load;
 mod maps;
 mod others;

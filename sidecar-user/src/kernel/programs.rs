@@ -252,7 +252,16 @@ pub(super) fn steers(name: &str) -> bool {
     steering().any(|row| row.name == name)
 }
 
+/// Programs that tell what a process executes, and those in whose place they are.
+const TELLING: [(&str, &str); 4] =
+    [("steer4", "steer4_exe"), ("steer6", "steer6_exe"), ("say4", "say4_exe"), ("say6", "say6_exe")];
+
 impl Program {
+    /// What does its work where it must be told what a process executes, if that is another.
+    pub(super) fn telling(&self) -> Option<&'static str> {
+        TELLING.iter().find(|(name, _)| *name == self.name).map(|(_, telling)| *telling)
+    }
+
     /// Whether it is one of [`steering`].
     pub(super) fn steers(&self) -> bool {
         steers(self.name)

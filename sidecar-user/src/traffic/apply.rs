@@ -28,12 +28,16 @@ use super::{
     ROOM, dns,
     dns::Unanswered,
     doors::Doors,
+    executables::{self, Executables, Found},
     health::{self, Watched},
     listen,
     relay::Waiting,
     sources,
 };
-use crate::kernel::{Handover, Pins, SteerError, Steering, clock, netns_cookie};
+use crate::{
+    discovery::executable::Root,
+    kernel::{Handover, Pins, SteerError, Steering, clock, netns_cookie},
+};
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(200);
@@ -52,6 +56,9 @@ pub(crate) enum ApplyError {
     /// The relay has no listeners.
     #[error("open the relay's listeners")]
     Listen(#[source] io::Error),
+    /// Executables cannot be looked for.
+    #[error("open the root")]
+    Root(#[source] io::Error),
     /// Nobody could answer for resolvers.
     #[error("open the sockets that stand for resolvers")]
     Answer(#[source] io::Error),
@@ -101,6 +108,8 @@ pub(super) struct State {
     pub(super) sources: Sources,
     /// Uses of services that wait, at the time when they began to.
     pub(super) uses: BTreeMap<String, u64>,
+    /// What paths of executables stand for.
+    executables: Executables,
     /// For what comes in.
     doors: Doors,
 }
@@ -155,6 +164,7 @@ impl Traffic {
             learned: Learned::default(),
             sources,
             uses: BTreeMap::new(),
+            executables: Executables::default(),
             doors: doors.clone(),
         };
         let traffic = Traffic {
@@ -188,7 +198,13 @@ impl Traffic {
         };
         let sources = state.sources.under(policy, in_force);
         let merged = learned.added_to(&sources.added_to(policy));
-        state.put(&merged, know)?;
+        let own = Root::own().map_err(ApplyError::Root)?;
+        let known = state.executables.clone();
+        state.executables.take(known.with(Found::look(executables::paths(policy), &[own])));
+        if let Err(error) = state.put(&merged, know) {
+            state.executables = known;
+            return Err(error);
+        }
         (state.policy, state.learned, state.sources) = (policy.clone(), learned, sources);
         state.steering.catch(self.set_names(&merged)).map_err(ApplyError::Kernel)?;
         self.renewed.send_modify(|n| *n += 1);
@@ -239,6 +255,28 @@ impl Traffic {
                 Ok(()) => state.learned = learned,
                 Err(error) => warn!(%error, "addresses of names are steered longer than they hold"),
             }
+        }
+    }
+
+    /// Looks what executables stand for that services except, in our root and in `others`. Blocks as `apply` does, where that
+    /// is something else than before.
+    pub(crate) fn look_at_roots(&self, others: impl FnOnce() -> Vec<Root>) {
+        let paths = executables::paths(&self.lock().policy);
+        if paths.is_empty() {
+            return;
+        }
+        let roots: Vec<_> = Root::own().into_iter().chain(others()).collect();
+        let found = Found::look(paths.clone(), &roots);
+        let state = &mut *self.lock();
+        if executables::paths(&state.policy) != paths {
+            // Another policy came meanwhile.
+            return;
+        }
+        let (known, differs) = (state.executables.clone(), state.executables.differs(&found));
+        state.executables.take(found);
+        if differs && let Err(error) = state.put(&state.merged(), |_| {}) {
+            warn!(%error, "executable files are excepted as they were");
+            state.executables = known;
         }
     }
 
@@ -323,12 +361,13 @@ impl Traffic {
 impl State {
     /// The policy with all that was told besides.
     pub(super) fn merged(&self) -> Policy {
-        self.learned.added_to(&self.sources.added_to(&self.policy))
+        self.executables.added_to(self.learned.added_to(&self.sources.added_to(&self.policy)))
     }
 
-    /// Puts a policy in force that may have more addresses than the user's. `know` as in `apply`.
+    /// Puts a policy in force that may have more addresses than the user's, with the executables that are known. `know` as in `apply`.
     pub(super) fn put(&mut self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
-        let State { steering, planner, judge, watched, services, doors, uses, .. } = self;
+        let State { steering, planner, judge, watched, services, doors, uses, executables, .. } = self;
+        let policy = &executables.added_to(policy.clone());
         let next = judge.under(policy, clock::now());
         let is_idle = |target| steering.load(target) == 0;
         let plan = planner.plan(policy, &next, is_idle).map_err(ApplyError::Full)?;

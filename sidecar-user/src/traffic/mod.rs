@@ -5,6 +5,7 @@ mod apply;
 mod carry;
 mod dns;
 mod doors;
+mod executables;
 mod health;
 mod listen;
 mod probe;

@@ -102,6 +102,7 @@ pub fn reload(start: &Config, running: &Resolved, new: &Resolved) -> Reload {
     let can_steer = (start.is_on() || !after.is_on())
         && (start.wants_datagrams() || !after.wants_datagrams())
         && (start.has_names() || !after.has_names())
+        && (start.tells_executables() || !after.tells_executables())
         && (!start.inbound.is_empty() || after.inbound.is_empty());
     let is_traffic = |key: &str| key.starts_with("traffic.");
     let is_whole = changed.iter().filter(|key| is_traffic(key)).all(|key| is_live(key));

@@ -2,6 +2,7 @@
 
 mod connection;
 mod exchange;
+mod executable;
 pub mod health;
 mod host;
 mod metric;
@@ -18,6 +19,7 @@ pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
 pub use exchange::{
     Cut, Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, Telemetry, TraceParent,
 };
+pub use executable::{Executable, FileId};
 pub use host::{Host, MalformedHost};
 pub use metric::{Kind, MetricDef};
 pub use network::{MalformedNetwork, Network};

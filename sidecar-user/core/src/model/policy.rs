@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Host, Network, Uids, health::Health};
+use super::{Executable, Host, Network, Uids, health::Health};
 
 /// All services, in their order: of those that have a destination the first decides.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,7 +35,8 @@ impl Policy {
             let virtuals =
                 if service.resolve == Resolve::Virtual { 2 * service.hosts.len() * ports } else { 0 };
             let uids: usize = except.uids.iter().map(|uids| uids.prefixes().count()).sum();
-            networks * (2 * ports + except.ports.len()) + except.networks.len() * ports + virtuals + uids
+            let callers = uids + except.executables.len() * Executable::FILES;
+            networks * (2 * ports + except.ports.len()) + except.networks.len() * ports + virtuals + callers
         };
         self.services.iter().chain(&self.inbound).map(of).sum::<usize>() + self.pools.len()
     }
@@ -128,6 +129,8 @@ pub struct Except {
     /// By the user who connects: the real one (credentials(7)), as the initial user namespace counts. Not to virtual
     /// addresses, where nobody is.
     pub uids: Vec<Uids>,
+    /// By the file that its process executes. Not to virtual addresses either.
+    pub executables: Vec<Executable>,
 }
 
 /// How a connection is carried.

@@ -1,21 +1,27 @@
-//! Whom services leave alone, whatever the destination: who connects. In the kernel these are rules of a family of their own, so
+//! Whom services leave alone, whatever the destination: who connects, and what is executed there. In the kernel these are rules of a family of their own, so
 //! they are in both banks, and change with the rest.
 
-use sidecar_ebpf::abi::steer::{RULE_EXACT, RULE_EXCEPTION, RULE_USER, Rule, RuleKey};
+use sidecar_ebpf::abi::steer::{RULE_EXACT, RULE_EXCEPTION, RULE_FILE, RULE_USER, Rule, RuleKey};
 
 use super::rules::Rules;
-use crate::model::policy::Service;
+use crate::model::{FileId, policy::Service};
 
 /// Who connects, as far as whoever asks knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// Its real user, as the initial user namespace counts.
     pub uid: Option<u32>,
+    /// The file that its process executes.
+    pub file: Option<FileId>,
 }
 
 /// The rules of all services, whose ids are given in their order.
 pub(super) fn compile(services: &[Service], ids: &[u32]) -> Rules {
-    services.iter().zip(ids).flat_map(|(service, id)| users(service, *id)).collect()
+    services
+        .iter()
+        .zip(ids)
+        .flat_map(|(service, id)| users(service, *id).chain(files(service, *id)))
+        .collect()
 }
 
 fn users(service: &Service, id: u32) -> impl Iterator<Item = ((u32, RuleKey), Rule)> {
@@ -24,13 +30,31 @@ fn users(service: &Service, id: u32) -> impl Iterator<Item = ((u32, RuleKey), Ru
         let mut addr = [0; 16];
         addr[..4].copy_from_slice(&first.to_be_bytes());
         let key = RuleKey { bank: 0, family: RULE_USER, port: id as u16, addr };
-        ((RULE_EXACT + prefix, key), Rule { service: id, place: 0, flags: RULE_EXCEPTION })
+        ((RULE_EXACT + prefix, key), exception(id))
     })
+}
+
+fn files(service: &Service, id: u32) -> impl Iterator<Item = ((u32, RuleKey), Rule)> {
+    let files = service.except.executables.iter().flat_map(|executable| &executable.files);
+    files.map(move |FileId { device: (major, minor), inode }| {
+        // `MKDEV` of linux/kdev_t.h.
+        let device = u64::from(major << 20 | minor);
+        let mut addr = [0; 16];
+        addr[..8].copy_from_slice(&device.to_ne_bytes());
+        addr[8..].copy_from_slice(&inode.to_ne_bytes());
+        let key = RuleKey { bank: 0, family: RULE_FILE, port: id as u16, addr };
+        ((RULE_EXACT + 128, key), exception(id))
+    })
+}
+
+fn exception(service: u32) -> Rule {
+    Rule { service, place: 0, flags: RULE_EXCEPTION }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Executable;
 
     #[test]
     fn users_are_a_services_own() {
@@ -48,5 +72,27 @@ mod tests {
             (32, 9, &[0, 0, 0x03, 0xe8, 0], 9),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn files_are_of_their_file_systems() {
+        let mut service = Service::named("a");
+        let files = ["8:1:77", "0:300:77"].map(|text| text.parse().expect("a file"));
+        service.except.executables = vec![
+            Executable { path: "/bin/a".into(), files: files.into() },
+            Executable { path: "/bin/b".into(), files: Vec::new() },
+        ];
+        let rules = compile(&[service], &[3]);
+        let told = rules.keys().map(|(len, key)| {
+            let word = |at: usize| {
+                let mut word = [0; 8];
+                word.copy_from_slice(&key.addr[at..at + 8]);
+                u64::from_ne_bytes(word)
+            };
+            (*len, key.family, key.port, word(0), word(8))
+        });
+        let mut told: Vec<_> = told.collect();
+        told.sort_unstable();
+        assert_eq!(told, [(160, RULE_FILE, 3, 300, 77), (160, RULE_FILE, 3, 8 << 20 | 1, 77)]);
     }
 }

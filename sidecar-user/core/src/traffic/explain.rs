@@ -1,7 +1,10 @@
 //! Why a connection somewhere becomes what it becomes: the file as a person reads it, which is what the kernel's rules
 //! come to. What is measured (connections, places) is put in by whoever can read the kernel's maps.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use super::{Caller, names};
 use crate::model::{
@@ -30,20 +33,22 @@ pub struct Decides<'a> {
     /// By which of its ports; `None`: it is for any.
     pub port: Option<u16>,
     /// What excepts the destination from it, or whoever asks.
-    pub except: Option<Excepted>,
+    pub except: Option<Excepted<'a>>,
     /// Whose virtual address it is.
     pub host: Option<Host>,
 }
 
 /// What excepts a destination, or whoever asks, from a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Excepted {
+pub enum Excepted<'a> {
     /// Its address.
     Network(Network),
     /// Its port.
     Port(u16),
     /// The user who asks.
     User(u32),
+    /// The file that is executed by who asks.
+    Executable(&'a Path),
 }
 
 /// An endpoint that may get the next connection, or may not.
@@ -107,11 +112,16 @@ fn decides<'a>(service: &'a Service, ip: IpAddr, port: u16, caller: &Caller) -> 
         let uid = caller.uid.filter(|uid| except.uids.iter().any(|uids| uids.contains(*uid)))?;
         Some(Excepted::User(uid))
     };
+    let by_file = || {
+        let file = caller.file?;
+        let executable = except.executables.iter().find(|executable| executable.files.contains(&file))?;
+        Some(Excepted::Executable(&executable.path))
+    };
     Some(Decides {
         service,
         network: narrowest(&service.networks)?,
         port: (!service.ports.is_empty()).then_some(port),
-        except: by_network.or_else(by_port).or_else(by_user),
+        except: by_network.or_else(by_port).or_else(by_user).or_else(by_file),
         host: None,
     })
 }
@@ -271,7 +281,8 @@ mod tests {
         let pools = vec!["240.240.0.0/16".parse().expect("a network")];
         let policy = Policy { services, pools, ..Policy::default() };
         let own = names::assign(&policy)[0].addresses[0].expect("an address");
-        let rule = |port| explain(&policy, SocketAddr::new(own, port), &Caller { uid: Some(7) }).rule;
+        let rule =
+            |port| explain(&policy, SocketAddr::new(own, port), &Caller { uid: Some(7), file: None }).rule;
         let told = rule(80).map(|rule| (rule.service.name.as_str(), rule.host.map(|host| host.to_string())));
         assert_eq!(told, Some(("named", Some("api.internal".to_owned()))));
         // Nobody else has it, nor the rest of the pool.

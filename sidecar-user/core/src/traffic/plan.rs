@@ -15,7 +15,8 @@ use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
         self, BALANCE_HASH, BALANCE_LEAST, BALANCE_RANDOM, GEAR_DENY, GEAR_DIRECT, GEAR_PROXY, GONE_CLOSED,
-        GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, SERVICE_USERS, SERVICE_WAITS, ServiceKey, Table, Target,
+        GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, SERVICE_FILES, SERVICE_USERS, SERVICE_WAITS, ServiceKey,
+        Table, Target,
     },
 };
 
@@ -411,6 +412,7 @@ fn entry(service: &Service, tables: [Table; 2]) -> steer::Service {
         (has_own, SERVICE_ENDPOINTS),
         (!service.except.uids.is_empty(), SERVICE_USERS),
         (service.waits, SERVICE_WAITS),
+        (!service.except.executables.is_empty(), SERVICE_FILES),
     ];
     steer::Service {
         gear,

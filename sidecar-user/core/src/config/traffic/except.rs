@@ -1,6 +1,6 @@
 //! Connections that a service leaves alone, and what a person gets wrong about them.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, path::PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
@@ -9,7 +9,7 @@ use super::ServiceSettings;
 use crate::{
     config::value::Peers,
     model::{
-        Uids,
+        Executable, Uids,
         policy::{Except, Resolve},
     },
 };
@@ -26,6 +26,10 @@ pub struct ExceptSettings {
     /// Of users, by their ids: `1000`, or `1000-1999`. It is the real user's id (credentials(7)) in the initial user namespace:
     /// inside of another one `id -u` tells another. What goes to virtual addresses is not excepted: nobody is there.
     pub uids: Vec<UidSetting>,
+    /// Of processes that execute these files, by their absolute paths. What counts is the file and not its name: a copy is another
+    /// one, and what executes a script is its interpreter. A path stands for what is there in the daemon's root and in those of
+    /// the application's processes, looked at once a second; it may be that nothing is there yet. Takes CAP_PERFMON and the kernel's BTF.
+    pub executables: Vec<PathBuf>,
 }
 
 impl ExceptSettings {
@@ -35,21 +39,26 @@ impl ExceptSettings {
             networks: self.addresses.iter().map(|peers| peers.0).collect(),
             ports: self.ports.clone(),
             uids: self.uids.iter().map(|uids| uids.0).collect(),
+            executables: self
+                .executables
+                .iter()
+                .map(|path| Executable { path: path.clone(), files: Vec::new() })
+                .collect(),
         }
     }
 
     /// What is wrong with them, of this service.
     pub(super) fn faults(&self, service: &ServiceSettings) -> Vec<String> {
+        let by_caller = !self.uids.is_empty() || !self.executables.is_empty();
         let rows = [
             (self.addresses.len() > 256, "it excepts more than 256 `addresses`"),
             (self.ports.len() > 64, "it excepts more than 64 `ports`"),
             (self.uids.len() > 64, "it excepts more than 64 `uids`"),
+            (self.executables.len() > 16, "it excepts more than 16 `executables`"),
             (self.ports.contains(&0), "0 is no port"),
             (
-                !self.uids.is_empty()
-                    && service.addresses.is_empty()
-                    && service.resolve() == Resolve::Virtual,
-                "`except.uids` would except nobody: all of its names have virtual addresses, where nobody is; say `resolve: real`",
+                by_caller && service.addresses.is_empty() && service.resolve() == Resolve::Virtual,
+                "`except.uids` and `except.executables` would except nobody: all of its names have virtual addresses, where nobody is; say `resolve: real`",
             ),
         ];
         let mut faults: Vec<_> =
@@ -63,6 +72,18 @@ impl ExceptSettings {
         };
         if let Some(peers) = self.addresses.iter().find(of_none).filter(|_| service.hosts.is_empty()) {
             faults.push(format!("it excepts {peers}, which is none of its `addresses`"));
+        }
+        let is_no_path =
+            |path: &&PathBuf| !path.is_absolute() || path.to_str().is_none_or(|path| path.contains('\0'));
+        if let Some(path) = self.executables.iter().find(is_no_path) {
+            faults.push(format!(
+                "`{}` is no absolute path: executables are told apart by their files, not by names",
+                path.display()
+            ));
+        }
+        let is_twice = |(i, path): &(usize, &PathBuf)| self.executables[..*i].contains(path);
+        if let Some((_, path)) = self.executables.iter().enumerate().find(is_twice) {
+            faults.push(format!("it excepts {} twice", path.display()));
         }
         let meets = |(i, uids): (usize, &UidSetting)| {
             self.uids[..i].iter().find(|other| other.0.meets(&uids.0)).map(|other| (other.0, uids.0))
@@ -140,6 +161,10 @@ mod tests {
             (r#""addresses": ["10.0.0.1"], "ports": [80]"#, r#""ports": [81]"#, "none of its `ports`"),
             (r#""addresses": ["10.0.0.1"]"#, r#""uids": [0, 1000, "2000-2999", "3000"]"#, ""),
             (r#""addresses": ["10.0.0.1"]"#, r#""uids": ["1000-1999", 1500]"#, "1000-1999 and 1500"),
+            (r#""addresses": ["10.0.0.1"]"#, r#""executables": ["/usr/bin/curl"]"#, ""),
+            (r#""addresses": ["10.0.0.1"]"#, r#""executables": ["curl"]"#, "no absolute path"),
+            (r#""addresses": ["10.0.0.1"]"#, r#""executables": ["/a", "/b", "/a"]"#, "/a twice"),
+            (r#""hosts": ["a.b"], "gear": "deny""#, r#""executables": ["/a"]"#, "nobody is"),
             (r#""hosts": ["a.b"], "gear": "deny""#, r#""uids": [1]"#, "nobody is"),
             (r#""hosts": ["a.b"], "gear": "deny", "resolve": "real""#, r#""uids": [1]"#, ""),
             (r#""hosts": ["a.b"], "addresses": ["10.0.0.1"]"#, r#""uids": [1]"#, ""),

@@ -31,7 +31,8 @@ use crate::model::policy::{Balance, Endpoint, Gear, HashBy, Limits, Policy, Rate
 #[serde(deny_unknown_fields, default)]
 pub struct Traffic {
     /// What is done about connections that the application opens. Of the services that have a destination the first decides;
-    /// a destination of none goes where it asks. A first name (`hosts`), a first denial and a first `inbound` take a restart; then
+    /// a destination of none goes where it asks. A first name (`hosts`), a first denial, a first `inbound` and first
+    /// `except.executables` take a restart; then
     /// all that is said of traffic waits for it.
     pub services: Vec<ServiceSettings>,
     /// Folder on a bpffs (`/sys/fs/bpf/sidecar`), for one daemon and nobody else: what steers connections stays at work there
@@ -66,6 +67,12 @@ impl Traffic {
         self.pin.is_some()
             || self.has_names()
             || self.services.iter().any(|service| service.gear == GearSetting::Deny)
+    }
+
+    /// Whether programs must tell which file a process executes.
+    #[must_use]
+    pub fn tells_executables(&self) -> bool {
+        self.services.iter().any(|service| !service.except.executables.is_empty())
     }
 
     /// As the traffic plane has it.
