@@ -15,16 +15,16 @@ use sidecar_ebpf::abi::{
         Account, FLAG_JOINED, FLAG_MPTCP, Head, INGRESS, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_LISTEN,
         Opened, Peers, ROLE_CLIENT, ROLE_SERVER, ROOMS,
     },
-    steer::Steered,
+    steer::{Client, NO_INBOUND, NO_SERVICE, NO_TARGET, REASON_GEAR, Steered, VERDICT_PROXIED},
     who::Who,
 };
 
 use crate::{
     conn::{ANNOUNCED, Conn, JOINED, MPTCP},
     count, ends,
-    maps::{EVENTS, STEERED, WAKE, WHO},
+    maps::{ARRIVED, EVENTS, STEERED, WAKE, WHO},
     packet::Packet,
-    who,
+    steer, who,
 };
 
 const HEAD: usize = size_of::<Head>();
@@ -57,6 +57,7 @@ pub(crate) fn peers(sk: *mut bpf_sock, conn: *mut Conn, now: u64, kind: u8, len:
     // Asked for in any case: what is null on one way only is a number there, and kernels before 6.17 refuse a program that would
     // go on with it if it guessed a branch wrongly.
     let steered = STEERED.get_raw(sk);
+    let arrived = ARRIVED.get_raw(sk);
     let is_told = fixed::<Opened, OPENED>(conn, now, kind, flags as u8, |head, opened| {
         head.len = len;
         let peers = &mut opened.peers;
@@ -64,6 +65,7 @@ pub(crate) fn peers(sk: *mut bpf_sock, conn: *mut Conn, now: u64, kind: u8, len:
         note(peers, who);
         [peers.in_seq, peers.out_seq] = began;
         decide(&mut opened.steered, steered);
+        arrive(opened, arrived);
     });
     if !is_told {
         Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
@@ -97,6 +99,30 @@ pub(crate) fn decide(to: &mut Steered, from: *const Steered) {
     };
     // SAFETY: as long, and what follows a head and `Peers` is aligned to eight bytes.
     unsafe { ptr::from_mut(to).cast::<[u64; 4]>().write(words) };
+}
+
+/// Who really came in, by way of the relay; `client` may be null.
+#[inline(always)]
+fn arrive(opened: &mut Opened, client: *const Client) {
+    if client.is_null() {
+        return;
+    }
+    // SAFETY: not null.
+    let client = unsafe { &*client };
+    let (asked, port) = (opened.peers.local_addr, opened.peers.local_port);
+    put(&mut opened.peers.remote_addr, steer::words(&client.addr));
+    opened.peers.remote_port = client.port;
+    let service = if client.service == NO_INBOUND { NO_SERVICE } else { client.service.into() };
+    opened.steered = Steered {
+        asked,
+        service,
+        target: NO_TARGET,
+        port,
+        verdict: VERDICT_PROXIED,
+        reason: REASON_GEAR,
+        holds: 0,
+        is_let_go: 0,
+    };
 }
 
 /// Who made the socket; `who` may be null.

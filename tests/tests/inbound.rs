@@ -1,20 +1,21 @@
 //! Connections that come in, against nginx's own account of who came.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use rustix::process::Signal;
+use serde_json::Value;
 use sidecar_tests::{
     cgroup::Cgroup,
     eventually,
     netns::Netns,
     nginx::Nginx,
     process::{self, Process},
-    scrape::Scrape,
+    scrape::{self, Scrape},
     sidecar::Sidecar,
 };
 
@@ -32,7 +33,7 @@ struct World {
     cgroup: Cgroup,
     dir: tempfile::TempDir,
     nginx: Nginx,
-    _server: Process,
+    server: Process,
 }
 
 impl World {
@@ -52,7 +53,7 @@ impl World {
         let words = [cgroup.wrapper(), pod.network(), nginx.command()].concat();
         let server = Process::start(Command::new(&words[0]).args(&words[1..]), &dir.path().join("nginx.out"));
         pod.within(|| nginx.await_listening());
-        World { pod, clients, cgroup, dir, nginx, _server: server }
+        World { pod, clients, cgroup, dir, nginx, server }
     }
 
     fn settings(&self, inbound: &str) -> String {
@@ -311,4 +312,64 @@ fn what_comes_in_is_limited_and_refused() {
     assert_eq!(world.ask(CLIENT, POD, PORT), "200");
     let scrape = world.scrape(&sidecar);
     assert_eq!((accepted(&scrape), count(&scrape, "web", "passed")), (before, 1));
+}
+
+/// What the daemon tells of a connection that came in is of whoever came, as nginx has it: address and port, the service that
+/// let it in, and what is asked for by peers.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn who_comes_in_is_who_is_told_of() {
+    let world = World::new();
+    let log = world.dir.path().join("access.log");
+    world
+        .nginx
+        .amend("'$request_method $status $remote_addr $body_bytes_sent'", "'$remote_addr $remote_port'");
+    world.server.signal(Signal::HUP);
+    let pair = |line: &str| line.split_once(' ').map(|(address, port)| (address.to_owned(), port.to_owned()));
+    eventually("nginx to go by its new log", || {
+        world.ask(CLIENT, POD, PORT);
+        let lines = process::read(&log);
+        pair(lines.lines().last()?).filter(|(address, _)| address == CLIENT)
+    });
+    fs::write(&log, "").expect("an empty log");
+    let told = |sidecar: &Sidecar| -> Vec<Value> {
+        let lines = world.pod.within(|| scrape::get(sidecar.admin_port, "/connections", ""));
+        serde_json::from_str(&lines).expect("JSON")
+    };
+    let settings = format!("{THROUGH}\nexclude: {{peers: [{CLIENT6}]}}\n");
+    let sidecar = world.run(&settings);
+    let mut kept: Vec<_> = (0..3).map(|_| Kept::new(&world)).collect();
+    for one in &mut kept {
+        assert_eq!(one.say(), format!("200 {CLIENT}"));
+    }
+    assert_eq!(world.ask(CLIENT6, POD6, PORT), "200");
+    // By the relay no more than by themselves.
+    assert_eq!(world.ask(OTHER, POD, PORT), "200");
+    let logged: Vec<_> = process::read(&log).lines().filter_map(pair).collect();
+    assert_eq!(logged.len(), 5, "{logged:?}");
+    let expected: BTreeSet<_> = logged.iter().filter(|(address, _)| address == CLIENT).cloned().collect();
+    let lines = eventually("the connections", || {
+        let lines = told(&sidecar);
+        (lines.iter().filter(|line| line["verdict"] == "proxied").count() == 3).then_some(lines)
+    });
+    let own = format!("{POD}:{PORT}");
+    let mut seen = BTreeSet::new();
+    for line in lines.iter().filter(|line| line["closed"] == false) {
+        let (address, port) =
+            line["remote"].as_str().and_then(|remote| remote.split_once(':')).expect("a peer");
+        seen.insert((address.to_owned(), port.to_owned()));
+        assert_eq!((&line["role"], &line["local"]), (&"server".into(), &own.as_str().into()), "{line}");
+        let steered = ["verdict", "reason", "service", "asked", "endpoint"].map(|key| line[key].as_str());
+        assert_eq!(steered, [Some("proxied"), Some("gear"), Some("web"), Some(own.as_str()), None], "{line}");
+    }
+    assert_eq!(seen, expected);
+    let scrape = world.scrape(&sidecar);
+    let opened = |peer: &str| {
+        let labels = [("sidecar_tcp_role", "server"), ("network_peer_address", peer)];
+        scrape.count("sidecar_tcp_peer_connection_opened_total", &labels)
+    };
+    assert_eq!([CLIENT, OTHER, CLIENT6, POD].map(opened), [3, 1, 1, 0]);
+    // Whose peer is excluded is counted, and not read.
+    let expected: BTreeMap<_, _> = [(("GET".to_owned(), "200".to_owned()), 4)].into();
+    assert_eq!(scrape.requests("server"), expected);
 }

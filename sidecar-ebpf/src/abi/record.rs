@@ -145,13 +145,14 @@ pub struct Peers {
     pub out_seq: u32,
 }
 
-/// A client's connection, or an attempt at one.
+/// A connection, or a client's attempt at one.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Opened {
     /// Who talks to whom.
     pub peers: Peers,
-    /// What was decided at `connect()`; all zero where nothing was.
+    /// What was decided at `connect()`, or of what came in by way of the relay; all zero where nothing was. Whoever came in so is the
+    /// peer.
     pub steered: Steered,
 }
 

@@ -300,9 +300,14 @@ pub struct Client {
     pub addr: [u8; 16],
     /// Its port.
     pub port: u16,
+    /// Id of the service that let it in, or [`NO_INBOUND`].
+    pub service: u16,
     /// Explicit padding.
-    pub pad: [u16; 3],
+    pub pad: u32,
 }
+
+/// No service, at a [`Client`].
+pub const NO_INBOUND: u16 = u16::MAX;
 
 /// What the relay is told of an accepted socket: value of `HANDOVER`, then the socket's storage `HANDED`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

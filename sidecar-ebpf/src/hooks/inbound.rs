@@ -106,11 +106,10 @@ fn assign(ctx: &SkLookupContext, listener: u32) -> bool {
 pub(super) fn brings(ctx: &SockOpsContext) -> Option<()> {
     let sk = socket(ctx)?;
     let client = CLIENT.get(sk)?;
-    // SAFETY: the verifier proved `client`.
-    let client = unsafe { &*client };
-    let addr = words(&client.addr);
+    // SAFETY: the verifier proved `client`, which is as long, and aligned to eight bytes.
+    let client = unsafe { *client.cast::<[u64; 3]>() };
     ask(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
-    let value = maps::words([addr[0], addr[1], u64::from(client.port)]);
+    let value = maps::words(client);
     maps::insert(&ARRIVALS, &pair::<true>(ctx, sk), &value);
     Some(())
 }

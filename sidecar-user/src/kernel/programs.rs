@@ -237,9 +237,11 @@ pub(super) fn wanted(
     steers: bool,
     datagrams: bool,
 ) -> impl Iterator<Item = &'static Program> + Clone {
-    let steering = if steers { STEERING } else { &[] };
+    // `hand_over` leaves at a socket who came in: before `tcp_ops` tells of the connection, at the same hook.
+    let (first, steering) = STEERING.split_at(1);
+    let (first, steering) = if steers { (first, steering) } else { (&[][..], &[][..]) };
     let datagrams = if steers && datagrams { DATAGRAMS } else { &[] };
-    ALL.iter().chain(with_log.then_some(&LOG)).chain(steering).chain(datagrams)
+    first.iter().chain(ALL).chain(with_log.then_some(&LOG)).chain(steering).chain(datagrams)
 }
 
 /// What steers an application's cgroup, and so is what may be pinned.

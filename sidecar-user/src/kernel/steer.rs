@@ -16,8 +16,8 @@ use sidecar_core::traffic::{Change, Found, Room};
 use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
-        BANKS, Client, DECISIONS, Handed, LISTENERS, RESULTS, Rule, RuleKey, Service, ServiceKey, Steer,
-        Target, Use, VERDICT_DIRECT, VERDICT_PROXIED, VERDICTS, first_uses, result, served, trial,
+        BANKS, Client, DECISIONS, Handed, LISTENERS, NO_INBOUND, RESULTS, Rule, RuleKey, Service, ServiceKey,
+        Steer, Target, Use, VERDICT_DIRECT, VERDICT_PROXIED, VERDICTS, first_uses, result, served, trial,
     },
 };
 use tracing::warn;
@@ -369,17 +369,23 @@ impl Handover {
         self.handed.get(socket, 0).ok().map(|Abi(handed)| handed)
     }
 
-    /// Says for whom a socket is about to be connected to the application.
+    /// Says for whom a socket is about to be connected to the application, and by which service.
     ///
     /// # Errors
     /// If memory ran out: then the application takes us for its client.
-    pub(crate) fn bring(&self, socket: &impl AsRawFd, client: SocketAddr) -> Result<(), SteerError> {
+    pub(crate) fn bring(
+        &self,
+        socket: &impl AsRawFd,
+        client: SocketAddr,
+        service: Option<u32>,
+    ) -> Result<(), SteerError> {
         let wrap = |source| SteerError::Write { name: "CLIENT", source };
         let addr = match client.ip() {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
-        let client = Client { addr: addr.octets(), port: client.port(), pad: [0; 3] };
+        let service = service.and_then(|service| u16::try_from(service).ok()).unwrap_or(NO_INBOUND);
+        let client = Client { addr: addr.octets(), port: client.port(), service, pad: 0 };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.insert(socket, Abi(client), 0).map_err(wrap)
     }

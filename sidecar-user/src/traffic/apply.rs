@@ -9,7 +9,10 @@ use std::{
 };
 
 use sidecar_core::{
-    model::{Directory, policy::Policy},
+    model::{
+        Directory,
+        policy::{Policy, Service},
+    },
     signal::{endpoints::Endpoints, kernel, steering},
     traffic::{
         Full, Now, Planner,
@@ -392,7 +395,8 @@ impl State {
         planner.turn(plan);
         *judge = next;
         health::begin(judge, watched);
-        doors.set(&policy.inbound);
+        let number = |service: &Service| planner.service(&service.name).unwrap_or_default();
+        doors.set(&policy.inbound, policy.inbound.iter().map(number).collect());
         let numbers = policy.services.iter().chain(&policy.inbound).map(|service| {
             let number = planner.service(&service.name).unwrap_or_default();
             (service.name.clone(), number)

@@ -18,6 +18,8 @@ pub(crate) struct Doors(Arc<Mutex<State>>);
 struct State {
     since: Instant,
     services: Vec<Service>,
+    /// Their numbers in the kernel.
+    numbers: Vec<u32>,
     places: Places,
 }
 
@@ -25,18 +27,25 @@ struct State {
 pub(super) struct Entered {
     doors: Doors,
     service: String,
+    number: u32,
 }
 
 impl Doors {
     pub(super) fn new() -> Self {
-        let state = State { since: Instant::now(), services: Vec::new(), places: Places::default() };
+        let state = State {
+            since: Instant::now(),
+            services: Vec::new(),
+            numbers: Vec::new(),
+            places: Places::default(),
+        };
         Doors(Arc::new(Mutex::new(state)))
     }
 
-    /// Goes by other services from now on. Connections that are open keep their places.
-    pub(super) fn set(&self, services: &[Service]) {
+    /// Goes by other services from now on, by their numbers in the kernel. Connections that are open keep their places.
+    pub(super) fn set(&self, services: &[Service], numbers: Vec<u32>) {
         let state = &mut *self.lock();
         services.clone_into(&mut state.services);
+        state.numbers = numbers;
         state.places.keep(state.services.iter().map(|service| service.name.as_str()));
     }
 
@@ -46,13 +55,15 @@ impl Doors {
     /// # Errors
     /// Why it is one too many.
     pub(super) fn enter(&self, client: SocketAddr, port: u16) -> Result<Option<Entered>, Over> {
-        let State { since, services, places } = &mut *self.lock();
+        let State { since, services, numbers, places } = &mut *self.lock();
         let found = traffic::find(services, client.ip(), port);
         let Some((service, false)) = found.filter(|(service, _)| service.gear == Gear::Proxy) else {
             return Ok(None);
         };
         places.take(&service.name, &service.limits, since.elapsed())?;
-        Ok(Some(Entered { doors: self.clone(), service: service.name.clone() }))
+        let at = services.iter().position(|other| other.name == service.name);
+        let number = at.and_then(|at| numbers.get(at).copied()).unwrap_or(u32::MAX);
+        Ok(Some(Entered { doors: self.clone(), service: service.name.clone(), number }))
     }
 
     /// Connections of a service that are open.
@@ -62,6 +73,13 @@ impl Doors {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entered {
+    /// The service's number in the kernel.
+    pub(super) fn service(&self) -> u32 {
+        self.number
     }
 }
 

@@ -200,7 +200,7 @@ struct Steered {
     /// Whom the application is to see; `None`: the connection goes out.
     client: Option<SocketAddr>,
     /// Its place, while it lasts.
-    _entered: Option<Entered>,
+    entered: Option<Entered>,
 }
 
 async fn serve(listener: TcpListener, server: Server) {
@@ -246,7 +246,7 @@ impl Server {
         let Some(doors) = &self.doors else {
             let Some(handed) = self.handover.of(stream) else { return stranger() };
             let to = SocketAddr::new(Ipv6Addr::from(handed.to).to_canonical(), handed.to_port);
-            return Some(Steered { to, client: None, _entered: None });
+            return Some(Steered { to, client: None, entered: None });
         };
         // What the kernel gave us still has the address that was dialled.
         let (Ok(to), Ok(own)) = (stream.local_addr(), listener.local_addr()) else { return stranger() };
@@ -254,7 +254,7 @@ impl Server {
             return stranger();
         }
         match doors.enter(peer, to.port()) {
-            Ok(entered) => Some(Steered { to, client: Some(peer), _entered: entered }),
+            Ok(entered) => Some(Steered { to, client: Some(peer), entered }),
             Err(over) => {
                 self.counts.over[usize::from(over == Over::Rate)].fetch_add(1, Ordering::Relaxed);
                 reset(stream);
@@ -338,7 +338,8 @@ async fn connection(
 async fn dial(steered: &Steered, handover: &Handover) -> io::Result<TcpStream> {
     let Some(client) = steered.client else { return TcpStream::connect(steered.to).await };
     let socket = if steered.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Err(error) = handover.bring(&socket, client) {
+    let service = steered.entered.as_ref().map(Entered::service);
+    if let Err(error) = handover.bring(&socket, client, service) {
         debug!(%client, error = %error, "the application will not see who came in");
     }
     socket.connect(steered.to).await

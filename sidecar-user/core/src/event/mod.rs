@@ -109,7 +109,7 @@ pub struct Ends {
     pub cgroup: u64,
     /// The next sequence number each way ([`Dir::index`]) when the connection was met.
     pub next: [u32; 2],
-    /// What was decided at `connect()`, where connections are steered.
+    /// What was decided at `connect()`, or where it came in, where connections are steered.
     pub decided: Option<Decided>,
 }
 
@@ -124,7 +124,7 @@ pub struct Decided {
     pub service: Option<u32>,
     /// Which endpoint was chosen.
     pub target: Option<u32>,
-    /// What `connect()` was given.
+    /// What `connect()` was given; of what came in, what was dialled.
     pub asked: SocketAddr,
 }
 

@@ -106,7 +106,7 @@ pub struct Connection {
     pub cgroup: u64,
     /// The connection was met in the middle.
     pub joined: bool,
-    /// What was decided of it at `connect()`; `None`: nobody steers, or not this one.
+    /// What was decided of it at `connect()`, or where it came in; `None`: nobody steers, or not this one.
     pub steered: Option<Arc<Steered>>,
 }
 
@@ -123,6 +123,8 @@ impl Connection {
     /// Whom the application talks to: the other end, and beyond the relay whom that talks to.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.steered.as_ref().and_then(|steered| steered.beyond_relay()).unwrap_or(self.remote)
+        // Of what comes in through the relay the other end is the true client already.
+        let goes_out = self.steered.as_ref().filter(|_| self.role != Some(Role::Server));
+        goes_out.and_then(|steered| steered.beyond_relay()).unwrap_or(self.remote)
     }
 }

@@ -1,4 +1,4 @@
-//! What was decided of a connection at `connect()`, where traffic is steered. Names of attributes' values are in `signal`.
+//! What was decided of a connection at `connect()`, or where it came in, where traffic is steered. Names of attributes' values are in `signal`.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -57,7 +57,7 @@ pub struct Steered {
     pub reason: Reason,
     /// The service that its destination is of; `None`: none, or one that is not known any more.
     pub service: Option<Arc<str>>,
-    /// What `connect()` was given.
+    /// What `connect()` was given; of what came in, what was dialled.
     pub asked: SocketAddr,
     /// The service's endpoint that it got.
     pub endpoint: Option<SocketAddr>,
