@@ -357,6 +357,7 @@ async fn observe(
     let (steered, relay) = match steered {
         Ok(Some((steered, waiting))) => {
             steered.tell(handle.clone());
+            steered.attach_by(watcher.asks());
             let relay = steered.start(waiting);
             (Ok(Some(steered)), relay)
         }

@@ -1,8 +1,14 @@
 //! What is denied of datagrams, against what the application is told and what the other side got.
 
-use std::{fs, net::UdpSocket, process::Command, time::Duration};
+use std::{
+    fs,
+    net::{TcpListener, UdpSocket},
+    process::Command,
+    time::Duration,
+};
 
-use sidecar_tests::{cgroup::Cgroup, process, sidecar::Sidecar};
+use rustix::process::Signal;
+use sidecar_tests::{cgroup::Cgroup, eventually, process, sidecar::Sidecar};
 
 /// Says something to each address, in both ways, and prints what came of it.
 const CLIENT: &str = r#"
@@ -78,4 +84,40 @@ fn denied_datagrams_are_refused() {
     sidecar.await_ready();
     let attached = process::run(Command::new("bpftool").args(["cgroup", "show", &path]));
     assert!(attached.contains("steer4") && !attached.contains("say4"), "{attached}");
+    // With the first denial that comes while running somebody does.
+    let mut denied = UdpSocket::bind(("127.7.0.3", 0)).expect("a socket");
+    denied.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
+    let port = denied.local_addr().expect("its address").port();
+    let says = || {
+        let words = [cgroup.wrapper(), ["python3", "-c", CLIENT].map(str::to_owned).to_vec()].concat();
+        let addresses = [format!("127.7.0.3/{port}"), format!("::ffff:127.7.0.3/{port}")];
+        process::run(Command::new(&words[0]).args(&words[1..]).args(addresses))
+    };
+    let got = |socket: &mut UdpSocket| (0..).take_while(|_| socket.recv(&mut [0]).is_ok()).count();
+    assert_eq!((says(), got(&mut denied)), ("sent\n".repeat(4), 4));
+    let listener = TcpListener::bind(("127.7.0.3", port)).expect("a listener");
+    let connects = || {
+        let script = format!("import socket; socket.create_connection(('127.7.0.3', {port}))");
+        let words = [cgroup.wrapper(), ["python3", "-c", &script].map(str::to_owned).to_vec()].concat();
+        process::output(Command::new(&words[0]).args(&words[1..])).status.success()
+    };
+    assert!(connects());
+    for (n, services) in
+        [(1, "[{name: a, addresses: [127.7.0.3], gear: deny, while_running: true}]"), (2, "[]")]
+    {
+        fs::write(&settings, format!("traffic: {{services: {services}}}\n")).expect("settings");
+        sidecar.signal(Signal::HUP);
+        eventually("the new settings", || {
+            (sidecar.log().matches("settings read again").count() == n).then_some(())
+        });
+        let is_denied = n == 1;
+        let (word, n) = if is_denied { ("EPERM\n", 0) } else { ("sent\n", 4) };
+        assert_eq!((says(), got(&mut denied)), (word.repeat(4), n));
+        assert_ne!(connects(), is_denied);
+    }
+    drop(listener);
+    let attached = process::run(Command::new("bpftool").args(["cgroup", "show", &path]));
+    assert!(["hear4", "hear6", "say4", "say6"].iter().all(|name| attached.contains(name)), "{attached}");
+    // Once.
+    assert_eq!(attached.matches("say4").count(), 1, "{attached}");
 }

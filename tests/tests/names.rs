@@ -473,3 +473,41 @@ fn check_names_what_is_wrong_with_names() {
         assert!(got == Some(code) && said.contains(part), "{text}: {got:?} {said}");
     }
 }
+
+/// The first name that comes while running is answered, and leads to the endpoints; so are those that are taken back and come again.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn the_first_name_needs_no_restart() {
+    let world = World::new();
+    let sidecar = world.run("    - {name: plain, addresses: [10.9.0.1], endpoints: ENDPOINTS}\n");
+    let answer = || world.dig(ONE, "api.internal A +short");
+    assert_eq!(answer(), "");
+    assert_eq!(world.asked(ONE, "A] api.internal"), 1);
+    let [a, b] = [0, 1].map(|at| world.servers[at].0.port);
+    let named = SERVICES.replace("ENDPOINTS", &format!("['127.0.0.1:{a}', '127.0.0.1:{b}']"));
+    for (n, services) in
+        [(1, named.as_str()), (2, "    - {name: plain, addresses: [10.9.0.1]}\n"), (3, &named)]
+    {
+        fs::write(world.path("settings.yaml"), format!("traffic:\n  services:\n{services}"))
+            .expect("settings");
+        sidecar.signal(Signal::HUP);
+        eventually("the new settings", || {
+            (sidecar.log().matches("settings read again").count() == n).then_some(())
+        });
+        let before = (world.asked(ONE, "A] api.internal"), world.served().iter().sum::<u64>());
+        let answer = answer();
+        let curl =
+            ["curl", "-4", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://api.internal/100.bin"];
+        let said = world.say(&[ONE], &curl);
+        let after = (world.asked(ONE, "A] api.internal"), world.served().iter().sum::<u64>());
+        if services == named {
+            assert!(answer.starts_with("240.240."), "{answer}");
+            assert_eq!((said.as_str(), after), ("200", (before.0, before.1 + 1)));
+        } else {
+            assert_eq!((answer.as_str(), said.as_str(), after), ("", "000", (before.0 + 2, before.1)));
+        }
+        // Other names are asked of whom was asked.
+        assert_eq!(world.dig(ONE, "who.example A +short").trim(), "127.8.0.1");
+        assert_eq!(world.dig(TWO, "who.example A +short").trim(), "127.8.0.2");
+    }
+}

@@ -10,10 +10,13 @@ use sidecar_core::{
     model::{Directory, policy::Policy},
     signal::steering,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 use tracing::{error, info};
 
-use super::{logging::chain, pipeline::Handle};
+use super::{logging::chain, pipeline::Handle, watching::Asks};
 use crate::{
     discovery::executable::Root,
     kernel::{COME_IN, DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
@@ -34,6 +37,8 @@ pub(super) struct Steered {
     answerer: Mutex<Option<Answerer>>,
     /// What that one counts, once it runs.
     questions: OnceLock<Arc<Questions>>,
+    /// Who attaches programs, once that one runs.
+    attacher: OnceLock<Asks>,
 }
 
 /// Why connections are not steered.
@@ -87,6 +92,7 @@ fn begin_with(
         reader: Arc::default(),
         answerer: Mutex::default(),
         questions: OnceLock::new(),
+        attacher: OnceLock::new(),
     };
     let (services, inbound) = (config.traffic.services.len(), config.traffic.inbound.len());
     info!(services, inbound, pins = steered.pins(), "connections are steered");
@@ -102,6 +108,11 @@ impl Steered {
     /// From now on this one is told what they stand for.
     pub(super) fn tell(&self, reader: Handle) {
         let _ = self.reader.set(reader);
+    }
+
+    /// From now on this one is asked for programs that are not at work yet.
+    pub(super) fn attach_by(&self, attacher: Asks) {
+        let _ = self.attacher.set(attacher);
     }
 
     /// Starts the relay. It inherits this thread's (empty) capabilities.
@@ -156,9 +167,36 @@ impl Steered {
         }
     }
 
-    /// Puts another policy in force. Blocks for some milliseconds.
+    /// Puts another policy in force. Blocks for some milliseconds, and longer where it is the first that something is denied or has a
+    /// name in.
     pub(super) fn apply(&self, config: &Config) -> Result<(), ApplyError> {
+        if config.traffic.wants_datagrams() {
+            self.look_at_datagrams()?;
+        }
+        if config.traffic.has_names() {
+            self.answer()?;
+        }
         self.traffic.apply(&config.traffic.policy(), self.know())
+    }
+
+    /// Whether the programs are at work when it returns, those that were already among them.
+    fn look_at_datagrams(&self) -> Result<(), ApplyError> {
+        let (reply, answer) = oneshot::channel();
+        // Nobody attaches any more where the daemon stops.
+        let asked = self.attacher.get().is_some_and(|attacher| attacher.blocking_send(reply).is_ok());
+        let answer = asked.then(|| answer.blocking_recv().ok()).flatten();
+        answer.unwrap_or(Ok(())).map_err(ApplyError::Programs)
+    }
+
+    /// Starts to answer for resolvers, if nobody does.
+    fn answer(&self) -> Result<(), ApplyError> {
+        let answerer = &mut *self.answerer();
+        if answerer.is_none() {
+            let started = self.traffic.answer()?.start(&self.traffic).map_err(ApplyError::Answer)?;
+            let _ = self.questions.set(started.counts());
+            *answerer = Some(started);
+        }
+        Ok(())
     }
 
     /// Where whoever sees something of an endpoint says so.

@@ -11,7 +11,10 @@ use std::{
 };
 
 use sidecar_core::signal::application::{Cgroups, Readings};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
+};
 use tracing::{info, warn};
 
 use super::{
@@ -137,6 +140,9 @@ impl Observed {
     }
 }
 
+/// Asks for programs that look at datagrams: answered once they are at work.
+pub(super) type Asks = mpsc::Sender<oneshot::Sender<Result<(), kernel::Error>>>;
+
 /// The one that attaches and detaches.
 pub(super) struct Watcher {
     source: Source,
@@ -150,6 +156,7 @@ pub(super) struct Watcher {
     steered: Option<Arc<Steered>>,
     /// Processes that do not show theirs, by the last look.
     n_hidden: usize,
+    asks: (Asks, mpsc::Receiver<oneshot::Sender<Result<(), kernel::Error>>>),
 }
 
 impl Watcher {
@@ -165,9 +172,15 @@ impl Watcher {
             observed,
             steered: None,
             n_hidden: 0,
+            asks: mpsc::channel(1),
         };
         watcher.note(first, true);
         watcher
+    }
+
+    /// Where programs may be asked for, while it runs.
+    pub(super) fn asks(&self) -> Asks {
+        self.asks.0.clone()
     }
 
     /// What others see of it.
@@ -191,7 +204,14 @@ impl Watcher {
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Some(asks) = self.asks.1.recv() => {
+                    // Whoever asked may have been told to stop.
+                    let _ = asks.send(self.look_at_datagrams());
+                    continue;
+                }
+            }
             // One that was made stays as long as we do.
             if !matches!(self.source, Source::Made(_)) {
                 self.look();
@@ -217,6 +237,14 @@ impl Watcher {
             self.open.iter().map(|found| found.id).chain(self.refused.iter().copied()).collect();
         let survey = self.source.survey(&known);
         self.note(survey, false);
+    }
+
+    fn look_at_datagrams(&mut self) -> Result<(), kernel::Error> {
+        self.attached.look_at_datagrams(self.open.iter().map(|found| (found.id, found.folder.as_fd())))?;
+        let summary = self.attached.summary();
+        info!(programs = summary.as_deref().unwrap_or_default(), "programs look at datagrams from now on");
+        self.observed.lock().programs = Some(summary);
+        Ok(())
     }
 
     fn look_at_roots(&mut self) {

@@ -194,6 +194,47 @@ impl Attached {
         Ok(())
     }
 
+    /// Loads the programs that look at datagrams, and attaches them to those of these cgroups that are observed, where that is not
+    /// done yet.
+    ///
+    /// # Errors
+    /// If one was refused; then none is at work.
+    pub(crate) fn look_at_datagrams<'a>(
+        &mut self,
+        cgroups: impl Iterator<Item = (u64, BorrowedFd<'a>)>,
+    ) -> Result<(), Error> {
+        if self.options.datagrams {
+            return Ok(());
+        }
+        let refused = |row, step, error| Error::Needed { source: Box::new(refusal(row, step, &error)) };
+        for row in programs::DATAGRAMS {
+            let program = self.ebpf.program_mut(self.options.name(row));
+            match program
+                .map_or(Err(ProgramError::NotLoaded), |program| caps::with_needed(|| row.load(program)))
+            {
+                // Another one was refused the last time.
+                Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+                Err(error) => return Err(refused(row, "load", error)),
+            }
+        }
+        let mut new = Vec::new();
+        for (id, cgroup) in cgroups {
+            if !self.links.contains_key(&id) {
+                continue;
+            }
+            for row in programs::DATAGRAMS {
+                let Some(program) = self.ebpf.program_mut(self.options.name(row)) else { continue };
+                let link = caps::with_needed(|| put(self.pins.as_ref(), row, program, (id, cgroup)));
+                new.push((id, link.map_err(|error| refused(row, "attach", error))?));
+            }
+        }
+        for (id, link) in new {
+            self.links.entry(id).or_default().extend(link);
+        }
+        self.options.datagrams = true;
+        Ok(())
+    }
+
     /// Lets go of a cgroup.
     pub(crate) fn detach(&mut self, id: u64) {
         self.links.remove(&id);

@@ -59,6 +59,9 @@ pub(crate) enum ApplyError {
     /// The relay has no listeners.
     #[error("open the relay's listeners")]
     Listen(#[source] io::Error),
+    /// Not all programs are at work that it takes.
+    #[error("attach programs")]
+    Programs(#[source] crate::kernel::Error),
     /// Executables cannot be looked for.
     #[error("open the root")]
     Root(#[source] io::Error),
@@ -220,6 +223,15 @@ impl Traffic {
         let has_any = !names.is_empty();
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
         has_any
+    }
+
+    /// What answers for resolvers, before it runs: for a policy that is the first with names.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; also where another was made before.
+    pub(crate) fn answer(&self) -> Result<Unanswered, ApplyError> {
+        let gone = || ApplyError::Answer(io::Error::other("whoever answered before is gone"));
+        unanswered(&mut self.lock().steering)?.ok_or_else(gone)
     }
 
     /// The names that are ours.

@@ -100,8 +100,6 @@ pub fn reload(start: &Config, running: &Resolved, new: &Resolved) -> Reload {
     // half of it may be one that nobody wanted.
     let (start, after) = (&start.traffic, &new.config.traffic);
     let can_steer = (start.is_on() || !after.is_on())
-        && (start.wants_datagrams() || !after.wants_datagrams())
-        && (start.has_names() || !after.has_names())
         && (start.tells_executables() || !after.tells_executables())
         && (!start.inbound.is_empty() || after.inbound.is_empty());
     let is_traffic = |key: &str| key.starts_with("traffic.");
@@ -277,18 +275,24 @@ mod tests {
             |name: &str, more: &str| format!(r#"[{{"name": "{name}", "endpoints": ["10.0.0.9:80"]{more}}}]"#);
         let plain = service("web", r#", "addresses": ["10.0.0.1"]"#);
         let named = service("api", r#", "hosts": ["a.b"], "addresses": ["10.0.0.1"]"#);
+        let told = service("api", r#", "addresses": ["10.0.0.1"], "except": {"executables": ["/bin/a"]}"#);
         let inbound = |name: &str| format!(r#"[{{"name": "{name}", "ports": [80]}}]"#);
         let (before, after) = (inbound("in"), inbound("web"));
         let settings = |services: &str, inbound: &str| {
             resolved(&[("traffic.services", services), ("traffic.inbound", inbound)])
         };
         let start = settings(&plain, &before);
-        // A name takes a restart: so does everything beside it, and a pin.
-        let change = reload_of(&start, &settings(&named, &after));
+        // A file to be told by takes a restart: so does everything beside it, and a pin.
+        let change = reload_of(&start, &settings(&told, &after));
         assert_eq!(change.waiting, ["traffic.inbound", "traffic.services"]);
         assert_eq!(change.now.config, start.config);
         let pinned = resolved(&[("traffic.services", named.as_str()), ("traffic.pin", "/sys/fs/bpf/a")]);
         assert_eq!(reload_of(&start, &pinned).applied, Vec::<String>::new());
+        // A name and a denial do not.
+        let denied = r#"[{"name": "no", "addresses": ["10.0.0.1"], "gear": "deny", "while_running": true}]"#;
+        for services in [named.as_str(), denied] {
+            assert_eq!(reload_of(&start, &settings(services, &after)).waiting, Vec::<String>::new());
+        }
         // Off, and on again.
         let start = settings(&named, &before);
         let off = reload(&start.config, &start, &resolved(&[]));

@@ -31,8 +31,8 @@ use crate::model::policy::{Balance, Endpoint, Gear, HashBy, Limits, Policy, Rate
 #[serde(deny_unknown_fields, default)]
 pub struct Traffic {
     /// What is done about connections that the application opens. Of the services that have a destination the first decides;
-    /// a destination of none goes where it asks. A first name (`hosts`), a first denial, a first `inbound` and first
-    /// `except.executables` take a restart; then
+    /// a destination of none goes where it asks. A first `inbound` and first `except.executables` take a
+    /// restart; then
     /// all that is said of traffic waits for it.
     pub services: Vec<ServiceSettings>,
     /// Folder on a bpffs (`/sys/fs/bpf/sidecar`), for one daemon and nobody else: what steers connections stays at work there
@@ -66,6 +66,8 @@ impl Traffic {
     pub fn wants_datagrams(&self) -> bool {
         self.pin.is_some()
             || self.has_names()
+            // Later the capability is gone that their programs take.
+            || self.tells_executables()
             || self.services.iter().any(|service| service.gear == GearSetting::Deny)
     }
 
