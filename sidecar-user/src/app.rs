@@ -4,6 +4,7 @@
 //! process belong to the thread; only then come the runtime and the other threads, which inherit what is left.
 
 mod accounts;
+mod arrival;
 mod ask;
 mod attach;
 mod child;

@@ -4,7 +4,7 @@
 //! 125, `--strict` and observation could not start. `run -- COMMAND` ends with the command's own, also where the file or
 //! the environment is wrong, unless there is `--strict`.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sidecar_core::config::{Origin, Setting};
@@ -47,8 +47,11 @@ pub(crate) enum Invocation {
 /// `sidecar explain`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub(crate) struct Explain {
-    /// Where connections go: IP:PORT or [IPv6]:PORT
+    /// Where connections go: IP:PORT, [IPv6]:PORT, or HOST:PORT where a service has the name
     pub(crate) destination: String,
+    /// Say what becomes of connections that come in from this address
+    #[arg(long, value_name = "IP", conflicts_with = "pid")]
+    pub(crate) from: Option<IpAddr>,
     /// Say what becomes of this process's connections
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,

@@ -211,6 +211,21 @@ fn who_comes_in_is_who_the_application_sees() {
         assert_eq!(failures(&scrape, reason), 0, "{reason}");
     }
 
+    // So it is explained.
+    for (from, port, part) in [
+        (CLIENT, PORT, "the relay takes it, and the application sees this client"),
+        (OTHER, PORT, "the application gets it: the client is excepted"),
+        (CLIENT, 9999, "the application gets it: nothing is said"),
+    ] {
+        let admin = format!("127.0.0.1:{}", sidecar.admin_port);
+        let binary = sidecar_tests::binary().display().to_string();
+        let to = format!("{POD}:{port}");
+        let words = [&binary, "explain", &to, "--from", from, "--admin", &admin].map(str::to_owned).to_vec();
+        let words = [world.pod.network(), words].concat();
+        let said = process::run(Command::new(&words[0]).args(&words[1..]));
+        assert!(said.starts_with(&format!("port {port} from {from}: {part}")), "{said}");
+    }
+
     // A port of the service at which nobody listens.
     assert_eq!(world.ask(CLIENT, POD, 9999), "curl 7");
     sidecar.assert_sound("what came in", 64 * 1024);

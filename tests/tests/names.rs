@@ -381,6 +381,23 @@ fn real_addresses_become_the_services() {
     assert_eq!(failures(&sidecar, "shared"), 1);
     assert_eq!(get("http://other.example/100.bin"), "200");
     assert_eq!(sidecar.scrape().count("sidecar_dns_addresses", &[]), 2);
+    // Whoever asks by a name is told of the address that the application was told.
+    let explained = |to: &str| {
+        let admin = format!("127.0.0.1:{}", sidecar.admin_port);
+        let output =
+            process::output(Command::new(sidecar_tests::binary()).args(["explain", to, "--admin", &admin]));
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let ours = world.dig(ONE, "api.internal A +short").trim().to_owned();
+    for (to, part) in [
+        ("api.internal:80", format!("api.internal is {ours}:80: connect() is given one of the endpoints")),
+        ("real.example:80", "real.example is 127.8.0.3:80: connect() is given".to_owned()),
+        ("bad.internal:443", "connect() fails with EPERM".to_owned()),
+        ("who.example:80", "no service has the name `who.example`".to_owned()),
+        ("api.internal", "write IP:PORT, [IPv6]:PORT or HOST:PORT".to_owned()),
+    ] {
+        assert!(explained(to).contains(&part), "{to}: {}", explained(to));
+    }
 }
 
 /// A daemon that hangs, and one that is gone, is in nobody's way; one that comes back gives the same addresses.

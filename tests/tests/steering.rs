@@ -483,6 +483,11 @@ fn check_names_the_service_and_its_line() {
         ("    - {name: a, addresses: [10.0.0.1], endpoints: ['10.0.0.2:0']}\n", 3, "10.0.0.2:0"),
         ("    - {name: a, addresses: [10.0.0.1], limits: {burst: 2}}\n", 3, "limits.rate"),
         (
+            "    - {name: a, addresses: [10.0.0.1], limits: {connections: 5000000000}}\n",
+            3,
+            "not a whole number from 0 to 4294967295",
+        ),
+        (
             "    - {name: a, hosts: [a.b], endpoints: ['10.0.0.2:80'], gear: proxy, when_gone: open, while_running: true}\n",
             3,
             "nowhere to go",

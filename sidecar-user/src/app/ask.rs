@@ -50,6 +50,10 @@ pub(super) fn destination(explain: &Explain) -> Result<u8, AskError> {
             Err(error) => return Ok(super::usage(&error)),
         };
     let mut path = format!("/explain?destination={}", encoded(&explain.destination));
+    if let Some(from) = explain.from {
+        // A `String` takes whatever is written.
+        let _ = write!(path, "&from={}", encoded(&from.to_string()));
+    }
     if let Some(pid) = explain.pid {
         path.push_str(&process(pid)?);
     }

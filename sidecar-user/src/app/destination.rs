@@ -1,12 +1,16 @@
 //! `sidecar explain DESTINATION`: what becomes of connections somewhere and why, told by the daemon (`/explain?destination=`).
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde_json::{Value, json};
 use sidecar_core::{
     flow::{Came, Seen},
     model::{
-        Executable, FileId, Ktime,
+        Executable, FileId, Host, Ktime,
         policy::{Balance, Except, Gear, HashBy, Policy, Service},
     },
     signal::{UnixNanos, reason},
@@ -20,6 +24,10 @@ use crate::traffic::Usage;
 #[derive(Debug, PartialEq)]
 pub(super) struct Question {
     pub(super) destination: SocketAddr,
+    /// The name that stands for it.
+    pub(super) name: Option<String>,
+    /// Who connects to it: one of the application's own addresses it is then.
+    pub(super) from: Option<IpAddr>,
     pub(super) process: Option<Process>,
 }
 
@@ -53,18 +61,25 @@ pub(super) struct Known {
     pub(super) offset: u64,
 }
 
-/// What a query asks for; `None`: it is not of a destination.
-pub(super) fn parse(query: &str) -> Result<Option<Question>, String> {
+/// What a query asks for; `None`: it is not of a destination. `locate` says where a name leads.
+pub(super) fn parse(
+    query: &str,
+    locate: impl Fn(&str) -> Result<IpAddr, String>,
+) -> Result<Option<Question>, String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let pairs: Vec<_> = pairs.map(|(name, value)| (name, decoded(value))).collect();
     if !pairs.iter().any(|(name, _)| *name == "destination") {
         return Ok(None);
     }
-    let (mut destination, mut process) = (None, Process::default());
+    let (mut destination, mut from, mut process) = (None, None, Process::default());
     for (name, value) in pairs {
         let number = || value.parse().map_err(|_| format!("{name}: `{value}` is not a number"));
         match name {
-            "destination" => destination = Some(address(&value)?),
+            "destination" => destination = Some(address(&value, &locate)?),
+            "from" => {
+                let client = value.parse().map_err(|_| format!("from: `{value}` is not an address"));
+                from = Some(IpAddr::to_canonical(&client?));
+            }
             "pid" => process.pid = u32::try_from(number()?).map_err(|_| "pid: too large".to_owned())?,
             "cgroup" => process.cgroups.push(number()?),
             "netns" => process.netns = Some(number()?),
@@ -77,20 +92,30 @@ pub(super) fn parse(query: &str) -> Result<Option<Question>, String> {
             }
             _ => {
                 return Err(format!(
-                    "`{name}`: with a destination there are pid, cgroup, netns, uid and file"
+                    "`{name}`: with a destination there are from, pid, cgroup, netns, uid and file"
                 ));
             }
         }
     }
-    let destination = destination.ok_or("no destination")?;
-    Ok(Some(Question { destination, process: Some(process).filter(|process| process.pid != 0) }))
+    let (destination, name) = destination.ok_or("no destination")?;
+    let process = Some(process).filter(|process| process.pid != 0);
+    Ok(Some(Question { destination, name, from, process }))
 }
 
-/// Where a connection would go. Names are for whoever resolves them.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr =
-        text.parse().map_err(|_| format!("`{text}` is not a destination: write IP:PORT or [IPv6]:PORT"))?;
-    Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+/// Where a connection would go, and the name that was given for it.
+fn address(
+    text: &str,
+    locate: impl Fn(&str) -> Result<IpAddr, String>,
+) -> Result<(SocketAddr, Option<String>), String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok((SocketAddr::new(address.ip().to_canonical(), address.port()), None));
+    }
+    let wrong = || format!("`{text}` is not a destination: write IP:PORT, [IPv6]:PORT or HOST:PORT");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    let host: Host = host.trim_end_matches('.').parse().map_err(|_| wrong())?;
+    let address = locate(host.name())?;
+    Ok((SocketAddr::new(address, port), Some(host.name().to_owned())))
 }
 
 /// An answer, in parts that are shown in one of two forms.
@@ -165,6 +190,7 @@ impl Told<'_> {
         let rule = explanation.rule.as_ref();
         json!({
             "destination": question.destination.to_string(),
+            "name": question.name,
             "what": self.what(),
             "steers": known.is_on,
             "rule": rule.map(|rule| json!({
@@ -225,7 +251,8 @@ impl Told<'_> {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let Told { question, known, explanation, candidates } = self;
-        writeln!(out, "{}: {}", question.destination, self.what())?;
+        let name = question.name.as_ref().map(|name| format!("{name} is ")).unwrap_or_default();
+        writeln!(out, "{name}{}: {}", question.destination, self.what())?;
         if let Some((pid, .., text)) = self.process() {
             writeln!(out, "  process    {pid} is {text}")?;
         }
@@ -282,12 +309,7 @@ impl Told<'_> {
         for (at, line) in sources.enumerate() {
             writeln!(out, "  {:9}  {line}", if at == 0 { "sources" } else { "" })?;
         }
-        let active = self.known.usage.as_ref().map_or("?".to_owned(), |usage| usage.active.to_string());
-        let most = service.limits.connections.map_or("any number".to_owned(), |most| most.to_string());
-        let rate = service.limits.rate.map_or("any rate".to_owned(), |rate| {
-            format!("{} new ones a second, {} at once", rate.per_second, rate.burst)
-        });
-        writeln!(out, "  limits     {active} of {most} connections, {rate}")?;
+        writeln!(out, "  limits     {}", limits(service, self.known.usage.as_ref()))?;
         for (head, lines) in [
             ("gone", rule.when_gone(self.known.is_pinned)),
             ("note", rule.caveats(self.question.destination)),
@@ -298,6 +320,16 @@ impl Told<'_> {
         }
         Ok(())
     }
+}
+
+/// How much of a service's limits is used.
+pub(super) fn limits(service: &Service, usage: Option<&Usage>) -> String {
+    let active = usage.map_or("?".to_owned(), |usage| usage.active.to_string());
+    let most = service.limits.connections.map_or("any number".to_owned(), |most| most.to_string());
+    let rate = service.limits.rate.map_or("any rate".to_owned(), |rate| {
+        format!("{} new ones a second, {} at once", rate.per_second, rate.burst)
+    });
+    format!("{active} of {most} connections, {rate}")
 }
 
 fn candidate(one: &Candidate) -> Value {
@@ -341,7 +373,7 @@ fn excepted(except: &Excepted<'_>) -> String {
     }
 }
 
-fn gear(gear: Gear) -> &'static str {
+pub(super) fn gear(gear: Gear) -> &'static str {
     match gear {
         Gear::Direct => "direct",
         Gear::Proxy => "proxy",

@@ -1,13 +1,16 @@
 //! What the listeners and the exporters are told.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sidecar_core::{
     config::{Level, Reload, Resolved},
     flow::Line,
-    model::{Ktime, Role},
+    model::{Ktime, Role, policy::Policy},
     signal::{Snapshot, UnixNanos, reason},
     traffic,
 };
@@ -15,6 +18,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{
+    arrival::Arrival,
     destination::{self, Known, Question},
     explain, logging,
     pipeline::Handle,
@@ -152,6 +156,9 @@ impl Facts {
         let steered = self.steered.as_ref().ok().and_then(Option::as_ref);
         let policy =
             steered.map_or_else(|| self.settings().config.traffic.policy(), |steered| steered.policy());
+        if let Some(from) = question.from {
+            return self.explain_arrival(question.destination.port(), from, steered, &policy, accept);
+        }
         let service = traffic::explain(&policy, question.destination, &traffic::Caller::default())
             .rule
             .map(|rule| rule.service.name.clone());
@@ -165,6 +172,23 @@ impl Facts {
             offset: clock::unix_offset(),
         };
         let told = destination::tell(question, &policy, &known);
+        if accept.contains("text/plain") {
+            ("text/plain; charset=utf-8", told.to_text().into())
+        } else {
+            ("application/json", format!("{}\n", told.to_json()).into())
+        }
+    }
+
+    /// What becomes of connections that come in.
+    fn explain_arrival(
+        &self,
+        port: u16,
+        from: IpAddr,
+        steered: Option<&Arc<Steered>>,
+        policy: &Policy,
+        accept: &str,
+    ) -> (&'static str, Bytes) {
+        let told = Arrival::new(policy, from, port, steered.is_some(), |service| steered?.usage(service));
         if accept.contains("text/plain") {
             ("text/plain; charset=utf-8", told.to_text().into())
         } else {
@@ -218,7 +242,12 @@ impl admin::Facts for Facts {
         accept: &'a str,
     ) -> Answer<'a, Result<(&'static str, Bytes), String>> {
         Box::pin(async move {
-            if let Some(question) = destination::parse(query)? {
+            let steered = self.steered.as_ref().ok().and_then(Option::as_ref);
+            let locate = |name: &str| match steered {
+                Some(steered) => steered.locate(name),
+                None => Err(format!("nothing is steered: nobody knows where `{name}` leads")),
+            };
+            if let Some(question) = destination::parse(query, locate)? {
                 return Ok(self.explain_destination(&question, accept).await);
             }
             let (selector, limit) = explain::parse(query).map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
 //! Steering, from the settings to what is told of it: begun before the command, so that its first connection is steered.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -245,6 +246,11 @@ impl Steered {
     /// What holds.
     pub(super) fn policy(&self) -> Policy {
         self.traffic.policy()
+    }
+
+    /// Where a name of a service leads.
+    pub(super) fn locate(&self, name: &str) -> Result<IpAddr, String> {
+        self.traffic.locate(name)
     }
 
     /// What goes on at a service.

@@ -52,6 +52,9 @@ pub(super) fn parse(text: &str) -> Document {
     document
 }
 
+/// Numbers by the names that the reader has for them, and the largest of each.
+const WHOLE: [(&str, u64); 3] = [("u16", u16::MAX as u64), ("u32", u32::MAX as u64), ("u64", u64::MAX)];
+
 /// What is wrong, with the key whose value it is.
 fn problem(error: &YamlError, text: &str, at: &Location, reading: Option<Reading>) -> Problem {
     let found = match error {
@@ -64,7 +67,13 @@ fn problem(error: &YamlError, text: &str, at: &Location, reading: Option<Reading
         }),
         _ => None,
     };
-    let said = || UserMessageFormatter.format_message(error).into_owned();
+    let said = || {
+        let said = UserMessageFormatter.format_message(error).into_owned();
+        match WHOLE.iter().find(|(name, _)| said == format!("invalid {name}")) {
+            Some((_, most)) => format!("not a whole number from 0 to {most}"),
+            None => said,
+        }
+    };
     match (found, reading) {
         (Some(found), Some(Reading { key, expected, at: of_key, .. })) => {
             let is_at_value = matches!(error, YamlError::Unexpected { .. });

@@ -17,7 +17,7 @@ use sidecar_core::{
     traffic::{
         Full, Now, Planner,
         health::Judge,
-        names::{Learned, Names},
+        names::{Known, Learned, Names},
         sources::Sources,
     },
 };
@@ -351,6 +351,28 @@ impl Traffic {
     /// What holds, with what resolvers and sources told besides.
     pub(crate) fn policy(&self) -> Policy {
         self.lock().merged()
+    }
+
+    /// Where a name of a service leads, as far as anybody was told.
+    ///
+    /// # Errors
+    /// In words, where it leads nowhere yet, or is no service's.
+    pub(crate) fn locate(&self, name: &str) -> Result<IpAddr, String> {
+        let state = self.lock();
+        match Names::new(&state.merged()).find(name) {
+            None => Err(format!("no service has the name `{name}`: give the address that it resolves to")),
+            Some(Known::Virtual(_, both)) => both
+                .iter()
+                .flatten()
+                .next()
+                .copied()
+                .ok_or_else(|| format!("`{name}` has no address: its service has no endpoint")),
+            Some(Known::Real(service)) => state.learned.of(service).next().ok_or_else(|| {
+                format!(
+                    "no resolver was asked for a name of service {service} yet: give the address that `{name}` resolves to"
+                )
+            }),
+        }
     }
 
     /// What goes on at a service of the plan that holds.

@@ -148,13 +148,15 @@ impl Keys {
     fn collect(&mut self, schema: &Value, default: &Value, prefix: &str) {
         for (name, field) in schema["properties"].as_object().into_iter().flatten() {
             let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            // What is in a list has none but what its type says.
+            let default = if default[name].is_null() { &field["default"] } else { &default[name] };
             // Lines of one paragraph are joined: a doc comment is wrapped for the source, not for its readers.
             let description = field["description"].as_str().unwrap_or_default().replace('\n', " ");
             if field["properties"].is_object() {
-                self.collect(field, &default[name], &path);
+                self.collect(field, default, &path);
                 self.sections.push((path, description));
             } else {
-                let default = written(&default[name]);
+                let default = written(default);
                 let is_secret = field["writeOnly"] == true;
                 self.keys.push(Key { path, kind: kind(field), default, description, is_secret });
             }
@@ -198,7 +200,12 @@ fn kind(field: &Value) -> Kind {
         Kind::Switch
     } else if is("integer") {
         let bound = |name: &str, otherwise| field[name].as_u64().unwrap_or(otherwise);
-        Kind::Number { min: bound("minimum", 0), max: bound("maximum", u64::MAX) }
+        let largest = match field["format"].as_str() {
+            Some("uint16") => u16::MAX.into(),
+            Some("uint32") => u32::MAX.into(),
+            _ => u64::MAX,
+        };
+        Kind::Number { min: bound("minimum", 0), max: bound("maximum", largest) }
     } else if is("array") && field["items"]["properties"].is_object() {
         let mut fields = Keys { keys: Vec::new(), sections: Vec::new() };
         fields.collect(&field["items"], &Value::Null, "");

@@ -68,6 +68,11 @@ impl Learned {
         self.by_address.len() < n
     }
 
+    /// What resolvers told of a service's names.
+    pub fn of<'a>(&'a self, service: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
+        self.by_address.keys().filter(move |(_, name)| name == service).map(|(address, _)| *address)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -62,7 +62,9 @@ impl Names {
                     let is_had = |address: &IpAddr| {
                         let is_v6 = address.is_ipv6();
                         let mut endpoints = service.endpoints.iter();
-                        service.gear == Gear::Deny || endpoints.any(|one| one.address.is_ipv6() == is_v6)
+                        service.gear == Gear::Deny
+                            || service.waits
+                            || endpoints.any(|one| one.address.is_ipv6() == is_v6)
                     };
                     own.for_each(|one| {
                         let addresses = one.addresses.map(|address| address.filter(is_had));
