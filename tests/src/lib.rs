@@ -56,13 +56,22 @@ pub fn python() -> String {
 }
 
 /// Waits until `probe` has an answer, and says `what` was waited for if it never has.
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    eventually_within(Duration::from_secs(30), || what.to_owned(), probe)
+}
+
+/// The same for so long, where what was waited for is best told at the end.
+pub fn eventually_within<T>(
+    patience: Duration,
+    what: impl Fn() -> String,
+    mut probe: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = probe() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "waited in vain for {}", what());
         sleep(Duration::from_millis(20));
     }
 }

@@ -3,13 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
 use crate::{
-    eventually, free_port,
+    eventually, eventually_within, free_port,
     process::{self, Process},
     scrape::{self, Scrape},
 };
@@ -24,6 +24,9 @@ pub struct Sidecar {
     /// Port of the admin listener.
     pub admin_port: u16,
 }
+
+/// The verifier of an old kernel, under emulation, takes its time.
+const ATTACHING: Duration = Duration::from_secs(180);
 
 impl Sidecar {
     /// `sidecar run ARGS… [-- COMMAND…]`, on ports of its own, logging JSON to `DIR/sidecar.log`. Returns once it has
@@ -58,14 +61,16 @@ impl Sidecar {
     /// Waits for the line that says so.
     pub fn await_attached(&mut self) {
         let log = self.log.clone();
-        eventually("the daemon to attach", || {
-            let lines = process::read(&log);
-            assert!(
-                self.process.is_running() || lines.contains("\"attached\""),
-                "the daemon ended:\n{lines}"
-            );
-            lines.contains("\"message\":\"attached\"").then_some(())
-        });
+        let says = || process::read(&log);
+        let is_attached = || says().contains("\"message\":\"attached\"");
+        eventually_within(
+            ATTACHING,
+            || format!("the daemon to attach:\n{}", says()),
+            || {
+                assert!(self.process.is_running() || is_attached(), "the daemon ended:\n{}", says());
+                is_attached().then_some(())
+            },
+        );
     }
 
     /// Waits until `/readyz` answers with 200; when that was.

@@ -18,7 +18,7 @@ use sidecar_ebpf::abi::{
 
 use super::{
     PASS,
-    steer::{REFUSE, address, hindrance, is_denied_at, is_ours, loopback, nobody, port, rewrite},
+    steer::{REFUSE, address, denied_by, hindrance, is_ours, loopback, nobody, port, rewrite},
 };
 use crate::{
     emit, ends,
@@ -127,7 +127,7 @@ fn say<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     let (addr, port) = (address::<V6>(raw), port(raw));
     // Its own look at the rules, as in `steer::connect`.
     if port == DNS_PORT
-        && !is_denied_at::<FILES>(steer, addr, port)
+        && !denied_by::<FILES>(steer, addr, port).is_some()
         && !who::of(sk).1
         && let Some(dns) = config()
     {

@@ -126,11 +126,16 @@ fn connect<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     let (addr, port) = (address::<V6>(raw), port(raw));
     let is_tcp = is_tcp(raw);
     // What is found for this is not kept: an entry that is known to be missing on some way is a number there, and kernels before
-    // 6.17 refuse a program that would go on with it if it guessed a branch wrongly ("invalid mem access 'scalar'").
+    // 6.17 refuse a program that would go on with it if it guessed a branch wrongly ("invalid mem access 'scalar'"). And nobody
+    // goes on from here: 6.1 would look at all that follows once more for each way.
     if port == DNS_PORT
-        && !is_denied_at::<FILES>(steer, addr, port)
         && let Some(dns) = dns::config()
     {
+        if let Some(id) = denied_by::<FILES>(steer, addr, port) {
+            note(sk, addr, port, Some(id), [VERDICT_DENIED, REASON_GEAR]);
+            denial::tell(ctx, sk);
+            return REFUSE;
+        }
         let caught = dns::catch::<V6>(ctx, sk, steer, dns, addr, is_tcp);
         if caught.port != 0 {
             // Without memory it is caught too; only its peer is the daemon then.
@@ -205,17 +210,18 @@ fn connect<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     PASS
 }
 
-/// Whether a service denies what goes there.
+/// The service that denies what goes there.
 #[inline(always)]
-pub(super) fn is_denied_at<const FILES: bool>(steer: &Steer, addr: [u64; 2], port: u16) -> bool {
-    let Some(rule) = steer::rule(0, steer.bank, addr, port) else { return false };
+pub(super) fn denied_by<const FILES: bool>(steer: &Steer, addr: [u64; 2], port: u16) -> Option<u32> {
+    let rule = steer::rule(0, steer.bank, addr, port)?;
     if rule.flags & RULE_EXCEPTION != 0 {
-        return false;
+        return None;
     }
     let (id, is_virtual) = (rule.service, rule.flags & RULE_VIRTUAL != 0);
-    steer::service(steer.bank, id).is_some_and(|service| {
-        service.gear == GEAR_DENY && (is_virtual || !steer::excepts_caller::<FILES>(steer.bank, id, service))
-    })
+    let service = steer::service(steer.bank, id)?;
+    let denies =
+        service.gear == GEAR_DENY && (is_virtual || !steer::excepts_caller::<FILES>(steer.bank, id, service));
+    denies.then_some(id)
 }
 
 #[inline(always)]
