@@ -127,7 +127,7 @@ fn say<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     let (addr, port) = (address::<V6>(raw), port(raw));
     // Its own look at the rules, as in `steer::connect`.
     if port == DNS_PORT
-        && !denied_by::<FILES>(steer, addr, port).is_some()
+        && denied_by::<FILES>(steer, addr, port).is_none()
         && !who::of(sk).1
         && let Some(dns) = config()
     {

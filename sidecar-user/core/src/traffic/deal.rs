@@ -44,8 +44,9 @@ fn shares(weights: &[u32], total: u64, len: usize) -> Vec<usize> {
     shares.into_iter().map(|share| share as usize).collect()
 }
 
-/// Lengths of tables for hashing: primes, of which the paper wants a hundred times as many places as there are targets.
-const PRIMES: [usize; 6] = [251, 1021, 4093, 8191, 16_381, 65_521];
+/// Lengths of tables for hashing: primes, of which the paper wants a hundred times as many places as there are targets. The
+/// longest fits four times into what the kernel has for all tables: a change needs the old one and the new one.
+const PRIMES: [usize; 5] = [251, 1021, 4093, 8191, 16_381];
 
 /// How many places a table for `n` targets has that is found by a hash.
 pub(super) fn hashed_len(n: usize) -> usize {

@@ -11,12 +11,13 @@ pub fn futile(policy: &Policy) -> [Vec<String>; 2] {
     [services.flatten().collect(), policy.inbound.iter().flat_map(exceptions).collect()]
 }
 
-/// Addresses of a family that no endpoint is of.
-fn of_family(Service { name, networks, endpoints, gear, .. }: &Service, is_v4: bool) -> Option<String> {
+/// Addresses of a family that no endpoint is of. What sources will tell nobody knows yet.
+fn of_family(service: &Service, is_v4: bool) -> Option<String> {
+    let Service { name, networks, endpoints, supplies, gear, .. } = service;
     let own = networks.iter().find(|network| network.address().is_ipv4() == is_v4)?;
     let has_none = !endpoints.is_empty() && endpoints.iter().all(|one| one.address.is_ipv4() != is_v4);
     let family = if is_v4 { 4 } else { 6 };
-    (has_none && *gear != Gear::Deny).then(|| {
+    (has_none && supplies.is_empty() && *gear != Gear::Deny).then(|| {
         format!("`{name}` has {own} and no endpoint of IPv{family}: connections there go where they ask")
     })
 }

@@ -93,9 +93,11 @@ fn stale(parent: &Cgroup, is_alive: impl Fn(u32) -> bool) -> Vec<PathBuf> {
     stale.map(|folder| folder.path()).collect()
 }
 
-/// Whether there is a process of this number in the daemon's PID namespace.
+/// Whether a process of this number runs in the daemon's PID namespace. One that only waits for its parent to notice its end
+/// does not (state `Z` of proc_pid_stat(5), behind the name, which may have anything in it).
 pub(crate) fn exists(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
 }
 
 /// What an error says about the processes that are left.
@@ -164,6 +166,12 @@ mod tests {
         swept.sort();
         assert_eq!(swept, ["sidecar-2", "sidecar-3"].map(|name| folder.path().join(name)));
         assert!(exists(std::process::id()) && !exists(u32::MAX));
+        let mut ended = Command::new("true").spawn().expect("started");
+        while exists(ended.id()) {
+            thread::sleep(RETRY);
+        }
+        assert!(Path::new("/proc").join(ended.id().to_string()).exists(), "nobody has waited for it");
+        ended.wait().expect("reaped");
     }
 
     #[test]

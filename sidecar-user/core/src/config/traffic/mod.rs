@@ -31,9 +31,8 @@ use crate::model::policy::{Balance, Endpoint, Gear, HashBy, Limits, Policy, Rate
 #[serde(deny_unknown_fields, default)]
 pub struct Traffic {
     /// What is done about connections that the application opens. Of the services that have a destination the first decides;
-    /// a destination of none goes where it asks. A first `inbound` and first `except.executables` take a
-    /// restart; then
-    /// all that is said of traffic waits for it.
+    /// a destination of none goes where it asks. A first service (without `pin`), a first `inbound` and first `except.executables`
+    /// take a restart; then all that is said of traffic waits for it.
     pub services: Vec<ServiceSettings>,
     /// Folder on a bpffs (`/sys/fs/bpf/sidecar`), for one daemon and nobody else: what steers connections stays at work there
     /// when the daemon ends, however it ends, and the next daemon goes on with it. It is made with mode 0700. `sidecar unpin`
@@ -147,7 +146,8 @@ pub struct ServiceSettings {
     /// Destinations that it has: networks (`10.1.0.0/16`) or addresses.
     #[serde(default)]
     pub addresses: Vec<Peers>,
-    /// Destinations that it has by name: `api.internal`, or `*.example.com` for all names below one.
+    /// Destinations that it has by name: `api.internal`, or `*.example.com` for all names below one. Of several that have a name,
+    /// in whatever order, the longest decides.
     #[serde(default)]
     pub hosts: Vec<HostSetting>,
     /// How those names are answered: with an address of `traffic.pool4` or `pool6`, which nobody has, (`virtual`), or by the resolver that
