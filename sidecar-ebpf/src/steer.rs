@@ -17,7 +17,7 @@ use sidecar_ebpf::abi::steer::{
 };
 
 use crate::{
-    count, ends, executable,
+    count, executable,
     maps::{self, DECISIONS, LOADS, RESULTS, RULES, SERVED, SERVICES, STEERED, TABLE, TARGETS, TRIALS, USES},
 };
 
@@ -45,22 +45,23 @@ impl Use {
     }
 }
 
-/// The rule that a destination falls under: of that for its port and that for any the one that comes first. `way` is 0, or
-/// [`RULE_INBOUND`](sidecar_ebpf::abi::steer::RULE_INBOUND): then `addr` is that of whoever comes in.
+/// That of rules: no network of IPv6 has IPv4 addresses in it.
 #[inline(always)]
-pub(crate) fn rule(way: u8, bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
-    let exact = lookup(way, bank, addr, port);
-    let any = lookup(way, bank, addr, 0);
+pub(crate) const fn family(is_v6: bool) -> u8 {
+    if is_v6 { 6 } else { 4 }
+}
+
+/// The rule that a destination falls under: of that for its port and that for any the one that comes first. `family` is 4 or 6, or
+/// with [`RULE_INBOUND`](sidecar_ebpf::abi::steer::RULE_INBOUND): then `addr` is that of whoever comes in.
+#[inline(always)]
+pub(crate) fn rule(family: u8, bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
+    let exact = entry(family, bank, addr, port);
+    let any = entry(family, bank, addr, 0);
     match (exact, any) {
         (Some(exact), Some(any)) => Some(if any.place < exact.place { any } else { exact }),
         (Some(rule), None) | (None, Some(rule)) => Some(rule),
         (None, None) => None,
     }
-}
-
-#[inline(always)]
-fn lookup(way: u8, bank: u32, addr: [u64; 2], port: u16) -> Option<&'static Rule> {
-    entry(if ends::is_mapped(addr) { 4 } else { 6 } | way, bank, addr, port)
 }
 
 #[inline(always)]

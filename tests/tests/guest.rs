@@ -20,15 +20,6 @@ use sidecar_tests::{
 const TWO_CAPABILITIES: [&str; 4] =
     ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"];
 
-/// What steering takes: on 6.1 one more, without which its verifier does not get to the end of `connect6` (docs/operations.md).
-fn steering() -> [&'static str; 4] {
-    let release = process::read(Path::new("/proc/sys/kernel/osrelease"));
-    match release.starts_with("6.1.") {
-        true => ["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", "--"],
-        false => TWO_CAPABILITIES,
-    }
-}
-
 /// A daemon with the two capabilities, beside what runs in a cgroup.
 fn observe(dir: &Path, cgroup: &Cgroup) -> Sidecar {
     let path = cgroup.path().display().to_string();
@@ -119,7 +110,7 @@ fn steers() {
     std::fs::write(&settings, services).expect("settings");
     let settings = settings.display().to_string();
     let args = ["--cgroup", &path, "--config", &settings];
-    let mut daemon = Sidecar::spawn(dir.path(), &steering(), &args, &[]);
+    let mut daemon = Sidecar::spawn(dir.path(), &TWO_CAPABILITIES, &args, &[]);
     daemon.await_attached();
     assert!(daemon.log().contains("16 of 16 programs"), "{}", daemon.log());
     let mut load = Load::new(dir.path(), &cgroup.wrapper());
@@ -210,7 +201,7 @@ fn pins() {
     let args = ["--cgroup", &path, "--config", &settings];
     let mut load = Load::new(dir.path(), &cgroup.wrapper());
     for n_adopted in 0..3 {
-        let mut daemon = Sidecar::spawn(dir.path(), &steering(), &args, &[]);
+        let mut daemon = Sidecar::spawn(dir.path(), &TWO_CAPABILITIES, &args, &[]);
         daemon.await_attached();
         assert!(daemon.log().contains("20 of 20 programs"), "{}", daemon.log());
         assert_eq!(daemon.log().contains("adopted from a daemon before"), n_adopted > 0, "{}", daemon.log());

@@ -89,7 +89,7 @@ pub(super) struct Caught {
 
 /// Finds out which of the daemon's sockets a question goes to.
 #[inline(always)]
-pub(super) fn catch<const V6: bool>(
+pub(super) fn catch<const SIX: bool>(
     ctx: &SockAddrContext,
     sk: *mut bpf_sock,
     steer: &Steer,
@@ -97,19 +97,19 @@ pub(super) fn catch<const V6: bool>(
     addr: [u64; 2],
     is_tcp: bool,
 ) -> Caught {
-    let is_v6 = V6 && !ends::is_mapped(addr);
     let passed = |reason| Caught { port: 0, reason };
     if let Some(reason) = hindrance(sk, steer, emit::now()) {
         return passed(reason);
     }
     let Some(number) = number(addr) else { return passed(REASON_RESOLVERS) };
-    let port = port_of(dns, number, is_v6, is_tcp);
-    if !is_ours(ctx, is_v6, port, is_tcp) {
+    let port = port_of(dns, number, SIX, is_tcp);
+    if !is_ours(ctx, SIX, port, is_tcp) {
         return passed(nobody(sk, steer));
     }
     Caught { port, reason: REASON_DNS }
 }
 
+/// To a mapped address a socket of IPv6 sends by way of `say4` (`udpv6_sendmsg` of net/ipv6/udp.c).
 #[inline(always)]
 fn say<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     let raw = ctx.sock_addr;
@@ -127,7 +127,7 @@ fn say<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     let (addr, port) = (address::<V6>(raw), port(raw));
     // Its own look at the rules, as in `steer::connect`.
     if port == DNS_PORT
-        && denied_by::<FILES>(steer, addr, port).is_none()
+        && denied_by::<V6, FILES>(steer, addr, port).is_none()
         && !who::of(sk).1
         && let Some(dns) = config()
     {
@@ -135,11 +135,11 @@ fn say<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
         let verdict = if caught.port == 0 { VERDICT_PASSED } else { VERDICT_PROXIED };
         steer::tell(None, verdict, caught.reason);
         if caught.port != 0 {
-            rewrite::<V6>(raw, loopback(V6 && !ends::is_mapped(addr)), caught.port);
+            rewrite::<V6>(raw, loopback(V6), caught.port);
         }
         return PASS;
     }
-    let Some(rule) = steer::rule(0, steer.bank, addr, port) else { return PASS };
+    let Some(rule) = steer::rule(steer::family(V6), steer.bank, addr, port) else { return PASS };
     if who::of(sk).1 {
         return PASS;
     }

@@ -66,7 +66,8 @@ fn is_refused(ctx: &SkLookupContext) -> Option<()> {
     }
     // SAFETY: the context's fields may be read; this one is in host order.
     let port = unsafe { (&raw const (*raw).local_port).read_volatile() } as u16;
-    let rule = steer::rule(RULE_INBOUND, steer.bank, remote, port)?;
+    let way = RULE_INBOUND | steer::family(family != AF_INET);
+    let rule = steer::rule(way, steer.bank, remote, port)?;
     let id = rule.service;
     let service = steer::service(steer.bank, id)?;
     let (verdict, reason) = if rule.flags & RULE_EXCEPTION != 0 {

@@ -42,23 +42,23 @@ const LOCALHOST: u32 = 0x7f00_0001_u32.to_be();
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn steer4(ctx: SockAddrContext) -> i32 {
-    connect::<false, false>(&ctx)
+    connect::<false, false, false>(&ctx)
 }
 
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn steer6(ctx: SockAddrContext) -> i32 {
-    connect::<true, false>(&ctx)
+    connect6::<false>(&ctx)
 }
 
 /// In the place of `steer4` where a service leaves executable files alone: for CAP_PERFMON.
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn steer4_exe(ctx: SockAddrContext) -> i32 {
-    connect::<false, true>(&ctx)
+    connect::<false, false, true>(&ctx)
 }
 
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn steer6_exe(ctx: SockAddrContext) -> i32 {
-    connect::<true, true>(&ctx)
+    connect6::<true>(&ctx)
 }
 
 /// `getpeername()`, and what `accept()` tells: what the application asked for, who really came in.
@@ -104,8 +104,21 @@ struct Decision {
     port: u16,
 }
 
+/// Written out for mapped addresses and for others: asked for again and again, it would double what a verifier looks at each time,
+/// and 6.1's, without CAP_PERFMON, did not come to an end.
 #[inline(always)]
-fn connect<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
+fn connect6<const FILES: bool>(ctx: &SockAddrContext) -> i32 {
+    if ends::is_mapped(address::<true>(ctx.sock_addr)) {
+        connect::<true, false, FILES>(ctx)
+    } else {
+        connect::<true, true, FILES>(ctx)
+    }
+}
+
+/// `V6`: the socket is one of IPv6. `SIX`: so is the destination, which is not mapped. `FILES`: what the process executes may be
+/// asked for.
+#[inline(always)]
+fn connect<const V6: bool, const SIX: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     let raw = ctx.sock_addr;
     // SAFETY: `sk` may be read in every program of this type.
     let sk = unsafe { (*raw).__bindgen_anon_1.sk };
@@ -131,22 +144,22 @@ fn connect<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     if port == DNS_PORT
         && let Some(dns) = dns::config()
     {
-        if let Some(id) = denied_by::<FILES>(steer, addr, port) {
+        if let Some(id) = denied_by::<SIX, FILES>(steer, addr, port) {
             note(sk, addr, port, Some(id), [VERDICT_DENIED, REASON_GEAR]);
             denial::tell(ctx, sk);
             return REFUSE;
         }
-        let caught = dns::catch::<V6>(ctx, sk, steer, dns, addr, is_tcp);
+        let caught = dns::catch::<SIX>(ctx, sk, steer, dns, addr, is_tcp);
         if caught.port != 0 {
             // Without memory it is caught too; only its peer is the daemon then.
             note(sk, addr, port, None, [VERDICT_PROXIED, caught.reason]);
-            rewrite::<V6>(raw, loopback(V6 && !ends::is_mapped(addr)), caught.port);
+            rewrite::<V6>(raw, loopback(SIX), caught.port);
         } else {
             note(sk, addr, port, None, [VERDICT_PASSED, caught.reason]);
         }
         return PASS;
     }
-    let Some(rule) = steer::rule(0, steer.bank, addr, port) else {
+    let Some(rule) = steer::rule(steer::family(SIX), steer.bank, addr, port) else {
         note(sk, addr, port, None, [VERDICT_PASSED, REASON_NO_RULE]);
         return PASS;
     };
@@ -181,14 +194,13 @@ fn connect<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
         return PASS;
     }
     let now = emit::now();
-    let is_v6 = V6 && !ends::is_mapped(addr);
-    let (place, trial) = steer::take_place(id, service, now, is_v6);
+    let (place, trial) = steer::take_place(id, service, now, SIX);
     if place != REASON_GEAR {
         note(sk, addr, port, Some(id), [VERDICT_DENIED, place]);
         denial::tell(ctx, sk);
         return refuse();
     }
-    let mut decision = decide::<V6>(ctx, sk, steer, service, trial, now, (addr, port));
+    let mut decision = decide::<SIX>(ctx, sk, steer, service, trial, now, (addr, port));
     if is_virtual && decision.verdict == VERDICT_PASSED {
         // There is nobody.
         decision.verdict = VERDICT_DENIED;
@@ -212,8 +224,12 @@ fn connect<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
 
 /// The service that denies what goes there.
 #[inline(always)]
-pub(super) fn denied_by<const FILES: bool>(steer: &Steer, addr: [u64; 2], port: u16) -> Option<u32> {
-    let rule = steer::rule(0, steer.bank, addr, port)?;
+pub(super) fn denied_by<const SIX: bool, const FILES: bool>(
+    steer: &Steer,
+    addr: [u64; 2],
+    port: u16,
+) -> Option<u32> {
+    let rule = steer::rule(steer::family(SIX), steer.bank, addr, port)?;
     if rule.flags & RULE_EXCEPTION != 0 {
         return None;
     }
@@ -233,7 +249,7 @@ fn is_tcp(raw: *mut bpf_sock_addr) -> bool {
 
 /// Of a service that has a place for it.
 #[inline(always)]
-fn decide<const V6: bool>(
+fn decide<const SIX: bool>(
     ctx: &SockAddrContext,
     sk: *mut bpf_sock,
     steer: &Steer,
@@ -242,8 +258,7 @@ fn decide<const V6: bool>(
     now: u64,
     (addr, port): ([u64; 2], u16),
 ) -> Decision {
-    let is_v6 = V6 && !ends::is_mapped(addr);
-    let table = table(service, is_v6);
+    let table = table(service, SIX);
     let client = if service.balance >= BALANCE_HASH { client(sk, service.balance) } else { 0 };
     let target = if trial == 0 { steer::choose(service.balance, table, client) } else { trial - 1 };
     let mut decision = Decision { verdict: VERDICT_PASSED, reason: REASON_GEAR, target, to: addr, port };
@@ -267,12 +282,12 @@ fn decide<const V6: bool>(
     if let Some(reason) = hindrance(sk, steer, now) {
         return without(decision, reason, is_closed);
     }
-    let listener = listener(steer, is_v6);
-    if !is_ours(ctx, is_v6, listener, true) {
+    let listener = listener(steer, SIX);
+    if !is_ours(ctx, SIX, listener, true) {
         return without(decision, nobody(sk, steer), is_closed);
     }
     decision.verdict = VERDICT_PROXIED;
-    decision.to = loopback(is_v6);
+    decision.to = loopback(SIX);
     decision.port = listener;
     decision
 }
