@@ -4,6 +4,8 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use crate::{
@@ -100,8 +102,27 @@ impl Nginx {
         clients
     }
 
+    /// A line is written after its answer was sent, before the worker sleeps again: waits for that, if not for ever.
+    fn await_lines(&self) {
+        let id = fs::read_to_string(self.dir.join("nginx.pid")).unwrap_or_default();
+        let id = id.trim();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let is_busy = |id: &str| {
+            // Its state stands behind its name, proc_pid_stat(5).
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['R', 'D']))
+        };
+        for _ in 0..1000 {
+            if ![id].into_iter().chain(children.split_whitespace()).any(is_busy) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Method, status and client of each line of its log.
     fn log(&self, mut line: impl FnMut([&str; 3])) {
+        self.await_lines();
         for text in process::read(&self.dir.join("access.log")).lines() {
             let mut fields = text.split(' ');
             if let (Some(method), Some(status), Some(client)) = (fields.next(), fields.next(), fields.next())
