@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
 pub mod client;
+pub mod dnsmasq;
 pub mod image;
 pub mod load;
 pub mod netns;

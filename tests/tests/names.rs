@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, process::Command};
 use rustix::process::Signal;
 use sidecar_tests::{
     cgroup::Cgroup,
-    eventually, free_port,
+    dnsmasq, eventually, free_port,
     nginx::Nginx,
     process::{self, Process},
     sidecar::Sidecar,
@@ -44,34 +44,15 @@ impl World {
 
     fn resolver(&mut self, address: &str, six: Option<&str>, who: &str) {
         let text = "x".repeat(250);
-        let mut command = Command::new("dnsmasq");
-        command.args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--user=root",
-        ]);
-        command.args([
-            "--pid-file=",
-            "--bind-interfaces",
-            "--log-queries",
-            "--log-facility=-",
-            "--local-ttl=60",
-        ]);
-        command.args(["--edns-packet-max=4096", "--cache-size=0", "--no-ping"]);
-        command.arg(format!("--listen-address={address}"));
-        command.args(six.map(|six| format!("--listen-address={six}")));
-        command.args(["--local=/example/", "--local=/internal/"]);
-        command.arg(format!("--host-record=who.example,{who}"));
-        command.args(["--host-record=real.example,127.8.0.3", "--host-record=other.example,127.8.0.3"]);
-        command.args((0..8).map(|n| format!("--txt-record=big.example,{n}{text}")));
+        let mut more = vec!["--local-ttl=60".to_owned(), "--edns-packet-max=4096".to_owned()];
+        more.extend(["--cache-size=0", "--local=/example/", "--local=/internal/"].map(str::to_owned));
+        more.extend(six.map(|six| format!("--listen-address={six}")));
+        let records = [format!("who.example,{who}"), "real.example,127.8.0.3".to_owned()];
+        more.extend(records.iter().map(|record| format!("--host-record={record}")));
+        more.push("--host-record=other.example,127.8.0.3".to_owned());
+        more.extend((0..8).map(|n| format!("--txt-record=big.example,{n}{text}")));
         let log = self.path(&format!("dns-{address}"));
-        self.resolvers.push(Process::start(&mut command, &log));
-        eventually("the resolver", || {
-            let said = process::output(Command::new("dig").args(dig(address, "who.example A +short")));
-            String::from_utf8_lossy(&said.stdout).contains(who).then_some(())
-        });
+        self.resolvers.push(dnsmasq::start(address, &more, &log, ["who.example", who]));
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -92,11 +73,8 @@ impl World {
     /// Runs a program in the application's cgroup, with these resolvers in its /etc/resolv.conf: what it said.
     fn say(&self, resolvers: &[&str], words: &[&str]) -> String {
         let conf = self.path("resolv.conf");
-        let lines = resolvers.iter().map(|address| format!("nameserver {address}\n"));
-        fs::write(&conf, lines.collect::<String>() + "options timeout:2 attempts:2\n").expect("resolv.conf");
-        let script = format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", conf.display());
-        let outer =
-            [self.cgroup.wrapper(), ["unshare", "-m", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec()];
+        let resolving = dnsmasq::resolving(resolvers, "options timeout:2 attempts:2\n", &conf);
+        let outer = [self.cgroup.wrapper(), resolving];
         let all = [outer.concat(), words.iter().map(|word| (*word).to_owned()).collect()].concat();
         let output = process::output(Command::new(&all[0]).args(&all[1..]));
         let said = [output.stdout, output.stderr].concat();

@@ -8,7 +8,7 @@ use sidecar_tests::{
     binary,
     bpffs::Bpffs,
     cgroup::Cgroup,
-    eventually, free_port,
+    dnsmasq, eventually, free_port,
     nginx::Nginx,
     process::{self, Process},
     sidecar::Sidecar,
@@ -57,31 +57,12 @@ impl World {
     }
 
     fn resolve(&mut self, more: &[&str]) {
-        let mut command = Command::new("dnsmasq");
-        command.args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--user=root",
-        ]);
-        command.args([
-            "--pid-file=",
-            "--bind-interfaces",
-            "--log-queries",
-            "--log-facility=-",
-            "--local-ttl=1",
-        ]);
-        command.args(["--local=/example/", "--no-ping"]).args(more);
-        command.arg(format!("--listen-address={RESOLVER}"));
-        command.arg(format!("--addn-hosts={}", self.path("hosts").display()));
-        self.resolver = Some(Process::start(&mut command, &self.path("dns")));
-        eventually("the resolver", || {
-            let at = format!("@{RESOLVER}");
-            let said =
-                process::output(Command::new("dig").args(["+time=1", "+tries=1", &at, "nobody.example"]));
-            String::from_utf8_lossy(&said.stdout).contains("NXDOMAIN").then_some(())
-        });
+        let own = ["--local-ttl=1".to_owned(), "--local=/example/".to_owned()];
+        let names = format!("--addn-hosts={}", self.path("hosts").display());
+        let more = own.into_iter().chain([names]).chain(more.iter().map(|word| (*word).to_owned()));
+        let more: Vec<_> = more.collect();
+        self.resolver =
+            Some(dnsmasq::start(RESOLVER, &more, &self.path("dns"), ["nobody.example", "NXDOMAIN"]));
     }
 
     fn resolver(&self) -> &Process {
@@ -90,10 +71,7 @@ impl World {
 
     /// Words before a command that finds this resolver in its /etc/resolv.conf.
     fn resolving(&self) -> Vec<String> {
-        let conf = self.path("resolv.conf");
-        fs::write(&conf, format!("nameserver {RESOLVER}\n")).expect("resolv.conf");
-        let script = format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", conf.display());
-        ["unshare", "-m", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
+        dnsmasq::resolving(&[RESOLVER], "", &self.path("resolv.conf"))
     }
 
     fn settings(&self, text: &str) -> PathBuf {

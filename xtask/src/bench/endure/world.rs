@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use sidecar_tests::{
     bpffs::Bpffs,
     cgroup::Cgroup,
-    eventually,
+    dnsmasq, eventually,
     process::{self, Process},
     sidecar::Sidecar,
 };
@@ -304,22 +304,6 @@ fn n_connections(address: &str) -> Result<usize> {
 
 /// Knows the name, and nothing else.
 fn resolver(dir: &Path) -> Process {
-    let mut command = Command::new("dnsmasq");
-    command.args([
-        "--keep-in-foreground",
-        "--conf-file=/dev/null",
-        "--no-resolv",
-        "--no-hosts",
-        "--user=root",
-    ]);
-    command.args(["--pid-file=", "--bind-interfaces", "--log-facility=-", "--no-ping", "--local=/internal/"]);
-    command.arg(format!("--listen-address={RESOLVER}"));
-    command.arg(format!("--host-record={NAME},{ADDRESS}"));
-    let resolver = Process::start(&mut command, &dir.join("resolver"));
-    eventually("the resolver", || {
-        let at = format!("@{RESOLVER}");
-        let asked = process::output(Command::new("dig").args(["+short", "+tries=1", "+time=1", &at, NAME]));
-        String::from_utf8_lossy(&asked.stdout).contains(ADDRESS).then_some(())
-    });
-    resolver
+    let more = ["--local=/internal/".to_owned(), format!("--host-record={NAME},{ADDRESS}")];
+    dnsmasq::start(RESOLVER, &more, &dir.join("resolver"), [NAME, ADDRESS])
 }
