@@ -15,7 +15,7 @@ use sidecar_ebpf::abi::{
         Account, FLAG_JOINED, FLAG_MPTCP, Head, INGRESS, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_LISTEN,
         Opened, Peers, ROLE_CLIENT, ROLE_SERVER, ROOMS,
     },
-    steer::{Client, NO_INBOUND, NO_SERVICE, NO_TARGET, REASON_GEAR, Steered, VERDICT_PROXIED},
+    steer::{Client, Steered},
     who::Who,
 };
 
@@ -24,7 +24,7 @@ use crate::{
     count, ends,
     maps::{ARRIVED, EVENTS, STEERED, WAKE, WHO},
     packet::Packet,
-    steer, who,
+    who,
 };
 
 const HEAD: usize = size_of::<Head>();
@@ -65,7 +65,7 @@ pub(crate) fn peers(sk: *mut bpf_sock, conn: *mut Conn, now: u64, kind: u8, len:
         note(peers, who);
         [peers.in_seq, peers.out_seq] = began;
         decide(&mut opened.steered, steered);
-        arrive(opened, arrived);
+        arrive(&mut opened.client, arrived);
     });
     if !is_told {
         Conn::locked(conn, |conn| conn.flags &= !ANNOUNCED);
@@ -88,41 +88,30 @@ pub(crate) fn put(to: &mut [u8; 16], words: [u64; 2]) {
     }
 }
 
-/// What was decided of the socket; `from` may be null. In words: the way to each must be equally long on each path to it.
+/// What was decided of the socket; `from` may be null.
 #[inline(always)]
 pub(crate) fn decide(to: &mut Steered, from: *const Steered) {
-    let words: [u64; 4] = if from.is_null() {
-        [0; 4]
-    } else {
-        // SAFETY: not null; the storage is aligned to eight bytes, and as long.
-        array::from_fn(|at| unsafe { from.cast::<u64>().add(at).read_volatile() })
-    };
+    const { assert!(size_of::<Steered>() == 32) }
     // SAFETY: as long, and what follows a head and `Peers` is aligned to eight bytes.
-    unsafe { ptr::from_mut(to).cast::<[u64; 4]>().write(words) };
+    unsafe { ptr::from_mut(to).cast::<[u64; 4]>().write(words(from.cast())) };
 }
 
-/// Who really came in, by way of the relay; `client` may be null.
+/// Who really came in, by way of the relay; `from` may be null.
 #[inline(always)]
-fn arrive(opened: &mut Opened, client: *const Client) {
-    if client.is_null() {
-        return;
+fn arrive(to: &mut Client, from: *const Client) {
+    const { assert!(size_of::<Client>() == 24) }
+    // SAFETY: as above.
+    unsafe { ptr::from_mut(to).cast::<[u64; 3]>().write(words(from.cast())) };
+}
+
+/// A storage's value, all zero where there is none: in words, as the way to each must be equally long on each path to it.
+#[inline(always)]
+fn words<const N: usize>(from: *const u64) -> [u64; N] {
+    if from.is_null() {
+        return [0; N];
     }
-    // SAFETY: not null.
-    let client = unsafe { &*client };
-    let (asked, port) = (opened.peers.local_addr, opened.peers.local_port);
-    put(&mut opened.peers.remote_addr, steer::words(&client.addr));
-    opened.peers.remote_port = client.port;
-    let service = if client.service == NO_INBOUND { NO_SERVICE } else { client.service.into() };
-    opened.steered = Steered {
-        asked,
-        service,
-        target: NO_TARGET,
-        port,
-        verdict: VERDICT_PROXIED,
-        reason: REASON_GEAR,
-        holds: 0,
-        is_let_go: 0,
-    };
+    // SAFETY: not null; the callers' values are aligned to eight bytes, and as long.
+    array::from_fn(|at| unsafe { from.add(at).read_volatile() })
 }
 
 /// Who made the socket; `who` may be null.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use sidecar_tests::{
     cgroup::Cgroup,
     eventually,
+    load::Load,
     netns::Netns,
     nginx::Nginx,
     process::{self, Process},
@@ -38,6 +39,11 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::listening("")
+    }
+
+    /// `how` nginx listens.
+    fn listening(how: &str) -> World {
         let (pod, clients) = (Netns::new(), Netns::new());
         let ours = [format!("{POD}/24"), format!("{POD6}/64")];
         let theirs = [format!("{CLIENT}/24"), format!("{OTHER}/24"), format!("{CLIENT6}/64")];
@@ -48,7 +54,8 @@ impl World {
         );
         let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
         let nginx = Nginx::prepare(dir.path(), POD, PORT, "");
-        let all = format!("listen {POD}:{PORT}; listen [{POD6}]:{PORT}; listen 127.0.0.1:{PORT} ;");
+        let all =
+            [POD, &format!("[{POD6}]"), "127.0.0.1"].map(|at| format!("listen {at}:{PORT} {how};")).concat();
         nginx.amend(&format!("listen {POD}:{PORT} ;"), &all);
         let words = [cgroup.wrapper(), pod.network(), nginx.command()].concat();
         let server = Process::start(Command::new(&words[0]).args(&words[1..]), &dir.path().join("nginx.out"));
@@ -387,4 +394,34 @@ fn who_comes_in_is_who_is_told_of() {
     // Whose peer is excluded is counted, and not read.
     let expected: BTreeMap<_, _> = [(("GET".to_owned(), "200".to_owned()), 4)].into();
     assert_eq!(scrape.requests("server"), expected);
+}
+
+/// Where accept is deferred a request comes before its connection has a socket of its own. By way of the relay or not, each is
+/// read.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn what_comes_in_before_it_is_accepted_is_read() {
+    let world = World::listening("deferred");
+    let sidecar = world.run(THROUGH);
+    let mut load = Load::new(world.dir.path(), &world.clients.network());
+    let url = |path: &str| world.nginx.url(path);
+    load.h2load(("GET", 200), 200, "-c 50", 0, &url("100.bin"));
+    load.h2load(("POST", 201), 40, "-c 20", 60_000, &url("made"));
+    load.h2load(("GET", 404), 40, "-c 20", 0, &format!("http://[{POD6}]:{PORT}/nowhere"));
+    // One request a connection.
+    load.h2load(("GET", 200), 30, "-c 30", 0, &url("60000.bin"));
+    for _ in 0..10 {
+        assert_eq!(world.ask(OTHER, POD, PORT), "200");
+        assert_eq!(world.ask_itself(POD, PORT), "200");
+    }
+    let scrape = world.scrape(&sidecar);
+    // curl is of the application, too, where it asks itself.
+    let itself: BTreeMap<_, _> = [(("GET".to_owned(), "200".to_owned()), 10)].into();
+    scrape.assert_whole(&[("server", world.nginx.answered()), ("client", itself)]);
+    assert_eq!((accepted(&scrape), count(&scrape, "web", "proxied")), (120, 120));
+    let opened = |peer: &str| {
+        let labels = [("sidecar_tcp_role", "server"), ("network_peer_address", peer)];
+        scrape.count("sidecar_tcp_peer_connection_opened_total", &labels)
+    };
+    assert_eq!([CLIENT, CLIENT6, OTHER, POD].map(opened), [100, 20, 10, 10]);
 }

@@ -12,7 +12,7 @@
 //!
 //! A ring record may be longer than its content: data records come with room for one of [`ROOMS`] bytes.
 
-use super::steer::Steered;
+use super::steer::{Client, Steered};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// TCP payload of an established connection, or the news that some was not copied.
@@ -151,9 +151,10 @@ pub struct Peers {
 pub struct Opened {
     /// Who talks to whom.
     pub peers: Peers,
-    /// What was decided at `connect()`, or of what came in by way of the relay; all zero where nothing was. Whoever came in so is the
-    /// peer.
+    /// What was decided at `connect()`; all zero where nothing was.
     pub steered: Steered,
+    /// Whoever came in by way of the relay, which is the other side then; all zero where nobody did.
+    pub client: Client,
 }
 
 /// The socket's own account.
@@ -176,5 +177,5 @@ pub struct Account {
 
 const _: () = assert!(size_of::<Head>() == 56);
 const _: () = assert!(size_of::<Peers>() == 64);
-const _: () = assert!(size_of::<Opened>() == 96);
+const _: () = assert!(size_of::<Opened>() == 120);
 const _: () = assert!(size_of::<Account>() == 32);

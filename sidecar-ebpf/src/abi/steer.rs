@@ -293,7 +293,7 @@ pub struct Pair {
 
 /// Who really comes in, at the relay's socket to the application (`CLIENT`), on the way there (`ARRIVALS`), and at the socket
 /// that the application accepts (`ARRIVED`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Client {
     /// Its address.

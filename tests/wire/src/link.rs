@@ -5,7 +5,7 @@ use sidecar_ebpf::abi::{
         Account, EGRESS, FLAG_FIN, Head, INGRESS, KIND_CLOSE, KIND_DATA, KIND_OPEN, Opened, Peers,
         ROLE_CLIENT, ROLE_SERVER,
     },
-    steer::Steered,
+    steer::{Client, Steered},
 };
 use zerocopy::IntoBytes;
 
@@ -122,7 +122,7 @@ impl Link {
             in_seq,
             out_seq,
         };
-        let opened = Opened { peers, steered: Steered::default() };
+        let opened = Opened { peers, steered: Steered::default(), client: Client::default() };
         core.record(&[head.as_bytes(), opened.as_bytes()].concat());
     }
 

@@ -5,7 +5,7 @@ use sidecar_ebpf::abi::{
         Account, Head, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_DENIED, KIND_FAILED, KIND_LISTEN, KIND_OPEN,
         Opened, Peers,
     },
-    steer::Steered,
+    steer::{Client, Steered},
 };
 use zerocopy::IntoBytes;
 
@@ -98,7 +98,8 @@ pub(super) fn records(choices: &mut Choices<'_>, mut core: Core) {
             }
             KIND_OPEN | KIND_FAILED | KIND_DENIED => {
                 let peers = peers(connection, next[connection], choices);
-                record.extend_from_slice(Opened { peers, steered: steered(choices) }.as_bytes());
+                let (steered, client) = (steered(choices), client(choices));
+                record.extend_from_slice(Opened { peers, steered, client }.as_bytes());
             }
             KIND_CLOSE | KIND_ACCOUNT => record.extend_from_slice(account(choices).as_bytes()),
             _ => {}
@@ -145,6 +146,15 @@ fn steered(choices: &mut Choices<'_>) -> Steered {
     let (service, target, port) = (choices.byte().into(), choices.byte().into(), choices.byte().into());
     let (verdict, reason) = (choices.byte() % 8, choices.byte() % 16);
     Steered { asked, service, target, port, verdict, reason, holds: choices.byte().into(), is_let_go: 0 }
+}
+
+/// As a rule nobody.
+fn client(choices: &mut Choices<'_>) -> Client {
+    let mut addr = [0; 16];
+    if choices.once_in(4) {
+        addr[15] = choices.byte();
+    }
+    Client { addr, port: choices.byte().into(), service: choices.byte().into(), pad: 0 }
 }
 
 fn account(choices: &mut Choices<'_>) -> Account {

@@ -2,7 +2,7 @@
 
 use sidecar_ebpf::abi::{
     record::{EGRESS, FLAG_PSH, Head, INGRESS, KIND_DATA, KIND_OPEN, Opened, Peers, ROLE_SERVER, ROOMS},
-    steer::Steered,
+    steer::{Client, Steered},
 };
 use zerocopy::IntoBytes as _;
 
@@ -44,7 +44,7 @@ impl Records {
                 in_seq: next[0],
                 out_seq: next[1],
             };
-            let opened = Opened { peers, steered: Steered::default() };
+            let opened = Opened { peers, steered: Steered::default(), client: Client::default() };
             [head.as_bytes(), opened.as_bytes()].concat()
         };
         self.next.iter().enumerate().map(one).collect()

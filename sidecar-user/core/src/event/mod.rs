@@ -99,8 +99,10 @@ pub enum Event<'a> {
 pub struct Ends {
     /// The application's address.
     pub local: SocketAddr,
-    /// The other one.
+    /// The other one: of what came in by way of the relay, its client's.
     pub remote: SocketAddr,
+    /// The relay's, where it brings it.
+    pub via: Option<SocketAddr>,
     /// Network namespace cookie.
     pub netns: u64,
     /// Thread group id in the initial PID namespace, 0 if not known.
@@ -270,6 +272,7 @@ fn ends(peers: &Peers) -> Ends {
     Ends {
         local: address(peers.local_addr, peers.local_port),
         remote: address(peers.remote_addr, peers.remote_port),
+        via: None,
         netns: peers.netns,
         tgid: peers.tgid,
         cgroup: peers.cgroup,
@@ -279,7 +282,19 @@ fn ends(peers: &Peers) -> Ends {
 }
 
 fn opened_ends(opened: &Opened) -> Ends {
-    Ends { decided: decided(&opened.steered), ..ends(&opened.peers) }
+    let own = ends(&opened.peers);
+    let steer::Client { addr, port, service, .. } = opened.client;
+    if addr == [0; 16] {
+        return Ends { decided: decided(&opened.steered), ..own };
+    }
+    let decided = Decided {
+        verdict: Verdict::Proxied,
+        reason: Reason::Gear,
+        service: (service != steer::NO_INBOUND).then_some(service.into()),
+        target: None,
+        asked: own.local,
+    };
+    Ends { remote: address(addr, port), via: Some(own.remote), decided: Some(decided), ..own }
 }
 
 /// By the kernel's `VERDICT_…` and `REASON_…`.
@@ -355,6 +370,32 @@ mod tests {
     use zerocopy::{FromZeros, IntoBytes};
 
     use super::*;
+
+    #[test]
+    fn who_came_by_way_of_the_relay_is_the_other_end() {
+        let mapped = |v4: [u8; 4]| std::net::Ipv4Addr::from(v4).to_ipv6_mapped().octets();
+        let (own, client) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        for (service, expected) in [(3, Some(3)), (steer::NO_INBOUND, None)] {
+            let mut head = Head::new_zeroed();
+            head.kind = record::KIND_OPEN;
+            let mut opened = Opened::new_zeroed();
+            (opened.peers.local_addr, opened.peers.local_port) = (mapped(own), 80);
+            (opened.peers.remote_addr, opened.peers.remote_port) = (mapped(own), 40000);
+            opened.client = steer::Client { addr: mapped(client), port: 50000, service, pad: 0 };
+            let bytes = [head.as_bytes(), opened.as_bytes()].concat();
+            let Ok(Event::Open { ends, .. }) = decode(&bytes) else { panic!("no opening") };
+            assert_eq!((ends.local, ends.remote), ((own, 80).into(), (client, 50000).into()));
+            assert_eq!(ends.via, Some((own, 40000).into()));
+            let decided = Decided {
+                verdict: Verdict::Proxied,
+                reason: Reason::Gear,
+                service: expected,
+                target: None,
+                asked: (own, 80).into(),
+            };
+            assert_eq!(ends.decided, Some(decided));
+        }
+    }
 
     #[test]
     fn what_was_decided_is_read_where_it_was() {

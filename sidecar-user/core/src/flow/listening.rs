@@ -28,6 +28,7 @@ pub(super) struct Listening {
     n_bytes: usize,
 }
 
+/// Both ends of its own socket: nobody but the relay knows yet who comes by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     local: SocketAddr,
@@ -118,7 +119,7 @@ fn n_bytes(kept: &[Kept]) -> usize {
 }
 
 fn key(ends: &Ends) -> Key {
-    Key { local: ends.local, remote: ends.remote, netns: ends.netns }
+    Key { local: ends.local, remote: ends.via.unwrap_or(ends.remote), netns: ends.netns }
 }
 
 #[cfg(test)]
@@ -131,6 +132,7 @@ mod tests {
         Ends {
             local: ([10, 0, 0, 1], 80).into(),
             remote: ([10, 0, 0, 2], port).into(),
+            via: None,
             tgid: 1,
             cgroup: 1,
             netns: 1,
@@ -156,6 +158,16 @@ mod tests {
         assert_eq!(listening.n_bytes, BYTES - 16 * 1024);
         listening.sweep(Ktime(2 * WAIT_NS), &mut tally);
         assert_eq!((listening.n_bytes, tally.listen_lost), (0, 1000 - 1));
+    }
+
+    #[test]
+    fn what_came_by_way_of_the_relay_is_found() {
+        let (own, mut tally) = (ends(40_000), Tally::default());
+        let brought = Ends { remote: ([10, 0, 0, 9], 50_000).into(), via: Some(own.remote), ..own };
+        let mut listening = Listening::default();
+        listening.keep(&own, &kept(10, 1, b"x").as_segment(&own), &mut tally);
+        assert_eq!(listening.take(&Ends { via: None, ..brought }).len(), 0);
+        assert_eq!(listening.take(&brought).len(), 1);
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl Play {
         Ends {
             local: ([127, 0, 0, 1], 80).into(),
             remote: ([127, 0, 0, 1], 40000).into(),
+            via: None,
             netns: 1,
             tgid: 1,
             cgroup: 1,
