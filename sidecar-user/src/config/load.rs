@@ -18,7 +18,7 @@ use crate::traffic::ROOM;
 
 use super::{
     endpoints::{self, ListError},
-    file::{ReadError, Reader},
+    file::{ReadError, Reader, is_lasting},
     yaml::{self, Document},
 };
 
@@ -109,9 +109,11 @@ pub(crate) fn file(given: Option<&Path>) -> Option<PathBuf> {
 pub(crate) fn check(file: &Path, reader: &mut Reader) -> Result<Loaded, LoadError> {
     let mut loaded = gather(Some(file), Vec::new(), Vec::new(), Vec::new(), reader)?;
     let (mut problems, mut notices) = (Vec::new(), Vec::new());
+    // As the daemon does, which never waits for one.
+    let mut lists = Reader::again();
     for (i, service) in loaded.resolved.config.traffic.services.iter().enumerate() {
         for path in service.sources.iter().filter_map(|source| source.file.as_deref()) {
-            match endpoints::read(path, reader) {
+            match endpoints::read(path, &mut lists) {
                 Ok(_) => {}
                 // Who writes it may not have been here yet.
                 Err(ListError::Read(why)) => {
@@ -148,6 +150,7 @@ fn gather(
     match resolve(&layers) {
         Ok(mut resolved) => {
             problems.extend(unknown_metrics(&resolved));
+            problems.extend(no_lists(&resolved));
             match too_much(&resolved) {
                 // It would take long to look through.
                 Some(problem) => problems.push(problem),
@@ -160,6 +163,23 @@ fn gather(
         Err(more) => problems.extend(more),
     }
     Err(source.refuse(&problems))
+}
+
+/// Sources that are there, and can be no file with a list of endpoints.
+fn no_lists(resolved: &Resolved) -> Vec<Problem> {
+    let services = resolved.config.traffic.services.iter().enumerate();
+    let paths = services.flat_map(|(i, service)| {
+        let paths = service.sources.iter().filter_map(|source| source.file.as_deref());
+        paths.map(move |path| (i, path))
+    });
+    let problem = |(i, path): (usize, &Path)| {
+        let key = format!("traffic.services.{i}");
+        let path = path.display();
+        let message =
+            format!("{key}: source {path} is no regular file: one with a list is read again and again");
+        Problem { origin: resolved.origin(&key).clone(), message }
+    };
+    paths.filter(|(_, path)| !is_lasting(path)).map(problem).collect()
 }
 
 /// More rules, or endpoints, than the kernel's maps have room for.
@@ -263,6 +283,8 @@ impl Source {
 mod tests {
     use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _};
 
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     fn check(path: &Path) -> Result<Resolved, LoadError> {
@@ -321,6 +343,30 @@ exclude:
         );
         assert_eq!(resolved.config.exclude.ports, [8080, 9000]);
         assert_eq!(resolved.config.http.routes.len(), 2);
+    }
+
+    /// What would have to be waited for, or is read once only: told at once.
+    #[test]
+    fn a_source_that_is_no_regular_file_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+        for path in [fifo.as_path(), folder.path(), Path::new("/dev/zero"), Path::new("/dev/null")] {
+            let path = path.display();
+            let text = format!(
+                "traffic:\n  services:\n    - {{name: a, addresses: [10.0.0.1], sources: [{{file: {path}}}]}}\n"
+            );
+            let report = report(&text);
+            let expected = format!("s.yaml:3:7: traffic.services.0: source {path} is no regular file");
+            assert!(report.starts_with(&expected), "{report}");
+        }
+        // One that nobody has written yet is taken.
+        let none = folder.path().join("none");
+        let text = format!(
+            "traffic: {{services: [{{name: a, addresses: [10.0.0.1], sources: [{{file: {}}}]}}]}}\n",
+            none.display()
+        );
+        assert_eq!(report(&text), "");
     }
 
     #[test]

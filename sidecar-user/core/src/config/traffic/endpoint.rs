@@ -1,6 +1,10 @@
 //! Where a service can be had.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use schemars::JsonSchema;
 use serde::{
@@ -72,6 +76,12 @@ impl FromStr for HostPort {
         let address = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
         let address = address
             .ok_or_else(|| Refused(format!("`{text}` is not an endpoint: write IP:PORT or [IPv6]:PORT")))?;
+        if let IpAddr::V6(v6) = address.ip()
+            && v6.is_unicast_link_local()
+        {
+            let why = "is an address on one link (fe80::/10), which says nothing without a device: write another of that host";
+            return Err(Refused(format!("`{text}` {why}")));
+        }
         // One address is one endpoint, however it is written.
         Ok(Self(SocketAddr::new(address.ip().to_canonical(), address.port())))
     }
@@ -80,5 +90,27 @@ impl FromStr for HostPort {
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_link_are_none() {
+        for text in ["[fe80::1]:80", "[fe80::1%2]:80", "[febf::1]:80"] {
+            let error = text.parse::<HostPort>().expect_err("it is refused").0;
+            assert!(error.starts_with(&format!("`{text}` is an address on one link (fe80::/10)")), "{error}");
+        }
+        for text in ["[fe80::1%eth0]:80", "10.0.0.1", "10.0.0.1:0"] {
+            let error = text.parse::<HostPort>().expect_err("it is refused").0;
+            assert!(error.starts_with(&format!("`{text}` is not an endpoint")), "{error}");
+        }
+        for (text, address) in
+            [("169.254.169.254:80", "169.254.169.254:80"), ("[::ffff:10.0.0.1]:80", "10.0.0.1:80")]
+        {
+            assert_eq!(text.parse::<HostPort>().map(|one| one.to_string()), Ok(address.to_owned()));
+        }
     }
 }

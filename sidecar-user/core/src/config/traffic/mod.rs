@@ -48,7 +48,8 @@ pub struct Traffic {
     /// The zone that the application is in. Endpoints of this `zone` are preferred: they get all connections while at least
     /// 5 in 7 of them, by weight, are healthy, and with fewer the rest goes to the others. Unset: zones do not matter.
     pub zone: Option<String>,
-    /// Resolvers that the names of `sources` are asked of, `IP:PORT`. None: those of /etc/resolv.conf, with its search domains.
+    /// Resolvers that the names of `sources` are asked of, `IP:PORT`. None: those of /etc/resolv.conf, with its search domains,
+    /// `timeout` and `attempts`; configured ones have 5 s for a question, twice.
     pub resolvers: Vec<HostPort>,
 }
 
@@ -165,11 +166,14 @@ pub struct ServiceSettings {
     #[serde(default)]
     pub gear: GearSetting,
     /// Where the service can be had: `IP:PORT`, or `address` with `weight` (100 unless told) and `zone`. Without any,
-    /// connections go where they ask.
+    /// connections go where they ask. Addresses of 169.254.0.0/16 may be among them, as metadata services of clouds have such ones; not
+    /// those of fe80::/10, which say nothing without a device.
     #[serde(default)]
     pub endpoints: Vec<EndpointSettings>,
     /// Who tells of more endpoints while running. A source is asked from the first connection to the service on, or the first question
-    /// for its name. One that fails keeps what it told last.
+    /// for its name. One that fails keeps what it told last. Each is one of `dns`, `NAME:PORT`, whose endpoints have `weight` (100
+    /// unless told) and `zone`; `srv`, whose records tell weights, with `zone`; and `file`, a regular one with a list that is
+    /// written as `endpoints` is, which tells both.
     #[serde(default)]
     pub sources: Vec<SourceSettings>,
     /// Which endpoint a connection gets: of two that are drawn by weight the one with less to do, one that is drawn by
