@@ -1,7 +1,7 @@
 //! Endpoints that resolvers and files tell of, and services that begin at their first use: real resolvers, clients and servers. Who
 //! got a connection is told by the servers' own logs.
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use sidecar_tests::{
@@ -9,9 +9,11 @@ use sidecar_tests::{
     bpffs::Bpffs,
     cgroup::Cgroup,
     dnsmasq, eventually, free_port,
+    netns::Netns,
     nginx::Nginx,
     process::{self, Process},
     sidecar::Sidecar,
+    wire::Wire,
 };
 
 const RESOLVER: &str = "127.61.0.53";
@@ -311,6 +313,15 @@ fn a_file_lists_endpoints() {
     fs::remove_file(&list).expect("removed");
     eventually("the file to be missed", || (failures(&sidecar, &name, "unreadable") == 1).then_some(()));
     both([false, true, true, true, false]);
+    // Nobody writes into it: neither is it waited for, nor are settings taken that name it.
+    process::run(Command::new("mkfifo").arg(&list));
+    eventually("the FIFO to be seen", || (failures(&sidecar, &name, "unreadable") == 2).then_some(()));
+    both([false, true, true, true, false]);
+    let settings = world.path("settings.yaml").display().to_string();
+    let check = process::output(Command::new(binary()).args(["check", &settings]));
+    let told = String::from_utf8_lossy(&check.stderr).into_owned();
+    let expected = format!("source {} is no regular file", list.display());
+    assert!(!check.status.success() && told.contains(&expected), "{told}");
 
     // Renamed over, without anybody in it: the file of settings still names one.
     fs::write(folder.join("new"), "[]").expect("a list");
@@ -330,6 +341,57 @@ fn a_file_lists_endpoints() {
     );
     eventually("the source to be gone", || source(&sidecar, "endpoints", &name).is_none().then_some(()));
     both([false, true, false, false, false]);
+}
+
+/// What the kernel has no room for is one source's, which is tried again; others that speak at the same time are heard.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn a_source_that_there_is_no_room_for_stands_alone() {
+    let world = World::new();
+    let lists = ["big", "web"].map(|name| world.path(name));
+    let [big, web] = lists.each_ref().map(|list| format!("file:{}", list.display()));
+    let write = |list: &PathBuf, text: &str| {
+        fs::write(world.path("new"), text).expect("a list");
+        fs::rename(world.path("new"), list).expect("in its place");
+    };
+    lists.iter().for_each(|list| write(list, "[]"));
+    let [of_big, of_web] = lists.each_ref().map(|list| format!("sources: [{{file: {}}}]", list.display()));
+    let settings = |of_web: &str| {
+        let mut services = format!("    - {{name: web, addresses: [127.61.0.9], {of_web}}}\n");
+        for n in 1..=4 {
+            services += &format!("    - {{name: big{n}, addresses: [127.61.1.{n}], {of_big}}}\n");
+        }
+        format!("traffic:\n  services:\n{services}")
+    };
+    let sidecar = world.run(&settings(&format!("endpoints: ['127.61.0.1:PORT'], {of_web}")));
+    world.ask(1);
+    for n in 1..=4 {
+        let said = world.get(&format!("127.61.1.{n}:{}", world.port), 1);
+        assert!(said.contains("connect to server"), "{said}");
+    }
+    eventually("all to begin", || (verdicts(&sidecar, "passed", "first_use") == 5).then_some(()));
+    for name in [&big, &web] {
+        eventually("it to be asked", || source(&sidecar, "age_seconds", name));
+    }
+    // Four times 512 endpoints are all that there is room for, and web has one of its own.
+    let many: Vec<_> = (0..512).map(|n| format!("'127.62.{}.{}:80'", n / 256, n % 256)).collect();
+    write(&lists[0], &format!("[{}]", many.join(",")));
+    write(&lists[1], &format!("['127.61.0.2:{}']", world.port));
+    await_endpoints(&sidecar, &web, 1.0);
+    eventually("the rest to be refused", || (failures(&sidecar, &big, "not_steered") > 0).then_some(()));
+    assert_eq!(
+        (source(&sidecar, "endpoints", &big), source(&sidecar, "stale", &big)),
+        (Some(0.0), Some(1.0))
+    );
+    assert_eq!((failures(&sidecar, &web, "not_steered"), source(&sidecar, "stale", &web)), (0, Some(0.0)));
+    let before = world.served();
+    world.ask(30);
+    assert_eq!(world.served_since(before).map(|n| n > 0), [false, true, true, false, false]);
+    // There is room again, though the file is as it was.
+    world.settings(&settings("endpoints: []"));
+    eventually("the source to be gone", || source(&sidecar, "endpoints", &web).is_none().then_some(()));
+    await_endpoints(&sidecar, &big, 512.0);
+    assert_eq!(source(&sidecar, "stale", &big), Some(0.0));
 }
 
 /// Where endpoints are found by hashing, the table is made at the first use.
@@ -396,4 +458,59 @@ fn what_is_pinned_stays_warm() {
     let before = world.served();
     world.ask(10);
     assert_eq!(world.served_since(before), [0, 0, 0, 10, 0]);
+}
+
+/// A resolver that is three seconds away, to and fro, is waited for, also where one question follows from
+/// another; how long is what resolv.conf says.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn a_slow_resolver_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (pod, far, cgroup) = (Netns::new(), Netns::new(), Cgroup::new());
+    let ends = [pod.tun("wire0", "10.79.0.1/24"), far.tun("wire0", "10.79.0.2/24")];
+    let _wire = Wire::slow(ends, Duration::from_millis(1500));
+    let records = [
+        "--host-record=web.example,10.79.0.2",
+        "--srv-host=_http._tcp.web.example,web.example,80",
+        "--local=/example/",
+    ];
+    let log = dir.path().join("dns");
+    let _resolver = far.within(|| {
+        dnsmasq::start("10.79.0.2", &records.map(str::to_owned), &log, ["web.example", "10.79.0.2"])
+    });
+    let settings = dir.path().join("settings.yaml");
+    fs::write(
+        &settings,
+        "traffic:
+  services:
+    - name: web
+      addresses: [127.61.0.9]
+      sources: [{dns: 'web.example:80'}, {srv: _http._tcp.web.example}]
+",
+    )
+    .expect("settings");
+    let (settings, path) = (settings.display().to_string(), cgroup.path().display().to_string());
+    for (options, is_waited_for) in [("", true), ("options timeout:1 attempts:1\n", false)] {
+        let resolving = dnsmasq::resolving(&["10.79.0.2"], options, &dir.path().join("resolv.conf"));
+        let wrapper = [pod.network(), resolving].concat();
+        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+        let mut sidecar =
+            Sidecar::spawn(dir.path(), &wrapper, &["--cgroup", &path, "--config", &settings], &[]);
+        sidecar.await_attached();
+        pod.within(|| sidecar.await_ready());
+        let curl = ["curl", "-s", "http://127.61.0.9/"].map(str::to_owned).to_vec();
+        let curl = [cgroup.wrapper(), pod.network(), curl].concat();
+        process::output(Command::new(&curl[0]).args(&curl[1..]));
+        for name in ["dns:web.example", "srv:_http._tcp.web.example"] {
+            pod.within(|| {
+                eventually(&format!("a word of {name}"), || {
+                    let n_late = failures(&sidecar, name, "timeout");
+                    let n = source(&sidecar, "endpoints", name);
+                    assert_eq!(if is_waited_for { n_late } else { n? as u64 }, 0, "{name}");
+                    (if is_waited_for { n == Some(1.0) } else { n_late > 0 }).then_some(())
+                });
+            });
+        }
+        sidecar.stop();
+    }
 }

@@ -29,8 +29,8 @@ use crate::config::file::Reader;
 const SYSTEM: &str = "/etc/resolv.conf";
 /// How long an answer without records, that does not say it, holds.
 const NONE_HOLDS: Duration = Duration::from_secs(5);
-/// How long one resolver may take for one question.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest that `options timeout:` may ask for, and the most tries, as in glibc (resolv.conf(5)).
+const MOST: (Duration, usize) = (Duration::from_secs(30), 5);
 /// Records of services that are looked at.
 const RECORDS: usize = 64;
 /// Of those, at a time.
@@ -62,7 +62,9 @@ impl Resolver {
         };
         // We remember by the records' times ourselves; the DNS alone is asked.
         (options.cache_size, options.use_hosts_file) = (0, ResolveHosts::Never);
-        options.timeout = options.timeout.min(PATIENCE);
+        // Tries after the first are counted.
+        options.timeout = options.timeout.clamp(Duration::from_secs(1), MOST.0);
+        options.attempts = options.attempts.clamp(1, MOST.1) - 1;
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
         let asker = builder.build().map_err(|error| error.to_string())?;

@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_secs(1);
 pub(super) struct Files(BTreeMap<PathBuf, Watch>);
 
 impl Files {
-    /// What a file says, where that is something else than before. `is_new`: nobody has heard of it.
+    /// What a file says, where that is something else than before, or nobody has heard of it (`is_new`).
     pub(super) fn look(&mut self, path: &Path, is_new: bool) -> Heard {
         let mut reader = Reader::again();
         let now = reader.look([&path.to_owned()]);

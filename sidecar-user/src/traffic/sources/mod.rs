@@ -26,21 +26,33 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Traffic, apply::State};
+use super::{
+    Traffic,
+    apply::{ApplyError, State},
+};
 use crate::kernel::clock;
 use dns::Resolver;
 use file::Files;
 
 /// Between two looks whether a service is used for the first time, and whether somebody is to be asked.
 const PACE: Duration = Duration::from_millis(100);
-/// How long resolvers may take for all questions of one source.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long all questions of one source may take. For each of them resolvers have as long as their settings say.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What there is to do.
 #[derive(Default)]
 struct Work {
     begun: BTreeSet<String>,
     heard: Vec<(Source, Heard)>,
+}
+
+impl Work {
+    /// The same, each by itself.
+    fn parts(self) -> impl Iterator<Item = Work> {
+        let begun = self.begun.into_iter().map(|name| Work { begun: [name].into(), ..Work::default() });
+        let heard = self.heard.into_iter().map(|one| Work { heard: vec![one], ..Work::default() });
+        begun.chain(heard)
+    }
 }
 
 impl Traffic {
@@ -63,7 +75,7 @@ impl Traffic {
             if !work.begun.is_empty() || !work.heard.is_empty() {
                 let (traffic, know, work) = (Arc::clone(self), know.clone(), std::mem::take(&mut work));
                 // It may wait for the kernel.
-                let _ = spawn_blocking(move || traffic.renew(&work, know)).await;
+                let _ = spawn_blocking(move || traffic.renew(work, know)).await;
             }
             let (due, resolvers) = self.due();
             for (source, is_new) in due {
@@ -128,28 +140,16 @@ impl Traffic {
         (sources.due(policy, clock::now()), policy.resolvers.clone())
     }
 
-    /// Puts in force what is new.
-    fn renew(&self, work: &Work, know: impl Fn(Directory)) {
-        let (now, random) = (clock::now(), || RandomState::new().build_hasher().finish());
+    /// Puts in force what is new: all of it by one plan, or, where that cannot be, whatever can by itself.
+    fn renew(&self, work: Work, know: impl Fn(Directory)) {
         let state = &mut *self.lock();
-        let (old, before) = (state.sources.clone(), state.merged());
-        for name in &work.begun {
-            info!(service = name, "a service begins: it is used for the first time");
-            state.sources.begin(name);
-        }
-        for (source, heard) in &work.heard {
-            state.sources.heard(source, heard.clone(), now, random());
-        }
-        let merged = state.merged();
-        if merged != before
-            && let Err(error) = state.put(&merged, know)
-        {
-            let error: &dyn std::error::Error = &error;
-            warn!(error, "endpoints that sources tell of are not steered: the old ones hold");
-            state.sources = old.clone();
-            work.heard.iter().for_each(|(source, _)| state.sources.refused(source, now, random()));
-            // Whoever uses them next has them begin.
-            work.begun.iter().for_each(|name| state.is_used_since(name));
+        let old = state.sources.clone();
+        if state.take(&work, &know).is_err() {
+            for part in work.parts() {
+                if let Err(error) = state.take(&part, &know) {
+                    state.refuse(&part, &error);
+                }
+            }
         }
         tell(&old.standings(&state.policy), &state.sources.standings(&state.policy));
         self.set_names(&state.merged());
@@ -237,6 +237,10 @@ fn tell(before: &[Standing], now: &[Standing]) {
     }
 }
 
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 async fn ask(resolver: Result<dns::Asker, String>, name: &str, is_srv: bool) -> Reply {
     let failed = |why, detail| Reply { failed: [Some(why); 2], detail, ..Reply::default() };
     match resolver {
@@ -256,6 +260,42 @@ async fn ask(resolver: Result<dns::Asker, String>, name: &str, is_srv: bool) -> 
 }
 
 impl State {
+    /// Puts in force what is new, or leaves all as it was.
+    fn take(&mut self, work: &Work, know: impl Fn(Directory)) -> Result<(), ApplyError> {
+        let (old, before, now) = (self.sources.clone(), self.merged(), clock::now());
+        work.begun.iter().for_each(|name| self.sources.begin(name));
+        for (source, heard) in &work.heard {
+            self.sources.heard(source, heard.clone(), now, random());
+        }
+        let merged = self.merged();
+        if merged != before
+            && let Err(error) = self.put(&merged, know)
+        {
+            self.sources = old;
+            return Err(error);
+        }
+        for service in &work.begun {
+            info!(service, "a service begins: it is used for the first time");
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, work: &Work, error: &ApplyError) {
+        let error: &dyn std::error::Error = error;
+        for (source, _) in &work.heard {
+            warn!(
+                source = source.to_string(),
+                error, "endpoints that a source tells of are not steered: the old ones hold"
+            );
+            self.sources.refused(source, clock::now(), random());
+        }
+        for service in &work.begun {
+            warn!(service, error, "a service is used for the first time, and cannot begin");
+            // Whoever uses it next has it begin.
+            self.is_used_since(service);
+        }
+    }
+
     /// A use before now is none.
     fn is_used_since(&mut self, service: &str) {
         let now = self.planner.service(service).map_or(0, |number| self.steering.first_uses(number));

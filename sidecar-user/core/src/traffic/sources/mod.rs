@@ -23,8 +23,8 @@ use crate::model::{
     policy::{Balance, Endpoint, Found, Gear, Policy, Service, Source, SourceFailed},
 };
 
-/// Sources that are asked at a time.
-const ASKED: usize = 16;
+/// Sources that are asked at a time: in all, and of those that failed when they were last asked, which may be silent for long.
+const ASKED: (usize, usize) = (16, 8);
 /// Endpoints that one service may have. Further ones are left out.
 const ENDPOINTS: usize = 512;
 
@@ -104,10 +104,18 @@ impl Sources {
         self.begun.contains(service)
     }
 
-    /// Who is to be asked now, and whether it never said anything. Each is waited for before it is asked again.
+    /// Who is to be asked now, and whether nothing that it said is in use, so that the same again is news. Each is waited for
+    /// before it is asked again.
     pub fn due(&mut self, policy: &Policy, now: Ktime) -> Vec<(Source, bool)> {
         let wanted: BTreeSet<_> = self.wanted(policy).cloned().collect();
-        let n_asked = self.known.values().filter(|known| known.is_asked).count();
+        // Nobody waits for a file.
+        let is_awaited = |source: &Source| !matches!(source, Source::File(_));
+        let asked = self.known.iter().filter(|(source, known)| known.is_asked && is_awaited(source));
+        let (mut n_asked, mut n_failed) = (0, 0);
+        for (_, known) in asked {
+            n_asked += 1;
+            n_failed += usize::from(known.failure.is_some());
+        }
         let mut due: Vec<_> = self
             .known
             .iter_mut()
@@ -115,9 +123,19 @@ impl Sources {
             .collect();
         // Who has waited longest comes first.
         due.sort_by_key(|(_, known)| known.next);
-        let due = due.into_iter().take(ASKED.saturating_sub(n_asked)).map(|(source, known)| {
+        due.retain(|(source, known)| {
+            let has_failed = known.failure.is_some();
+            if is_awaited(source) && (n_asked >= ASKED.0 || has_failed && n_failed >= ASKED.1) {
+                return false;
+            }
+            n_asked += usize::from(is_awaited(source));
+            n_failed += usize::from(is_awaited(source) && has_failed);
+            true
+        });
+        let due = due.into_iter().map(|(source, known)| {
             known.is_asked = true;
-            (source.clone(), known.told.is_none() && known.failure.is_none())
+            let was_refused = known.failure == Some(SourceFailed::NotSteered);
+            (source.clone(), was_refused || known.told.is_none() && known.failure.is_none())
         });
         due.collect()
     }

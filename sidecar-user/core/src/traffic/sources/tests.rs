@@ -221,12 +221,28 @@ fn what_is_told_is_put_together_once_each() {
 #[test]
 fn so_many_are_asked_at_a_time() {
     let names: Vec<_> = (0..40).map(|n| dns(&format!("n{n:02}"))).collect();
-    let policy = policy(&[service("a", &names)]);
+    let policy_of_names = policy(&[service("a", &names)]);
+    let mut sources = begun(&policy_of_names);
+    let first = due(&mut sources, &policy_of_names, 0);
+    assert_eq!((first.len(), due(&mut sources, &policy_of_names, 0).len()), (16, 0));
+    sources.heard(&first[0], said(&[], 5), Ktime(0), 0);
+    assert_eq!(due(&mut sources, &policy_of_names, 0).len(), 1);
+    // Those that fail leave room for others, and none is waited for to look at a file.
+    let files = [Source::File("/a".into()), Source::File("/b".into())];
+    let policy = policy(&[service("a", &[&names[..20], &files].concat())]);
     let mut sources = begun(&policy);
     let first = due(&mut sources, &policy, 0);
-    assert_eq!((first.len(), due(&mut sources, &policy, 0).len()), (ASKED, 0));
-    sources.heard(&first[0], said(&[], 5), Ktime(0), 0);
-    assert_eq!(due(&mut sources, &policy, 0).len(), 1);
+    assert_eq!(first.iter().filter(|one| files.contains(one)).count(), 2);
+    let (failing, rest): (Vec<_>, Vec<_>) =
+        names[..20].iter().cloned().partition(|name| first.contains(name));
+    assert_eq!((failing.len(), rest.len()), (16, 4));
+    failing.iter().for_each(|name| sources.heard(name, failed(SourceFailed::Timeout), Ktime(0), 50));
+    files.iter().for_each(|file| sources.heard(file, Heard::Same(Duration::from_secs(1)), Ktime(0), 0));
+    let second = due(&mut sources, &policy, S);
+    assert_eq!(second.iter().filter(|one| failing.contains(one)).count(), 8);
+    assert!(rest.iter().chain(&files).all(|one| second.contains(one)), "{second:?}");
+    files.iter().for_each(|file| sources.heard(file, Heard::Same(Duration::from_secs(1)), Ktime(S), 0));
+    assert_eq!(due(&mut sources, &policy, 2 * S), files);
 }
 
 #[test]
@@ -240,6 +256,8 @@ fn what_the_kernel_does_not_take_is_tried_again() {
         (standing.failure, sources.next(&policy)),
         (Some(SourceFailed::NotSteered), Some(Ktime(2 * S)))
     );
+    // The same again is news.
+    assert_eq!(sources.due(&policy, Ktime(2 * S)), [(dns("a"), true)]);
 }
 
 #[test]
