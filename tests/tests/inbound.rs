@@ -87,6 +87,23 @@ impl World {
         self.pod.within(|| sidecar.scrape_at_rest())
     }
 
+    /// Has nginx log each request as `format` from now on.
+    fn relog(&self, format: &str) {
+        self.nginx.amend("'$request_method $status $remote_addr $body_bytes_sent'", &format!("'{format}'"));
+        self.nginx.amend("/access.log counts", "/access.new counts");
+        self.server.signal(Signal::HUP);
+        eventually("nginx to go by its new log", || {
+            self.ask(CLIENT, POD, PORT);
+            self.logged().lines().last().map(drop)
+        });
+        fs::write(self.dir.path().join("access.new"), "").expect("an empty log");
+    }
+
+    /// What it logged since.
+    fn logged(&self) -> String {
+        process::read(&self.dir.path().join("access.new"))
+    }
+
     /// Asks from outside, from an address: the status, or curl's own exit code where there is none.
     fn ask(&self, from: &str, to: &str, port: u16) -> String {
         curl(&self.clients.network(), &["--interface", from], to, port)
@@ -149,33 +166,51 @@ for _ in sys.stdin:
 "#;
 
 /// A client that is told when.
-struct Kept {
+struct Talker {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-impl Kept {
-    fn new(world: &World) -> Kept {
-        let python = ["python3", "-c", KEPT, POD, "8080"].map(str::to_owned);
-        let words = [world.clients.network(), python.to_vec()].concat();
+impl Talker {
+    /// From outside.
+    fn new(world: &World, script: &str, arguments: &[&str]) -> Talker {
+        let words = [&["python3", "-c", script], arguments].concat();
+        let words = [world.clients.network(), words.into_iter().map(str::to_owned).collect()].concat();
         let mut command = Command::new(&words[0]);
         let mut child =
             command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a client");
         let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
-        Kept { child, input, output: BufReader::new(output) }
+        Talker { child, input, output: BufReader::new(output) }
     }
 
-    /// One request: status, and as whom it came.
-    fn say(&mut self) -> String {
+    fn tell(&mut self) {
         self.input.write_all(b"\n").expect("a word");
+    }
+
+    fn hear(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("an answer");
         line.trim().to_owned()
     }
 }
 
-impl Drop for Kept {
+/// One that keeps its connection.
+struct Kept(Talker);
+
+impl Kept {
+    fn new(world: &World) -> Kept {
+        Kept(Talker::new(world, KEPT, &[POD, "8080"]))
+    }
+
+    /// One request: status, and as whom it came.
+    fn say(&mut self) -> String {
+        self.0.tell();
+        self.0.hear()
+    }
+}
+
+impl Drop for Talker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -342,18 +377,8 @@ fn what_comes_in_is_limited_and_refused() {
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn who_comes_in_is_who_is_told_of() {
     let world = World::new();
-    let log = world.dir.path().join("access.log");
-    world
-        .nginx
-        .amend("'$request_method $status $remote_addr $body_bytes_sent'", "'$remote_addr $remote_port'");
-    world.server.signal(Signal::HUP);
+    world.relog("$remote_addr $remote_port");
     let pair = |line: &str| line.split_once(' ').map(|(address, port)| (address.to_owned(), port.to_owned()));
-    eventually("nginx to go by its new log", || {
-        world.ask(CLIENT, POD, PORT);
-        let lines = process::read(&log);
-        pair(lines.lines().last()?).filter(|(address, _)| address == CLIENT)
-    });
-    fs::write(&log, "").expect("an empty log");
     let told = |sidecar: &Sidecar| -> Vec<Value> {
         let lines = world.pod.within(|| scrape::get(sidecar.admin_port, "/connections", ""));
         serde_json::from_str(&lines).expect("JSON")
@@ -367,7 +392,7 @@ fn who_comes_in_is_who_is_told_of() {
     assert_eq!(world.ask(CLIENT6, POD6, PORT), "200");
     // By the relay no more than by themselves.
     assert_eq!(world.ask(OTHER, POD, PORT), "200");
-    let logged: Vec<_> = process::read(&log).lines().filter_map(pair).collect();
+    let logged: Vec<_> = world.logged().lines().filter_map(pair).collect();
     assert_eq!(logged.len(), 5, "{logged:?}");
     let expected: BTreeSet<_> = logged.iter().filter(|(address, _)| address == CLIENT).cloned().collect();
     let lines = eventually("the connections", || {
@@ -424,4 +449,75 @@ fn what_comes_in_before_it_is_accepted_is_read() {
         scrape.count("sidecar_tcp_peer_connection_opened_total", &labels)
     };
     assert_eq!([CLIENT, CLIENT6, OTHER, POD].map(opened), [100, 20, 10, 10]);
+}
+
+/// Asks for something, and has all of it; breaks off by a reset in the middle of what it says then, once it is told to.
+const BREAKS_OFF: &str = r#"
+import socket, struct, sys
+s = socket.create_connection((sys.argv[1], 8080), timeout=20)
+s.sendall(b"GET /60000.bin HTTP/1.1\r\nHost: a\r\n\r\n")
+got = b""
+while len(got.partition(b"\r\n\r\n")[2]) < 60000: got += s.recv(65536)
+s.sendall(b"POST /collected HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50000)
+print("said", flush=True)
+input()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+s.close()
+"#;
+
+/// What was carried of a connection is counted as it goes, and stays so where a reset ends it: nginx counts the same.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn what_was_carried_of_a_broken_connection_is_counted() {
+    let world = World::new();
+    // nginx collects all of a body before it goes on.
+    let collected = format!("location = /collected {{ proxy_pass http://127.0.0.1:{PORT}/made; }}");
+    world.nginx.amend("location = /made", &format!("{collected}\n    location = /made"));
+    world.relog("$request_method $request_length $bytes_sent");
+    let sidecar = world.run(THROUGH);
+    let carried = || {
+        let scrape = world.scrape(&sidecar);
+        ["transmit", "receive"]
+            .map(|way| scrape.count("sidecar_relay_io_bytes_total", &[("network_io_direction", way)]))
+    };
+    let mut client = Talker::new(&world, BREAKS_OFF, &[POD]);
+    assert_eq!(client.hear(), "said");
+    eventually("all of it to be carried", || (carried()[0] > 50_000).then_some(()));
+    let queues = [world.pod.network(), ["ss", "-Htn", "sport", "=", ":8080"].map(str::to_owned).to_vec()];
+    let queues = queues.concat();
+    eventually("nginx to have read it", || {
+        let all = process::run(Command::new(&queues[0]).args(&queues[1..]));
+        all.lines().all(|line| line.split_whitespace().nth(1) == Some("0")).then_some(())
+    });
+    let while_open = carried();
+    assert_eq!(failures(&world.scrape(&sidecar), "broken"), 0);
+    client.tell();
+    eventually("the end", || (failures(&world.scrape(&sidecar), "broken") == 1).then_some(()));
+    let logged = eventually("nginx's account", || {
+        let logged = world.logged();
+        (logged.lines().count() == 2).then_some(logged)
+    });
+    let column =
+        |n| logged.lines().map(|line| line.split(' ').nth(n)?.parse::<u64>().ok()).sum::<Option<u64>>();
+    let expected = [column(1), column(2)].map(|sum| sum.expect("two numbers a line"));
+    assert_eq!(carried(), expected, "{logged}");
+    assert_eq!(while_open, expected);
+}
+
+/// Where the kernel has no memory left for who came, the connection is carried all the same, and counted.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn a_client_that_the_application_is_not_told_of_is_counted() {
+    let world = World::new();
+    let sidecar = world.run(THROUGH);
+    assert_eq!(world.ask(CLIENT, POD, PORT), "200");
+    assert_eq!(world.came(), who(&[(CLIENT, 1)]));
+    assert_eq!(failures(&world.scrape(&sidecar), "client_unknown"), 0);
+    world.pod.sysctl("net.core.optmem_max", "0");
+    for _ in 0..3 {
+        assert_eq!(world.ask(CLIENT, POD, PORT), "200");
+    }
+    // The relay dials from the address that was dialled.
+    assert_eq!(world.came(), who(&[(POD, 3)]));
+    assert_eq!(failures(&world.scrape(&sidecar), "client_unknown"), 3);
 }

@@ -3,7 +3,11 @@
 //! Nothing is held of a connection through which nothing flows: what is read goes through a buffer that all connections of
 //! the thread share, and only what the other side does not take at once is put aside.
 
-use std::{cell::RefCell, io};
+use std::{
+    cell::RefCell,
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use tokio::{
     io::{AsyncWriteExt as _, Interest},
@@ -20,18 +24,24 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
 }
 
-/// Carries both ways. How many bytes went to `server`, and to `client`.
+/// Carries both ways, and adds to `carried` what went to `server`, and to `client`, as it goes.
 ///
 /// # Errors
 /// The first of either way; then neither is to be used further.
-pub(super) async fn both(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<(u64, u64)> {
+pub(super) async fn both(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    carried: &[AtomicU64; 2],
+) -> io::Result<()> {
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    tokio::try_join!(one(from_client, to_server), one(from_server, to_client))
+    let [sent, received] = carried;
+    tokio::try_join!(one(from_client, to_server, sent), one(from_server, to_client, received))?;
+    Ok(())
 }
 
-async fn one(from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<u64> {
-    let mut n_all = 0;
+async fn one(from: ReadHalf<'_>, mut to: WriteHalf<'_>, carried: &AtomicU64) -> io::Result<()> {
+    let went = |n: usize| carried.fetch_add(n as u64, Ordering::Relaxed);
     loop {
         from.ready(Interest::READABLE).await?;
         let step = BUFFER.with_borrow_mut(|buffer| {
@@ -41,18 +51,21 @@ async fn one(from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<u64> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
+            went(taken);
             Ok((n, buffer[taken..n].to_vec()))
         });
         match step {
             Ok((0, _)) => {
                 // It may be gone already, for which it has its own reasons.
                 let _ = to.shutdown().await;
-                return Ok(n_all);
+                return Ok(());
             }
-            Ok((n, rest)) => {
-                n_all += n as u64;
-                if !rest.is_empty() {
-                    to.write_all(&rest).await?;
+            Ok((_, rest)) => {
+                let mut rest = &rest[..];
+                while !rest.is_empty() {
+                    let taken = to.write(rest).await?;
+                    went(taken);
+                    rest = &rest[taken..];
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

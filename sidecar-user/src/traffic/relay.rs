@@ -68,6 +68,8 @@ pub(crate) struct Relayed {
     portless: AtomicU64,
     /// Connections for which there were no descriptors.
     crowded: AtomicU64,
+    /// Connections that came in, of whose client the application was not told.
+    unnamed: AtomicU64,
     /// Bytes to servers, and to clients.
     bytes: [AtomicU64; 2],
 }
@@ -94,6 +96,7 @@ impl Relayed {
                 get(&self.over[1]),
                 get(&self.portless),
                 get(&self.crowded),
+                get(&self.unnamed),
             ],
         }
     }
@@ -295,7 +298,7 @@ async fn connection(
 ) {
     let address = steered.to;
     let begun = Instant::now();
-    let server = dial(&steered, handover).await;
+    let server = dial(&steered, handover, counts).await;
     let lack = server.as_ref().err().and_then(Lack::of);
     if steered.client.is_none() && lack.is_none() {
         let reached = server.is_ok().then(|| begun.elapsed());
@@ -320,26 +323,21 @@ async fn connection(
         let _ = stream.set_nodelay(true);
         keep_alive(stream);
     }
-    match carry::both(&mut client, &mut server).await {
-        Ok((sent, received)) => {
-            counts.bytes[0].fetch_add(sent, Ordering::Relaxed);
-            counts.bytes[1].fetch_add(received, Ordering::Relaxed);
-        }
-        Err(error) => {
-            counts.broken.fetch_add(1, Ordering::Relaxed);
-            debug!(%address, %error, "broken off");
-            // Neither side may take what it has for all.
-            reset(&client);
-            reset(&server);
-        }
+    if let Err(error) = carry::both(&mut client, &mut server, &counts.bytes).await {
+        counts.broken.fetch_add(1, Ordering::Relaxed);
+        debug!(%address, %error, "broken off");
+        // Neither side may take what it has for all.
+        reset(&client);
+        reset(&server);
     }
 }
 
-async fn dial(steered: &Steered, handover: &Handover) -> io::Result<TcpStream> {
+async fn dial(steered: &Steered, handover: &Handover, counts: &Relayed) -> io::Result<TcpStream> {
     let Some(client) = steered.client else { return TcpStream::connect(steered.to).await };
     let socket = if steered.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     let service = steered.entered.as_ref().map(Entered::service);
     if let Err(error) = handover.bring(&socket, client, service) {
+        counts.unnamed.fetch_add(1, Ordering::Relaxed);
         debug!(%client, error = %error, "the application will not see who came in");
     }
     socket.connect(steered.to).await

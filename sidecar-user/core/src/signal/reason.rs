@@ -282,5 +282,6 @@ words! {
         Rate "rate_limit" "they came in faster than `limits.rate` allows: it was reset"
         NoPort "no_port" "no local port was left towards the destination (EADDRNOTAVAIL): the client's connection was reset"
         Descriptors "descriptors" "as many as the daemon's file descriptors are enough for were open: it was reset"
+        ClientUnknown "client_unknown" "the kernel had no memory for who came in: the connection was carried, and the application took the relay for its client"
     }
 }

@@ -70,7 +70,7 @@ pub struct Relay {
     pub accepted: u64,
     /// Those that it carries now.
     pub active: u64,
-    /// Bytes to servers, and to clients, of connections that are over.
+    /// Bytes to servers, and to clients.
     pub bytes: [u64; 2],
     /// What went wrong, by [`RelayFailed`].
     pub failures: [u64; RelayFailed::WORDS.len()],

@@ -125,7 +125,7 @@ pub static RELAY_IO: MetricDef = def(
     "sidecar.relay.io",
     Kind::Counter,
     "By",
-    "Payload that the relay carried from the application (transmit) and to it (receive), of connections that are over.",
+    "Payload that the relay carried from the application (transmit) and to it (receive).",
     &[key::IO_DIRECTION],
 );
 /// What went wrong, by `reason::RelayFailed`.
@@ -135,6 +135,7 @@ pub static RELAY_FAILURES: MetricDef = def(
     "{failure}",
     "Connections that the relay could not carry: nobody had handed them over (stranger), their destination could not be \
      reached (unreachable), either side broke them off (broken), more came in than a service takes (connection_limit, rate_limit), no local \
-     port was left for them (no_port), or no file descriptors (descriptors); and times that it could not accept any (accept).",
+     port was left for them (no_port), or no file descriptors (descriptors); times that it could not accept any (accept); and connections \
+     that it carried, but as its own (client_unknown).",
     &[key::REASON],
 );
