@@ -518,4 +518,20 @@ fn check_names_the_service_and_its_line() {
     let (code, said) = check(&services(futile));
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("no endpoint of IPv6"), "{said}");
+    // Exceptions that leave nothing of what is denied.
+    for (kind, text, part) in [
+        (
+            "services",
+            "addresses: [10.0.0.0/8], except: {addresses: [10.0.0.0/9, 10.128.0.0/9]}",
+            "all of its addresses",
+        ),
+        ("services", "addresses: [10.0.0.0/8], except: {uids: [0-4294967294]}", "every user"),
+        ("inbound", "ports: [80], from: [10.0.0.0/8], except: [10.0.0.0/8]", "everybody whom it is for"),
+    ] {
+        let text =
+            format!("traffic:\n  {kind}:\n    - {{name: a, gear: deny, while_running: true, {text}}}\n");
+        let (code, said) = check(&text);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(&format!("traffic.{kind}: `a` excepts {part}: nothing is denied")), "{said}");
+    }
 }

@@ -26,6 +26,12 @@ impl Uids {
         (self.first..=self.last).contains(&uid)
     }
 
+    /// The first and the last of them.
+    #[must_use]
+    pub fn ends(&self) -> (u32, u32) {
+        (self.first, self.last)
+    }
+
     /// Whether some user is among them and among others.
     #[must_use]
     pub fn meets(&self, other: &Uids) -> bool {
