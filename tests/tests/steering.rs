@@ -430,8 +430,19 @@ fn a_reload_loses_nothing() {
         sidecar.scrape().count("sidecar_config_reloads_total", &[("sidecar_state", "refused")])
     };
     eventually("the refusal", || (refused(&sidecar) >= 1).then_some(()));
-    let ready = sidecar_tests::scrape::get(sidecar.port, "/readyz", "");
-    assert!(ready.contains("settings.yaml:"), "{ready}");
+    let ready = || sidecar_tests::scrape::get(sidecar.port, "/readyz", "");
+    assert!(ready().contains("settings.yaml:"), "{}", ready());
+    // Nor is what the kernel has no room for.
+    let hashed = |n: usize| {
+        format!(
+            "    - {{name: s{n}, addresses: [10.8.0.{n}], balance: hash_user, endpoints: ['127.0.0.1:1']}}\n"
+        )
+    };
+    world.settings(&(1..=131).map(hashed).collect::<String>());
+    eventually("the refusal", || (refused(&sidecar) >= 2).then_some(()));
+    eventually("what it says", || ready().contains("the old ones hold").then_some(()));
+    assert!(ready().contains("settings.yaml:133:") && ready().contains("room for 32768"), "{}", ready());
+    assert_eq!(sidecar.log().matches("room for 32768").count(), 1, "{}", sidecar.log());
     assert!(sidecar.stop().success());
 }
 
@@ -505,6 +516,18 @@ fn check_names_the_service_and_its_line() {
     let (code, said) = check(&services(&(0..100).map(service).collect::<String>()));
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("3000000 rules, and there is room for 4096"), "{said}");
+    // 251 places each, of 32,768.
+    let hashed = |n: u32| {
+        format!(
+            "    - {{name: s{n}, addresses: [10.0.0.{n}], balance: hash_user, endpoints: ['10.1.0.1:80']}}\n"
+        )
+    };
+    for (n, expected) in [(130, Some(0)), (131, Some(2))] {
+        let (code, said) = check(&services(&(1..=n).map(hashed).collect::<String>()));
+        assert_eq!(code, expected, "{said}");
+        assert_eq!(said.contains("s.yaml:133:"), n == 131, "{said}");
+        assert_eq!(said.contains("32881 places, and there is room for 32768"), n == 131, "{said}");
+    }
     let many = list(65, &|n| n.to_string());
     let (code, said) =
         check(&services(&format!("    - {{name: a, addresses: [10.0.0.1], ports: [{many}]}}\n")));

@@ -182,14 +182,27 @@ fn no_lists(resolved: &Resolved) -> Vec<Problem> {
     paths.filter(|(_, path)| !is_lasting(path)).map(problem).collect()
 }
 
-/// More rules, or endpoints, than the kernel's maps have room for.
+/// More rules, endpoints, or places of tables than the kernel's maps have room for.
 fn too_much(resolved: &Resolved) -> Option<Problem> {
     let policy = resolved.config.traffic.policy();
     let endpoints: usize = policy.services.iter().map(|service| service.endpoints.len()).sum();
     let counts = [("rules", policy.n_rules(), ROOM.rules), ("endpoints", endpoints, ROOM.targets)];
-    let (what, n, room) = counts.into_iter().find(|(_, n, room)| *n > *room as usize)?;
-    let message = format!("traffic.services: {n} {what}, and there is room for {room}");
-    Some(Problem { origin: resolved.origin("traffic.services").clone(), message })
+    let problem = |key: &str, message| Some(Problem { origin: resolved.origin(key).clone(), message });
+    if let Some((what, n, room)) = counts.into_iter().find(|(_, n, room)| *n > *room as usize) {
+        let message = format!("traffic.services: {n} {what}, and there is room for {room}");
+        return problem("traffic.services", message);
+    }
+    let room = ROOM.places_of_one() as usize;
+    let sums = policy.services.iter().scan(0, |sum, service| {
+        *sum += traffic::n_places(service);
+        Some(*sum)
+    });
+    let (i, n) = sums.enumerate().find(|(_, n)| *n > room)?;
+    let key = format!("traffic.services.{i}");
+    let message = format!(
+        "{key}: with this service tables take {n} places, and there is room for {room}: up to 32 of each endpoint, or by a hash 100 and 251 at least"
+    );
+    problem(&key, message)
 }
 
 /// Parts of services that never decide anything, and what names do not promise.

@@ -4,6 +4,7 @@
 //! plans, so that connections that are open stay counted where they began.
 
 mod adopt;
+mod room;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +12,8 @@ use std::{
 };
 
 pub use adopt::Found;
+pub use room::{Full, Room, n_places};
+use room::{place, table_len};
 use sidecar_ebpf::abi::{
     pins::Name,
     steer::{
@@ -32,29 +35,6 @@ use crate::model::{
 
 /// What a connection of middling cost costs ([`Target::cost`]).
 pub(super) const COST: u32 = 1 << 10;
-
-/// How many entries the kernel's maps have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Rules of one bank.
-    pub rules: u32,
-    /// Services.
-    pub services: u32,
-    /// Endpoints, with those that are no longer wanted and still have connections.
-    pub targets: u32,
-    /// Places of tables, of both banks.
-    pub places: u32,
-}
-
-/// A plan needs more than the maps have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than {room} {what}: that takes a restart")]
-pub struct Full {
-    /// What there is too much of.
-    pub what: &'static str,
-    /// How much there is room for.
-    pub room: u32,
-}
 
 /// What the kernel is to be told. Bank-neutral: keys are those of bank 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -368,13 +348,10 @@ impl Planner {
 
 /// The endpoints' places, by their order.
 fn dealt(is_hashed: bool, addresses: &[SocketAddr], weights: &[u32]) -> Vec<usize> {
-    let n = addresses.len();
-    if n == 0 {
-        return Vec::new();
-    }
-    match is_hashed {
-        false => deal::drawn(weights, deal::drawn_len(n)),
-        true => deal::hashed(addresses, weights, deal::hashed_len(n)),
+    match (table_len(is_hashed, addresses.len()), is_hashed) {
+        (0, _) => Vec::new(),
+        (len, false) => deal::drawn(weights, len),
+        (len, true) => deal::hashed(addresses, weights, len),
     }
 }
 
@@ -424,20 +401,6 @@ fn entry(service: &Service, tables: [Table; 2]) -> steer::Service {
         spacing_ns,
         burst_ns: spacing_ns.saturating_mul(burst.into()),
     }
-}
-
-/// The first gap of `len` between what is used.
-fn place(used: &[(u32, u32)], len: u32, room: u32) -> Option<u32> {
-    let mut used = used.to_vec();
-    used.sort_unstable();
-    let mut first = 0;
-    for (begin, taken) in used {
-        if begin - first >= len {
-            return Some(first);
-        }
-        first = begin + taken;
-    }
-    (room - first >= len).then_some(first)
 }
 
 #[cfg(test)]
@@ -683,14 +646,5 @@ mod tests {
         assert_ne!(entry.tables[0].first, entry.tables[1].first);
         let none = planner.plan(&policy(&[service("a", &[])]), &Judge::default(), |_| true).expect("room");
         assert_eq!((none.services[&0].flags, none.services[&0].tables), (0, [Table::default(); 2]));
-    }
-
-    #[test]
-    fn gaps_are_found() {
-        assert_eq!(place(&[], 10, 10), Some(0));
-        assert_eq!(place(&[], 11, 10), None);
-        assert_eq!(place(&[(0, 4), (8, 4)], 4, 12), Some(4));
-        assert_eq!(place(&[(8, 4), (0, 4)], 5, 17), Some(12));
-        assert_eq!(place(&[(0, 4), (4, 4)], 5, 12), None);
     }
 }
