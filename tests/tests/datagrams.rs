@@ -102,21 +102,23 @@ fn denied_datagrams_are_refused() {
         process::output(Command::new(&words[0]).args(&words[1..])).status.success()
     };
     assert!(connects());
-    for (n, services) in
-        [(1, "[{name: a, addresses: [127.7.0.3], gear: deny, while_running: true}]"), (2, "[]")]
-    {
+    let denying = "[{name: a, addresses: [127.7.0.3], gear: deny, while_running: true}]";
+    let denying_more = "[{name: a, addresses: [127.7.0.3, 127.7.0.4], gear: deny, while_running: true}]";
+    for (n, services) in [(1, denying), (2, denying_more), (3, "[]")] {
         fs::write(&settings, format!("traffic: {{services: {services}}}\n")).expect("settings");
         sidecar.signal(Signal::HUP);
         eventually("the new settings", || {
             (sidecar.log().matches("settings read again").count() == n).then_some(())
         });
-        let is_denied = n == 1;
+        let is_denied = n < 3;
         let (word, n) = if is_denied { ("EPERM\n", 0) } else { ("sent\n", 4) };
         assert_eq!((says(), got(&mut denied)), (word.repeat(4), n));
         assert_ne!(connects(), is_denied);
     }
     drop(listener);
     let attached = process::run(Command::new("bpftool").args(["cgroup", "show", &path]));
+    // It is told of when it begins.
+    assert_eq!(sidecar.log().matches("programs look at datagrams from now on").count(), 1);
     assert!(["hear4", "hear6", "say4", "say6"].iter().all(|name| attached.contains(name)), "{attached}");
     // Once.
     assert_eq!(attached.matches("say4").count(), 1, "{attached}");

@@ -240,7 +240,10 @@ impl Watcher {
     }
 
     fn look_at_datagrams(&mut self) -> Result<(), kernel::Error> {
-        self.attached.look_at_datagrams(self.open.iter().map(|found| (found.id, found.folder.as_fd())))?;
+        let cgroups = self.open.iter().map(|found| (found.id, found.folder.as_fd()));
+        if !self.attached.look_at_datagrams(cgroups)? {
+            return Ok(());
+        }
         let summary = self.attached.summary();
         info!(programs = summary.as_deref().unwrap_or_default(), "programs look at datagrams from now on");
         self.observed.lock().programs = Some(summary);

@@ -195,16 +195,16 @@ impl Attached {
     }
 
     /// Loads the programs that look at datagrams, and attaches them to those of these cgroups that are observed, where that is not
-    /// done yet.
+    /// done yet: whether it was not.
     ///
     /// # Errors
     /// If one was refused; then none is at work.
     pub(crate) fn look_at_datagrams<'a>(
         &mut self,
         cgroups: impl Iterator<Item = (u64, BorrowedFd<'a>)>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         if self.options.datagrams {
-            return Ok(());
+            return Ok(false);
         }
         let refused = |row, step, error| Error::Needed { source: Box::new(refusal(row, step, &error)) };
         for row in programs::DATAGRAMS {
@@ -232,7 +232,7 @@ impl Attached {
             self.links.entry(id).or_default().extend(link);
         }
         self.options.datagrams = true;
-        Ok(())
+        Ok(true)
     }
 
     /// Lets go of a cgroup.
