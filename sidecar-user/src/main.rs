@@ -2,6 +2,7 @@
 
 mod admin;
 mod app;
+mod chain;
 mod cli;
 mod config;
 mod discovery;

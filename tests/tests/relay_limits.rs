@@ -128,6 +128,42 @@ fn more_than_there_are_descriptors_for_are_refused_and_counted() {
     assert_eq!(process::read(&output), "256\n");
 }
 
+/// That it cannot accept is told when it begins and when it is over, however often it comes and goes.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn a_relay_that_cannot_accept_says_so_once() {
+    let world = World::new(&["127.0.0.1/9101"]);
+    let mut sidecar = world.run(&[], "'127.0.0.1:9101'");
+    let pid = sidecar.process().pid().to_string();
+    let [_, usual] = descriptors(&pid);
+    let limit = |n: u64| {
+        process::run(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={n}:{usual}")]));
+    };
+    for _ in 0..3 {
+        // Fewer than it has already.
+        limit(3);
+        let said = {
+            let script = "import socket; s = socket.socket(); s.settimeout(0.3); s.connect(('10.9.0.1', 80)); s.send(b'x'); s.recv(1)";
+            let words =
+                [world.cgroup.wrapper(), ["python3", "-c", script].map(str::to_owned).to_vec()].concat();
+            process::output(Command::new(&words[0]).args(&words[1..])).status
+        };
+        assert!(!said.success());
+        limit(usual);
+        assert_eq!(world.open(1).0, "echo=1");
+    }
+    let n_told = |what| sidecar.log().matches(what).count();
+    assert_eq!(n_told("the relay cannot accept"), 1, "{}", sidecar.log());
+    let n = eventually("the end of it", || {
+        let log = sidecar.log();
+        let line = log.lines().find(|line| line.contains("the relay accepts again"))?;
+        serde_json::from_str::<serde_json::Value>(line).ok()?["failures"].as_u64()
+    });
+    assert!(n >= 3, "{n}");
+    assert_eq!(failures(&sidecar.scrape(), "accept"), n);
+    assert_eq!((n_told("the relay cannot accept"), n_told("the relay accepts again")), (1, 1));
+}
+
 /// Ports towards an endpoint end where they would end without the relay, and not before; that is not the endpoint's fault.
 #[test]
 #[ignore = "privileged: attaches BPF programs"]

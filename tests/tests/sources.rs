@@ -514,3 +514,52 @@ fn a_slow_resolver_is_waited_for() {
         sidecar.stop();
     }
 }
+
+/// What there is no room for is refused as a whole, as often as somebody wants it, and told once.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn what_the_kernel_has_no_room_for_is_told_once() {
+    let world = World::new();
+    let list = world.path("endpoints.yaml");
+    let many: String =
+        (0..500).map(|n| format!("- 127.62.{}.{}:{}\n", n / 250, n % 250 + 1, world.port)).collect();
+    fs::write(&list, many).expect("endpoints");
+    let service = |n: u32| {
+        format!("    - {{name: s{n}, addresses: [127.61.1.{n}], sources: [{{file: {}}}]}}\n", list.display())
+    };
+    let services = |n: u32| format!("traffic:\n  services:\n{}", (1..=n).map(service).collect::<String>());
+    let sidecar = world.run(&services(5));
+    let uses = |n: u32| {
+        // Nobody is there: it is a use all the same.
+        world.get(&format!("127.61.1.{n}:{}", world.port), 1);
+    };
+    let began = |n: u32| sidecar.log().contains(&format!("\"service\":\"s{n}\""));
+    for n in 1..=4 {
+        eventually("the service to begin", || {
+            uses(n);
+            began(n).then_some(())
+        });
+    }
+    // 2,500 endpoints, and there is room for 2,048.
+    let told = || {
+        let log = sidecar.log();
+        let lines = log.lines().filter(|line| line.contains("\"service\":\"s5\"")).map(str::to_owned);
+        lines.collect::<Vec<_>>()
+    };
+    eventually("the refusal", || {
+        uses(5);
+        (!told().is_empty()).then_some(())
+    });
+    // Whoever uses it goes where it asks.
+    let n_passed = || verdicts(&sidecar, "passed", "first_use");
+    let before = n_passed();
+    (0..100).for_each(|_| uses(5));
+    assert_eq!(n_passed(), before + 100);
+    let told_once = told();
+    assert_eq!(told_once.len(), 1, "{told_once:?}");
+    for part in ["cannot begin", "more than 2048 endpoints"] {
+        assert!(told_once[0].contains(part), "{told_once:?}");
+    }
+    let over = eventually("the end of it", || told().into_iter().nth(1));
+    assert!(over.contains("the kernel has refused nothing for a while"), "{over}");
+}

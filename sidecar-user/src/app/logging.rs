@@ -9,6 +9,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+pub(super) use crate::chain::chain;
+
 /// Changes the level.
 pub(crate) type Reload = reload::Handle<Targets, Registry>;
 
@@ -38,17 +40,4 @@ pub(crate) fn filter(level: Level) -> Targets {
     };
     let of_aya = if level == Level::Trace { of_ours } else { of_ours.min(LevelFilter::WARN) };
     Targets::new().with_default(of_ours).with_target("aya", of_aya).with_target("aya_obj", of_aya)
-}
-
-/// An error and what caused it, on one line. The JSON form of the log shows of an error itself only the first. What an
-/// error says of its cause already is not said again.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()) {
-        let text = cause.to_string();
-        if !line.ends_with(&text) {
-            line = format!("{line}: {text}");
-        }
-    }
-    line
 }

@@ -118,7 +118,12 @@ fn readings() -> Readings {
             addresses: 2,
         },
         sources: vec![source],
-        relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4, 5, 6, 7, 8] },
+        relay: steering::Relay {
+            accepted: 3,
+            active: 1,
+            bytes: [5, 6],
+            failures: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+        },
     };
     Readings { all: vec![container("a"), container("b")], steering: Some(steering), ..Readings::default() }
 }

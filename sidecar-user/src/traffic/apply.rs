@@ -36,8 +36,10 @@ use super::{
     listen,
     relay::Waiting,
     sources,
+    trouble::Troubles,
 };
 use crate::{
+    chain::chain,
     discovery::executable::Root,
     kernel::{Handover, Pins, SteerError, Steering, clock, netns_cookie},
 };
@@ -118,6 +120,7 @@ pub(super) struct State {
     executables: Executables,
     /// For what comes in.
     doors: Doors,
+    pub(super) troubles: Troubles,
 }
 
 impl Traffic {
@@ -172,6 +175,7 @@ impl Traffic {
             uses: BTreeMap::new(),
             executables: Executables::default(),
             doors: doors.clone(),
+            troubles: Troubles::default(),
         };
         let traffic = Traffic {
             state: Mutex::new(state),
@@ -208,9 +212,10 @@ impl Traffic {
         let known = state.executables.clone();
         state.executables.take(known.with(Found::look(executables::paths(policy), &[own])));
         if let Err(error) = state.put(&merged, know) {
-            state.executables = known;
+            state.executables.go_back(known);
             return Err(error);
         }
+        state.executables.tell(&known);
         (state.policy, state.learned, state.sources) = (policy.clone(), learned, sources);
         state.steering.catch(self.set_names(&merged)).map_err(ApplyError::Kernel)?;
         self.renewed.send_modify(|n| *n += 1);
@@ -248,8 +253,13 @@ impl Traffic {
         let state = &mut *self.lock();
         let mut learned = state.learned.clone();
         let news = learned.learn(&state.policy, service, addresses, self.now());
-        if news.is_new {
-            state.put(&learned.added_to(&state.sources.added_to(&state.policy)), |_| {})?;
+        if news.is_new
+            && let Err(error) = state.put(&learned.added_to(&state.sources.added_to(&state.policy)), |_| {})
+        {
+            if state.troubles.names.failed(Instant::now()) {
+                warn!(error = chain(&error), "addresses of a name are not steered: they are not told");
+            }
+            return Err(error);
         }
         state.learned = learned;
         if let Some(other) = &news.shared_with {
@@ -268,7 +278,10 @@ impl Traffic {
         if learned.forget(&state.policy, self.now()) {
             match state.put(&learned.added_to(&state.sources.added_to(&state.policy)), |_| {}) {
                 Ok(()) => state.learned = learned,
-                Err(error) => warn!(%error, "addresses of names are steered longer than they hold"),
+                Err(error) if state.troubles.names.failed(Instant::now()) => {
+                    warn!(error = chain(&error), "addresses of names are steered longer than they hold");
+                }
+                Err(_) => {}
             }
         }
     }
@@ -289,9 +302,17 @@ impl Traffic {
         }
         let (known, differs) = (state.executables.clone(), state.executables.differs(&found));
         state.executables.take(found);
-        if differs && let Err(error) = state.put(&state.merged(), |_| {}) {
-            warn!(%error, "executable files are excepted as they were");
-            state.executables = known;
+        if !differs {
+            return;
+        }
+        match state.put(&state.merged(), |_| {}) {
+            Ok(()) => state.executables.tell(&known),
+            Err(error) => {
+                if state.troubles.executables.failed(Instant::now()) {
+                    warn!(error = chain(&error), "executable files are excepted as they were");
+                }
+                state.executables.go_back(known);
+            }
         }
     }
 
@@ -313,7 +334,7 @@ impl Traffic {
     pub(crate) fn end(&self) {
         let steering = &mut self.lock().steering;
         if let Err(error) = steering.catch(false).and_then(|()| steering.off()) {
-            warn!(%error, "connections may still be steered");
+            warn!(error = chain(&error), "connections may still be steered");
         }
     }
 
@@ -323,9 +344,13 @@ impl Traffic {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.lock().steering.beat(PATIENCE) {
-                warn!(%error, "no sign of life could be given");
+            let State { steering, troubles, .. } = &mut *self.lock();
+            if let Err(error) = steering.beat(PATIENCE)
+                && troubles.beats.failed(Instant::now())
+            {
+                warn!(error = chain(&error), "no sign of life could be given");
             }
+            troubles.tell(Instant::now());
         }
     }
 

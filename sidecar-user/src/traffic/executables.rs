@@ -88,12 +88,21 @@ impl Executables {
         for (path, why) in found.unclear.difference(&self.unclear) {
             warn!(path = %path.display(), why, "an executable file is not told from others: it is not excepted");
         }
-        if self.differs(&found) {
-            for (path, held) in &found.by_path {
+        (self.by_path, self.unclear) = (found.by_path, found.unclear);
+    }
+
+    /// The kernel did not take it: what is known is what was.
+    pub(super) fn go_back(&mut self, before: Executables) {
+        self.by_path = before.by_path;
+    }
+
+    /// Says what is known now, where that is something else.
+    pub(super) fn tell(&self, before: &Executables) {
+        if ids(&self.by_path) != ids(&before.by_path) {
+            for (path, held) in &self.by_path {
                 info!(path = %path.display(), files = held.len(), "executable files that services leave alone");
             }
         }
-        (self.by_path, self.unclear) = (found.by_path, found.unclear);
     }
 
     /// The policy with what its paths stand for.

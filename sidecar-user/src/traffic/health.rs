@@ -6,7 +6,7 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sidecar_core::{
@@ -24,7 +24,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{Traffic, apply::State, probe};
-use crate::kernel::{Steering, clock};
+use crate::{
+    chain::chain,
+    kernel::{Steering, clock},
+};
 
 /// From one look to the next.
 const PACE: Duration = Duration::from_millis(100);
@@ -89,7 +92,7 @@ impl Traffic {
 
     /// One look, and what it comes to is told the kernel: whom to ask now.
     fn look(&self) -> Vec<Question> {
-        let State { steering, planner, judge, watched, .. } = &mut *self.lock();
+        let State { steering, planner, judge, watched, troubles, .. } = &mut *self.lock();
         let now = clock::now();
         let random = RandomState::new().build_hasher().finish();
         // Held no longer than it takes to copy.
@@ -100,15 +103,19 @@ impl Traffic {
             let changes = planner.reweigh(&service, &weighed);
             match steering.write(&changes) {
                 Ok(()) => planner.took(&changes),
-                Err(error) => warn!(service, %error, "what endpoints weigh was not told"),
+                Err(error) if troubles.weights.failed(Instant::now()) => {
+                    warn!(service, error = chain(&error), "what endpoints weigh was not told");
+                }
+                Err(_) => {}
             }
         }
         for (service, address) in trials {
             let number = planner.service(&service).zip(planner.endpoint(&service, address));
             if let Some((id, target)) = number
                 && let Err(error) = steering.try_next(id, address.is_ipv6(), target)
+                && troubles.weights.failed(Instant::now())
             {
-                warn!(service, endpoint = %address, %error, "nobody can try the endpoint");
+                warn!(service, endpoint = %address, error = chain(&error), "nobody can try the endpoint");
             }
         }
         turns.iter().for_each(tell);

@@ -11,6 +11,7 @@ mod listen;
 mod probe;
 mod relay;
 mod sources;
+mod trouble;
 
 use sidecar_core::traffic::Room;
 

@@ -1,8 +1,10 @@
 //! The relay: takes connections that the kernel handed over, and carries each to where its client wanted.
 
 use std::{
+    cell::RefCell,
     io,
     net::{Ipv6Addr, SocketAddr},
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,18 +26,21 @@ use tokio::{
     task::LocalSet,
     time::sleep,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     carry,
     dns::Unanswered,
     doors::{Doors, Entered},
     health::Watched,
+    trouble::Trouble,
 };
 use crate::kernel::{Handover, clock};
 
 /// After accept() failed: as a rule there are no descriptors left, and somebody has to close one.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks whether that is over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Descriptors of a connection: to the client, and to the server.
 const OF_EACH: u64 = 2;
@@ -147,13 +152,12 @@ impl Waiting {
         };
         let (own, handover) = (Arc::clone(&counts), Arc::new(handover));
         let thread = thread::Builder::new().name("relay".into()).spawn(move || {
-            let local = LocalSet::new();
+            let (local, trouble) = (LocalSet::new(), Rc::default());
             for (listener, doors) in serving {
                 let (handover, counts) = (Arc::clone(&handover), Arc::clone(&own));
-                local.spawn_local(serve(
-                    listener,
-                    Server { handover, counts, doors, watched: watched.clone(), room },
-                ));
+                let (watched, trouble) = (watched.clone(), Rc::clone(&trouble));
+                local
+                    .spawn_local(serve(listener, Server { handover, counts, doors, watched, room, trouble }));
             }
             let mut stopped = stopped;
             runtime.block_on(local.run_until(async {
@@ -194,6 +198,8 @@ struct Server {
     watched: Watched,
     /// Connections of all listeners together.
     room: u64,
+    /// Of all listeners together, too.
+    trouble: Rc<RefCell<Trouble>>,
 }
 
 /// A connection that was steered here.
@@ -208,20 +214,19 @@ struct Steered {
 
 async fn serve(listener: TcpListener, server: Server) {
     let counts = &server.counts;
-    let mut is_failing = false;
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 counts.refused.fetch_add(1, Ordering::Relaxed);
-                if !std::mem::replace(&mut is_failing, true) {
+                if server.trouble.borrow_mut().failed(Instant::now()) {
                     warn!(%error, "the relay cannot accept");
+                    tokio::task::spawn_local(tell_the_end(Rc::clone(&server.trouble)));
                 }
                 sleep(PAUSE).await;
                 continue;
             }
         };
-        is_failing = false;
         if counts.n_active() >= server.room {
             counts.crowded.fetch_add(1, Ordering::Relaxed);
             reset(&stream);
@@ -236,6 +241,17 @@ async fn serve(listener: TcpListener, server: Server) {
             counts.ended.fetch_add(1, Ordering::Relaxed);
         });
     }
+}
+
+/// Says that accepting works again, once it does.
+async fn tell_the_end(trouble: Rc<RefCell<Trouble>>) {
+    let failures = loop {
+        sleep(LOOK).await;
+        if let Some(failures) = trouble.borrow_mut().over(Instant::now()) {
+            break failures;
+        }
+    };
+    info!(failures, "the relay accepts again");
 }
 
 impl Server {

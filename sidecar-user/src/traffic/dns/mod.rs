@@ -189,9 +189,7 @@ impl Shared {
                 }
                 true
             }
-            Ok(Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                warn!(error, "addresses of a name are not steered: they are not told");
+            Ok(Err(_)) => {
                 self.counts.failed(Failed::NotSteered);
                 false
             }

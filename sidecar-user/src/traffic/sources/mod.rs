@@ -9,7 +9,7 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     net::SocketAddr,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sidecar_core::{
@@ -30,7 +30,7 @@ use super::{
     Traffic,
     apply::{ApplyError, State},
 };
-use crate::kernel::clock;
+use crate::{chain::chain, kernel::clock};
 use dns::Resolver;
 use file::Files;
 
@@ -38,6 +38,9 @@ use file::Files;
 const PACE: Duration = Duration::from_millis(100);
 /// How long all questions of one source may take. For each of them resolvers have as long as their settings say.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After the kernel had no room for a service that begins.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What there is to do.
 #[derive(Default)]
@@ -122,17 +125,19 @@ impl Traffic {
         timeout(patience, known).await.is_ok()
     }
 
-    /// Services that are used and have not begun.
+    /// Services that are used and have not begun; not those that the kernel has just refused.
     fn first_uses(&self) -> BTreeSet<String> {
         let asked_for =
             std::mem::take(&mut *self.asked_for.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        let State { steering, planner, uses, sources, .. } = &*self.lock();
+        let State { steering, planner, uses, sources, troubles, .. } = &mut *self.lock();
+        let now = Instant::now();
         let is_used = |(name, before): &(&String, &u64)| {
             let now = planner.service(name).map_or(0, |number| steering.first_uses(number));
             now != **before || asked_for.contains(*name)
         };
         let waiting = uses.iter().filter(|(name, _)| !sources.has_begun(name));
-        waiting.filter(is_used).map(|(name, _)| name.clone()).collect()
+        let used = waiting.filter(is_used).map(|(name, _)| name.clone());
+        used.filter(|name| !troubles.service(name).failed_within(PAUSE, now)).collect()
     }
 
     fn due(&self) -> (Vec<(Source, bool)>, Vec<SocketAddr>) {
@@ -281,16 +286,20 @@ impl State {
     }
 
     fn refuse(&mut self, work: &Work, error: &ApplyError) {
-        let error: &dyn std::error::Error = error;
+        let (now, error) = (Instant::now(), chain(error));
         for (source, _) in &work.heard {
-            warn!(
-                source = source.to_string(),
-                error, "endpoints that a source tells of are not steered: the old ones hold"
-            );
+            if self.troubles.sources.failed(now) {
+                warn!(
+                    source = source.to_string(),
+                    error, "endpoints that a source tells of are not steered: the old ones hold"
+                );
+            }
             self.sources.refused(source, clock::now(), random());
         }
         for service in &work.begun {
-            warn!(service, error, "a service is used for the first time, and cannot begin");
+            if self.troubles.service(service).failed(now) {
+                warn!(service, error, "a service is used for the first time, and cannot begin");
+            }
             // Whoever uses it next has it begin.
             self.is_used_since(service);
         }
