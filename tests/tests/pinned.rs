@@ -451,15 +451,31 @@ fn a_killed_daemons_command_has_the_next_ones_policy() {
     kill(first);
     says(&left, "000");
     let endpoint = format!("endpoints: ['127.0.0.1:{}']", world.port(1));
-    let (mut second, own) = start("second", &to(&endpoint));
+    let (second, own) = start("second", &to(&endpoint));
     assert!(readiness(&second).contains("adopted from a daemon before"), "{}", readiness(&second));
     for said in [&left, &own] {
         says(said, "200");
     }
     assert_eq!(world.served(0), 0, "nobody goes where it asked");
-    // Both commands end, and the next daemon removes what the first one's was in.
+    kill(second);
+    // Who excepts executables needs other programs than the ones that the first two brought.
+    let curl = process::run(Command::new("sh").args(["-c", "command -v curl"]));
+    let excepts = format!("gear: deny, except: {{executables: [{}]}}", curl.trim());
+    let (third, newest) = start("third", &to(&excepts));
+    assert!(readiness(&third).contains("adopted from a daemon before"), "{}", readiness(&third));
+    for said in [&left, &own, &newest] {
+        says(said, "200");
+    }
+    assert!(world.served(0) > 0);
+    kill(third);
+    // And who does not needs none.
+    let (mut fourth, latest) = start("fourth", &to("gear: deny"));
+    for said in [&left, &own, &newest, &latest] {
+        says(said, "000");
+    }
+    // The commands end, and the next daemon removes what the first one's was in.
     fs::write(&enough, "").expect("a file");
-    assert!(second.wait().success());
+    assert!(fourth.wait().success());
     let words = [binary().display().to_string(), "run".to_owned(), "--".to_owned(), "true".to_owned()];
     process::run(Command::new(&words[0]).args(&words[1..]));
 }

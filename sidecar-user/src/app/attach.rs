@@ -160,7 +160,7 @@ impl Watch {
         let cgroups: Vec<_> = first.found.iter().map(|found| (found.id, found.folder.as_fd())).collect();
         let mut options = options(config);
         let ids: Vec<_> = cgroups.iter().map(|(id, _)| *id).collect();
-        // A killed daemon's command goes on with what was pinned for it, and so does the policy of this one.
+        // A killed daemon's command goes on, and the policy of this one is its own.
         let orphans = match (&source, Cgroup::own()) {
             (Source::Made(_), Ok(own)) => child::orphans(&own, child::exists),
             _ => Vec::new(),

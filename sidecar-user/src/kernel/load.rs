@@ -335,6 +335,7 @@ impl Kernel {
         for (id, cgroup) in cgroups {
             links.insert(*id, self.attach_all((*id, *cgroup), &mut control)?);
         }
+        self.attach_to_orphans();
         if let Some(refusal) = take_needed(&mut self.refused) {
             return Err(Error::Needed { source: Box::new(refusal) });
         }
@@ -374,6 +375,20 @@ impl Kernel {
             let _own = self.attach_one(&programs::TAKE_OVER, cgroup);
         }
         Ok(self.refused)
+    }
+
+    /// What steers, and is pinned, goes to commands that were left behind, too: all of it, or nothing.
+    fn attach_to_orphans(&mut self) {
+        let Some(pins) = self.pins.as_ref() else { return };
+        if self.refused.iter().any(|refusal| programs::steers(refusal.program)) {
+            return;
+        }
+        for row in self.options.wanted().filter(|row| row.steers()) {
+            let Some(program) = self.ebpf.program(self.options.name(row)) else { continue };
+            if let Err(error) = pins.attach_to_orphans(row, program) {
+                self.refused.push(refusal(row, "attach", &error));
+            }
+        }
     }
 
     /// What goes to the node, if it was asked for and could be loaded.

@@ -12,7 +12,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io,
     os::{
-        fd::BorrowedFd,
+        fd::{AsFd as _, BorrowedFd},
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
@@ -99,13 +99,15 @@ pub(crate) enum PinError {
 pub(crate) struct Pins {
     dir: PathBuf,
     is_adopted: bool,
+    /// Cgroups of commands that daemons before left behind.
+    orphans: Vec<u64>,
     /// As long as it is open, no other daemon takes the folder.
     _lock: Arc<File>,
 }
 
 impl Pins {
     /// Takes the folder, and makes it where there is none. What is of no use any more goes: nothing of it is at work.
-    /// What is at work on `observed` cgroups is adopted; on `orphans` it stays as it is, and goes by what is adopted.
+    /// What is at work on `observed` cgroups is adopted, and on `orphans`, of which nothing is observed.
     ///
     /// # Errors
     /// [`PinError`]; then everything is as it was.
@@ -121,7 +123,7 @@ impl Pins {
             true => remove::dead(dir)?,
             false => remove::all(dir)?,
         }
-        Ok(Pins { dir: dir.to_owned(), is_adopted, _lock: Arc::new(lock) })
+        Ok(Pins { dir: dir.to_owned(), is_adopted, orphans: orphans.to_vec(), _lock: Arc::new(lock) })
     }
 
     /// Where.
@@ -156,23 +158,28 @@ impl Pins {
         program: &aya::programs::Program,
         (id, cgroup): (u64, BorrowedFd<'_>),
     ) -> Result<(), ProgramError> {
-        let failed = |call| move |io_error| ProgramError::SyscallError(SyscallError { call, io_error });
-        let program = std::os::fd::AsFd::as_fd(program.fd()?);
+        let program = program.fd()?.as_fd();
         let path = self.dir.join(examine::link_name(row.name, id));
-        match sys::open(&path) {
-            Ok(link) => match sys::update(&link, program) {
-                // Its cgroup was removed.
-                Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
-                    fs::remove_file(&path).map_err(failed("unlink"))?;
-                }
-                done => return done.map_err(failed("bpf_link_update")),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("bpf_obj_get")(error)),
+        if replace(&path, program)? {
+            return Ok(());
         }
         let link =
             sys::link(program, cgroup, examine::attach_type(row)).map_err(failed("bpf_link_create"))?;
         sys::pin(&link, &path).map_err(failed("bpf_obj_pin"))
+    }
+
+    /// Puts it in the place of the one that does its work for commands that were left behind: those may be other programs, that
+    /// tell less.
+    pub(super) fn attach_to_orphans(
+        &self,
+        row: &Program,
+        program: &aya::programs::Program,
+    ) -> Result<(), ProgramError> {
+        let program = program.fd()?.as_fd();
+        for id in &self.orphans {
+            replace(&self.dir.join(examine::link_name(row.name, *id)), program)?;
+        }
+        Ok(())
     }
 
     /// Lets go of a cgroup that is gone.
@@ -191,6 +198,25 @@ impl Pins {
             tracing::warn!(%error, "what was pinned may be left");
         }
     }
+}
+
+/// Puts a program in the place of the one that is at work by a link; whether there is one.
+fn replace(path: &Path, program: BorrowedFd<'_>) -> Result<bool, ProgramError> {
+    match sys::open(path) {
+        Ok(link) => match sys::update(&link, program) {
+            // Its cgroup was removed.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
+                fs::remove_file(path).map(|()| false).map_err(failed("unlink"))
+            }
+            done => done.map(|()| true).map_err(failed("bpf_link_update")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("bpf_obj_get")(error)),
+    }
+}
+
+fn failed(call: &'static str) -> impl FnOnce(io::Error) -> ProgramError {
+    move |io_error| ProgramError::SyscallError(SyscallError { call, io_error })
 }
 
 /// What a folder has, in words, for whoever does not take it.
