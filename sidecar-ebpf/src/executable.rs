@@ -6,7 +6,7 @@ use sidecar_ebpf::abi::executable::Places;
 
 use crate::maps::{self, PLACES};
 
-/// A file system's number and the inode's. `None`: a thread of the kernel's, or nobody said where to look.
+/// The inode's number, and that of its file system with the inode's generation above. `None`: a thread of the kernel's, or nobody said where to look.
 #[inline(always)]
 pub(crate) fn own() -> Option<[u64; 2]> {
     let places = maps::numbered::<Places, _>(&PLACES, 0)?;
@@ -21,14 +21,13 @@ pub(crate) fn own() -> Option<[u64; 2]> {
     let file = pointer(mm, places.exe_file)?;
     let inode = pointer(file, places.inode)?;
     let number = word(inode, places.number)?;
-    let device = pointer(inode, places.file_system)?.wrapping_add(places.device.into()) as *const u32;
-    // SAFETY: as in `word`.
-    let device = unsafe { bpf_probe_read_kernel(device) }.ok()?;
+    let generation = half(inode, places.generation)?;
+    let device = half(pointer(inode, places.file_system)?, places.device)?;
     // While it is the process's, nobody frees it: another one may have come in its place meanwhile (`PR_SET_MM_EXE_FILE`).
     if pointer(mm, places.exe_file)? != file {
         return None;
     }
-    Some([device.into(), number])
+    Some([number, u64::from(device) | u64::from(generation) << 32])
 }
 
 #[inline(always)]
@@ -40,5 +39,12 @@ fn pointer(of: u64, at: u32) -> Option<u64> {
 fn word(of: u64, at: u32) -> Option<u64> {
     let at = of.wrapping_add(at.into()) as *const u64;
     // SAFETY: where nothing is to be read the helper says so.
+    unsafe { bpf_probe_read_kernel(at) }.ok()
+}
+
+#[inline(always)]
+fn half(of: u64, at: u32) -> Option<u32> {
+    let at = of.wrapping_add(at.into()) as *const u32;
+    // SAFETY: as above.
     unsafe { bpf_probe_read_kernel(at) }.ok()
 }

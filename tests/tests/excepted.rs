@@ -1,11 +1,15 @@
 //! Whom services leave alone: connections that are excepted by who makes them, against the logs of the servers that got them.
 
-use std::{collections::BTreeMap, fs, net::UdpSocket, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap, fs, net::UdpSocket, os::unix::fs::MetadataExt as _, path::PathBuf,
+    process::Command, time::Duration,
+};
 
 use rustix::process::Signal;
 use serde_json::Value;
 use sidecar_tests::{
     binary,
+    bpffs::Bpffs,
     cgroup::Cgroup,
     eventually, free_port,
     nginx::Nginx,
@@ -271,6 +275,88 @@ fn executables_are_left_alone() {
     assert_eq!(told["rule"]["exception"], Value::Null, "it sleeps");
     drop(process);
     until("nothing to be there", 2, &|files| files.is_empty());
+}
+
+/// A file system of its own, of a kind that gives a number anew as soon as its file is gone.
+struct Ext4(tempfile::TempDir);
+
+impl Ext4 {
+    fn new() -> Ext4 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (image, place) = (dir.path().join("image"), dir.path().join("place"));
+        fs::File::create(&image).and_then(|file| file.set_len(32 << 20)).expect("an image");
+        fs::create_dir(&place).expect("a folder");
+        process::run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+        process::run(Command::new("mount").args(["-o", "loop"]).args([&image, &place]));
+        Ext4(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join("place").join(name)
+    }
+}
+
+impl Drop for Ext4 {
+    fn drop(&mut self) {
+        // While panicking there is nobody left to tell.
+        let _ = process::output(Command::new("umount").args(["-l", "-d"]).arg(self.path("")));
+    }
+}
+
+/// What is pinned excepts a file, and no other that gets its number once it is gone, though nobody holds it any more.
+#[test]
+#[ignore = "privileged: attaches BPF programs, mounts a bpffs and an ext4"]
+fn another_file_of_the_same_number_is_another() {
+    let (world, bpffs, ext4) = (World::new(), Bpffs::new(), Ext4::new());
+    let curl = process::run(Command::new("sh").args(["-c", "command -v curl"]));
+    let copy = |name: &str| {
+        let path = ext4.path(name);
+        fs::copy(curl.trim(), &path).expect("a copy of curl");
+        (fs::metadata(&path).expect("a file").ino(), path.display().to_string())
+    };
+    let (number, one) = copy("one");
+    let [port, endpoint] = [0, 1].map(|at: usize| world.servers[at].0.port);
+    let settings = world.dir.path().join("settings.yaml");
+    let text = format!(
+        "traffic:
+  pin: {}
+  services:
+    - {{name: web, addresses: [{ASKED}], ports: [{port}], except: {{executables: [{one}]}}, endpoints: ['127.0.0.1:{endpoint}']}}\n",
+        bpffs.pins().display()
+    );
+    fs::write(&settings, text).expect("settings");
+    let (settings, cgroup) = (settings.display().to_string(), world.cgroup.path().display().to_string());
+    let args = ["--cgroup", &cgroup, "--config", &settings];
+    let run = |name: &str| {
+        let dir = world.dir.path().join(name);
+        fs::create_dir(&dir).expect("a folder");
+        let sidecar = Sidecar::run(&dir, &args, &[]);
+        sidecar.await_ready();
+        sidecar
+    };
+    let kill = |mut sidecar: Sidecar| {
+        sidecar.signal(Signal::KILL);
+        sidecar.wait();
+    };
+    let sidecar = run("first");
+    assert_eq!(world.fetch(&[&one], ASKED), PASSED);
+    kill(sidecar);
+    assert_eq!(world.fetch(&[&one], ASKED), PASSED, "it is pinned");
+    fs::remove_file(&one).expect("removed");
+    let mut n_copies = 0;
+    let two = eventually("its number to be another's", || {
+        n_copies += 1;
+        let (copied, path) = copy(&format!("two{n_copies}"));
+        (copied == number).then_some(path)
+    });
+    assert_eq!(world.fetch(&[&two], ASKED), BALANCED);
+    // By the path it is meant, once somebody looks.
+    fs::rename(&two, &one).expect("renamed");
+    let sidecar = run("second");
+    assert!(sidecar.log().contains("adopted from a daemon before"), "{}", sidecar.log());
+    assert_eq!(world.fetch(&[&one], ASKED), PASSED);
+    kill(sidecar);
+    assert_eq!(world.fetch(&[&one], ASKED), PASSED);
 }
 
 /// Where it cannot be told what a process executes, nothing is steered, and it is said what is missing.

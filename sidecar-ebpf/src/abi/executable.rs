@@ -21,8 +21,8 @@ pub struct Places {
     pub file_system: u32,
     /// `super_block.s_dev`
     pub device: u32,
-    /// Explicit padding.
-    pub pad: u32,
+    /// `inode.i_generation`
+    pub generation: u32,
 }
 
 const _: () = assert!(size_of::<Places>() == 32);

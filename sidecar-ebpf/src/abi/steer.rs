@@ -48,8 +48,8 @@ pub struct RuleKey {
     pub family: u8,
     /// Port of the destination; 0: any. Where it is no network's, id of a service.
     pub port: u16,
-    /// The network's address: of destinations, of those who come in. Or a user's id, big-endian, and zeros; or a file
-    /// system's number and that of a file there, eight bytes each.
+    /// The network's address: of destinations, of those who come in. Or a user's id, big-endian, and zeros; or a file's
+    /// number in eight bytes, its file system's in four, and in the last four its generation, where that is known.
     pub addr: [u8; 16],
 }
 

@@ -88,7 +88,7 @@ pub(super) fn parse(
             }
             "file" => {
                 process.caller.file =
-                    Some(value.parse().map_err(|()| "file: not MAJOR:MINOR:INODE".to_owned())?)
+                    Some(value.parse().map_err(|()| "file: not MAJOR:MINOR:INODE[:GENERATION]".to_owned())?)
             }
             _ => {
                 return Err(format!(

@@ -205,9 +205,9 @@ fn too_much(resolved: &Resolved) -> Option<Problem> {
     problem(&key, message)
 }
 
-/// Parts of services that never decide anything, and what names do not promise.
+/// Parts of services that never decide anything, and what names and pins do not promise.
 fn useless(config: &Config) -> impl Iterator<Item = Notice> + use<> {
-    let risks = config.traffic.risks_of_names().into_iter();
+    let risks = config.traffic.risks_of_names().into_iter().chain(config.traffic.risks_of_pins());
     let risks = risks.map(|why| Notice::Risky { key: "traffic.services", why });
     let policy = config.traffic.policy();
     let keys = ["traffic.services", "traffic.inbound"];

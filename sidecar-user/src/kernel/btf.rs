@@ -30,7 +30,7 @@ pub(super) fn places(btf: &[u8]) -> Result<Places, BtfError> {
         number: types.offset("inode", "i_ino")?,
         file_system: types.offset("inode", "i_sb")?,
         device: types.offset("super_block", "s_dev")?,
-        pad: 0,
+        generation: types.offset("inode", "i_generation")?,
     })
 }
 
@@ -179,7 +179,7 @@ mod tests {
         ("mm_struct", &[("", 3, 64)]),
         ("", &[("pgd", 0, 0), ("exe_file", 0, 192)]),
         ("file", &[("f_inode", 0, 256)]),
-        ("inode", &[("i_ino", 0, 512), ("i_sb", 0, 320)]),
+        ("inode", &[("i_ino", 0, 512), ("i_sb", 0, 320), ("i_generation", 0, 640)]),
         ("super_block", &[("s_dev", 0, 128)]),
     ];
 
@@ -193,7 +193,7 @@ mod tests {
             number: 64,
             file_system: 40,
             device: 16,
-            pad: 0,
+            generation: 80,
         };
         assert_eq!(places(&made(&ALL)), Ok(expected));
     }

@@ -36,14 +36,16 @@ fn users(service: &Service, id: u32) -> impl Iterator<Item = ((u32, RuleKey), Ru
 
 fn files(service: &Service, id: u32) -> impl Iterator<Item = ((u32, RuleKey), Rule)> {
     let files = service.except.executables.iter().flat_map(|executable| &executable.files);
-    files.map(move |FileId { device: (major, minor), inode }| {
+    files.map(move |FileId { device: (major, minor), inode, generation }| {
         // `MKDEV` of linux/kdev_t.h.
-        let device = u64::from(major << 20 | minor);
+        let device = major << 20 | minor;
         let mut addr = [0; 16];
-        addr[..8].copy_from_slice(&device.to_ne_bytes());
-        addr[8..].copy_from_slice(&inode.to_ne_bytes());
+        addr[..8].copy_from_slice(&inode.to_ne_bytes());
+        addr[8..12].copy_from_slice(&device.to_ne_bytes());
+        addr[12..].copy_from_slice(&generation.unwrap_or_default().to_ne_bytes());
         let key = RuleKey { bank: 0, family: RULE_FILE, port: id as u16, addr };
-        ((RULE_EXACT + 128, key), exception(id))
+        let prefix = if generation.is_some() { 128 } else { 96 };
+        ((RULE_EXACT + prefix, key), exception(id))
     })
 }
 
@@ -77,22 +79,24 @@ mod tests {
     #[test]
     fn files_are_of_their_file_systems() {
         let mut service = Service::named("a");
-        let files = ["8:1:77", "0:300:77"].map(|text| text.parse().expect("a file"));
+        let files = ["8:1:77:5", "0:300:77"].map(|text| text.parse().expect("a file"));
         service.except.executables = vec![
             Executable { path: "/bin/a".into(), files: files.into() },
             Executable { path: "/bin/b".into(), files: Vec::new() },
         ];
         let rules = compile(&[service], &[3]);
         let told = rules.keys().map(|(len, key)| {
-            let word = |at: usize| {
-                let mut word = [0; 8];
-                word.copy_from_slice(&key.addr[at..at + 8]);
-                u64::from_ne_bytes(word)
+            let half = |at: usize| {
+                let mut half = [0; 4];
+                half.copy_from_slice(&key.addr[at..at + 4]);
+                u32::from_ne_bytes(half)
             };
-            (*len, key.family, key.port, word(0), word(8))
+            (*len, key.family, key.port, [0, 8, 12].map(half))
         });
         let mut told: Vec<_> = told.collect();
         told.sort_unstable();
-        assert_eq!(told, [(160, RULE_FILE, 3, 300, 77), (160, RULE_FILE, 3, 8 << 20 | 1, 77)]);
+        // Where it has no generation, any.
+        let expected = [(128, RULE_FILE, 3, [77, 300, 0]), (160, RULE_FILE, 3, [77, 8 << 20 | 1, 5])];
+        assert_eq!(told, expected);
     }
 }

@@ -114,7 +114,10 @@ fn decides<'a>(service: &'a Service, ip: IpAddr, port: u16, caller: &Caller) -> 
     };
     let by_file = || {
         let file = caller.file?;
-        let executable = except.executables.iter().find(|executable| executable.files.contains(&file))?;
+        let executable = except
+            .executables
+            .iter()
+            .find(|executable| executable.files.iter().any(|other| other.is(&file)))?;
         Some(Excepted::Executable(&executable.path))
     };
     Some(Decides {

@@ -28,7 +28,8 @@ pub struct ExceptSettings {
     pub uids: Vec<UidSetting>,
     /// Of processes that execute these files, by their absolute paths. What counts is the file and not its name: a copy is another
     /// one, and what executes a script is its interpreter. A path stands for what is there in the daemon's root and in those of
-    /// the application's processes, looked at once a second; it may be that nothing is there yet. Takes CAP_PERFMON and the kernel's BTF.
+    /// the application's processes, looked at once a second; it may be that nothing is there yet. With
+    /// `traffic.pin` the files that were there last are excepted while no daemon is there. Takes CAP_PERFMON and the kernel's BTF.
     pub executables: Vec<PathBuf>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{GearSetting, ServiceSettings, WhenGoneSetting};
+use super::{GearSetting, ServiceSettings, Traffic, WhenGoneSetting};
 
 /// Whether a service asks for something that only holds while somebody enforces it: without pinning, while the daemon runs.
 fn outlives_the_daemon(service: &ServiceSettings) -> bool {
@@ -50,9 +50,40 @@ pub(super) fn faults(service: &ServiceSettings, is_pinned: bool) -> Vec<&'static
     rows.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, message)| message).collect()
 }
 
+impl Traffic {
+    /// What is pinned, and not as good while no daemon is there.
+    #[must_use]
+    pub fn risks_of_pins(&self) -> Vec<String> {
+        let excepts =
+            |service: &&ServiceSettings| self.pin.is_some() && !service.except.executables.is_empty();
+        let told = self.services.iter().filter(excepts).map(|service| {
+            format!(
+                "`{}` excepts executables: while no daemon is there nobody looks at their paths, so a file that takes the place of one is \
+                 not excepted; and where files have no generation to tell them by (overlayfs, tmpfs), one that gets the number of one that \
+                 is gone is",
+                service.name
+            )
+        });
+        told.collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_keeps_up_is_said() {
+        let services = r#"[{"name": "a", "addresses": ["10.0.0.1"], "except": {"executables": ["/bin/a"]}},
+            {"name": "b", "addresses": ["10.0.0.2"], "except": {"uids": ["7"]}}]"#;
+        let services: Vec<ServiceSettings> = serde_json::from_str(services).expect("services");
+        for (pin, expected) in [(None, 0), (Some("/sys/fs/bpf/a".into()), 1)] {
+            let traffic = Traffic { services: services.clone(), pin, ..Traffic::default() };
+            let risks = traffic.risks_of_pins();
+            assert_eq!(risks.len(), expected, "{risks:?}");
+            assert!(risks.iter().all(|risk| risk.starts_with("`a` excepts executables")), "{risks:?}");
+        }
+    }
 
     #[test]
     fn what_holds_without_the_daemon_is_said_or_pinned() {
