@@ -170,7 +170,7 @@ fn mentioned(expression: &str) -> (BTreeSet<String>, BTreeSet<String>) {
 }
 
 /// What the dashboard does without; a new metric goes on it, or here.
-const NOT_SHOWN: [&str; 14] = [
+const NOT_SHOWN: [&str; 16] = [
     "http_client_request_body_size_bytes",
     "http_client_response_body_size_bytes",
     "process_cpu_time_seconds_total",
@@ -184,6 +184,8 @@ const NOT_SHOWN: [&str; 14] = [
     "sidecar_tcp_connection_closed_total",
     "sidecar_tcp_peer_connection_closed_total",
     "sidecar_tcp_peer_connection_opened_total",
+    "sidecar_traffic_heartbeat_age_seconds",
+    "sidecar_traffic_heartbeat_late_total",
     "sidecar_traffic_pinned",
 ];
 

@@ -17,12 +17,9 @@ use sidecar_tests::{
     nginx::Nginx,
     process::{self, Process},
     scrape::{self, Scrape},
-    sidecar::Sidecar,
+    sidecar::{Sidecar, TWO_CAPABILITIES},
 };
 
-/// Root, with no more than what is needed.
-const TWO_CAPABILITIES: [&str; 4] =
-    ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"];
 /// Programs that steer an application's cgroup.
 const N_STEERING: usize = 10;
 
@@ -273,6 +270,7 @@ fn what_is_refused_stays_refused_without_a_daemon() {
     assert_eq!(get(), expected("refused"));
     sidecar.signal(Signal::CONT);
     eventually("the heartbeat to go on", || (world.get(&all[2]) == "200").then_some(()));
+    assert!(sidecar.scrape().count("sidecar_traffic_heartbeat_late_total", &[]) >= 1);
     assert_eq!(get(), expected("200"));
     let reason = |verdict, reason| {
         let labels = [("sidecar_verdict", verdict), ("sidecar_reason", reason)];

@@ -264,9 +264,10 @@ impl Steered {
         let sources = self.traffic.read_sources();
         let relay = self.relayed.get().map(|relayed| relayed.read()).unwrap_or_default();
         let pinned = self.traffic.pins().map(|pins| pins.is_adopted());
+        let heartbeat = self.traffic.heartbeat();
         let questions = self.questions.get();
         let names = questions.map(|questions| questions.read(self.traffic.n_learned())).unwrap_or_default();
-        steering::Steering { decisions, services, endpoints, relay, pinned, names, sources }
+        steering::Steering { decisions, services, endpoints, relay, pinned, heartbeat, names, sources }
     }
 
     fn answerer(&self) -> MutexGuard<'_, Option<Answerer>> {

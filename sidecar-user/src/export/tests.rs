@@ -88,7 +88,12 @@ fn readings() -> Readings {
         n_skipped: 0,
         programs: vec![program.clone()],
     };
-    let service = steering::Service { name: "orders".to_owned(), active: 2, verdicts: vec![("direct", 7)] };
+    let service = steering::Service {
+        name: "orders".to_owned(),
+        active: 2,
+        limit: Some(10),
+        verdicts: vec![("direct", 7)],
+    };
     let endpoint = Endpoint {
         service: "orders".to_owned(),
         address: ([10, 0, 0, 2], 8080).into(),
@@ -111,6 +116,7 @@ fn readings() -> Readings {
         services: vec![service],
         endpoints: Endpoints { all: vec![endpoint], panics: vec![("orders".to_owned(), 1)] },
         pinned: Some(true),
+        heartbeat: steering::Heartbeat { age: Duration::from_millis(100), n_late: 1 },
         names: steering::Names {
             queries: [1, 2, 3, 4],
             failures: [1, 2, 3, 4, 5, 6, 7, 8, 9],

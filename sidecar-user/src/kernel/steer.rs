@@ -281,6 +281,17 @@ impl Steering {
         self.inbound.set(is_v6.into(), listener, 0).map_err(wrap)
     }
 
+    /// How long ago the last sign of life was given.
+    pub(crate) fn beaten(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(clock::now().0.saturating_sub(self.current.beat_ns))
+    }
+
+    /// Whether the programs take us to hang.
+    pub(crate) fn is_late(&self) -> bool {
+        let patience = self.current.patience_ns;
+        patience != 0 && self.beaten().as_nanos() > u128::from(patience)
+    }
+
     /// A sign of life; without another for `patience` we are taken to hang.
     ///
     /// # Errors

@@ -46,8 +46,6 @@ use crate::{
 
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_millis(200);
-/// Without one for so long the programs take us to hang.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a policy is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +119,8 @@ pub(super) struct State {
     /// For what comes in.
     doors: Doors,
     pub(super) troubles: Troubles,
+    /// Signs of life that came too late.
+    n_late: u64,
 }
 
 impl Traffic {
@@ -151,7 +151,7 @@ impl Traffic {
             steering.listen(netns, &addresses)?;
             // Whom a daemon before let try an endpoint.
             (0..ROOM.services).try_for_each(|service| steering.try_none(service))?;
-            steering.beat(PATIENCE)
+            steering.beat(policy.heartbeat)
         };
         tell(&mut steering).map_err(ApplyError::Kernel)?;
         let planner = match steering.found().map_err(ApplyError::Kernel)? {
@@ -176,6 +176,7 @@ impl Traffic {
             executables: Executables::default(),
             doors: doors.clone(),
             troubles: Troubles::default(),
+            n_late: 0,
         };
         let traffic = Traffic {
             state: Mutex::new(state),
@@ -344,8 +345,9 @@ impl Traffic {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let State { steering, troubles, .. } = &mut *self.lock();
-            if let Err(error) = steering.beat(PATIENCE)
+            let State { steering, policy, troubles, n_late, .. } = &mut *self.lock();
+            *n_late += u64::from(steering.is_late());
+            if let Err(error) = steering.beat(policy.heartbeat)
                 && troubles.beats.failed(Instant::now())
             {
                 warn!(error = chain(&error), "no sign of life could be given");
@@ -359,6 +361,12 @@ impl Traffic {
         self.lock().steering.pins().cloned()
     }
 
+    /// Signs of life.
+    pub(crate) fn heartbeat(&self) -> steering::Heartbeat {
+        let state = self.lock();
+        steering::Heartbeat { age: state.steering.beaten(), n_late: state.n_late }
+    }
+
     /// What became of connections, in all and by service.
     pub(crate) fn read(&self) -> (Vec<steering::Decision>, Vec<steering::Service>, Endpoints) {
         let endpoints = health::read(self.standings());
@@ -367,7 +375,10 @@ impl Traffic {
             let (active, verdicts) = state.steering.usage(*number);
             // A name is that of one which goes out, or of one which comes in.
             let active = active + u64::from(state.doors.n_open(name));
-            steering::Service { name: name.clone(), active, verdicts: kernel::verdicts(verdicts) }
+            let told =
+                state.policy.services.iter().chain(&state.policy.inbound).find(|told| told.name == *name);
+            let limit = told.and_then(|told| told.limits.connections);
+            steering::Service { name: name.clone(), active, limit, verdicts: kernel::verdicts(verdicts) }
         };
         let services = state.services.iter().map(service).collect();
         (kernel::decisions(&state.steering.decisions()), services, endpoints)

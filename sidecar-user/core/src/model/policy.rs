@@ -23,6 +23,8 @@ pub struct Policy {
     pub zone: Option<String>,
     /// Whom sources of the DNS ask; empty: those of the system.
     pub resolvers: Vec<SocketAddr>,
+    /// Without a sign of life for so long the daemon counts as hung; zero: it never does.
+    pub heartbeat: Duration,
 }
 
 impl Policy {

@@ -1,5 +1,7 @@
 //! What became of the application's connections where they are steered, under its metric names.
 
+use std::time::Duration;
+
 use super::{
     Store, catalogue,
     endpoints::{self, Endpoints},
@@ -22,6 +24,8 @@ pub struct Steering {
     pub relay: Relay,
     /// Whether the policy outlives the daemon, and then whether a daemon before had left it.
     pub pinned: Option<bool>,
+    /// The daemon's signs of life.
+    pub heartbeat: Heartbeat,
     /// Questions of the DNS.
     pub names: Names,
     /// Who tells of endpoints.
@@ -59,8 +63,19 @@ pub struct Service {
     pub name: String,
     /// Those that are open.
     pub active: u64,
+    /// How many there may be.
+    pub limit: Option<u32>,
     /// All, by verdict.
     pub verdicts: Vec<(&'static str, u64)>,
+}
+
+/// Signs of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Since the last one.
+    pub age: Duration,
+    /// Those that came later than `traffic.heartbeat`. It only grows.
+    pub n_late: u64,
 }
 
 /// The relay's account. All but `active` only grow.
@@ -78,7 +93,8 @@ pub struct Relay {
 
 /// Puts the readings into the store, in the place of those before. `None`: nothing is steered.
 pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
-    let Some(Steering { decisions, services, endpoints, relay, pinned, names, sources: told }) = steering
+    let Some(Steering { decisions, services, endpoints, relay, pinned, heartbeat, names, sources: told }) =
+        steering
     else {
         return;
     };
@@ -95,6 +111,10 @@ pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
     store.replace(&catalogue::TRAFFIC_SERVICE_CONNECTIONS, by_verdict.collect());
     let active = services.iter().map(|service| point(vec![name(service)], service.active));
     store.replace(&catalogue::TRAFFIC_SERVICE_ACTIVE, active.collect());
+    let limit = |service: &Service| Some(point(vec![name(service)], u64::from(service.limit?)));
+    store.replace(&catalogue::TRAFFIC_SERVICE_LIMIT, services.iter().filter_map(limit).collect());
+    store.set(&catalogue::HEARTBEAT_AGE, &[], heartbeat.age.as_secs_f64());
+    store.set(&catalogue::HEARTBEAT_LATE, &[], heartbeat.n_late);
     let state = match pinned {
         None => "unpinned",
         Some(false) => "new",

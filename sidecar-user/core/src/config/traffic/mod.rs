@@ -8,7 +8,7 @@ mod names;
 mod pin;
 mod sources;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf, time};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use names::ResolveSetting;
 pub use sources::endpoints_of;
 use sources::{ENDPOINTS, SOURCES, SourceSettings};
 
-use super::value::Peers;
+use super::value::{Duration, Peers};
 use crate::model::policy::{Balance, Endpoint, Gear, HashBy, Limits, Policy, Rate, Service, WhenGone};
 
 /// Section `traffic`.
@@ -51,6 +51,9 @@ pub struct Traffic {
     /// Resolvers that the names of `sources` are asked of, `IP:PORT`. None: those of /etc/resolv.conf, with its search domains,
     /// `timeout` and `attempts`; configured ones have 5 s for a question, twice.
     pub resolvers: Vec<HostPort>,
+    /// The daemon gives a sign of life five times a second. Without one for so long it counts as hung, and `when_gone` says what
+    /// becomes of connections that would go through it, until it goes on.
+    pub heartbeat: Duration,
 }
 
 impl Traffic {
@@ -87,6 +90,7 @@ impl Traffic {
             pools: self.pools(),
             zone: self.zone.clone(),
             resolvers: self.resolvers.iter().map(|resolver| resolver.0).collect(),
+            heartbeat: self.heartbeat.get(),
         }
     }
 }
@@ -95,6 +99,9 @@ impl Traffic {
 const SERVICES: usize = 256;
 /// Resolvers that sources may be asked of.
 const RESOLVERS: usize = 8;
+/// Some signs of life may be late: there are five a second.
+const HEARTBEAT: RangeInclusive<time::Duration> =
+    time::Duration::from_millis(500)..=time::Duration::from_secs(3600);
 
 /// Adds what is wrong with services, each under its own key.
 pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
@@ -105,6 +112,9 @@ pub(super) fn check(traffic: &Traffic, refuse: &mut impl FnMut(&str, String)) {
     let n = services.len() + inbound.len();
     if n > SERVICES {
         refuse("traffic.services", format!("{n}, with those that come in, are more than {SERVICES}"));
+    }
+    if !HEARTBEAT.contains(&traffic.heartbeat.get()) {
+        refuse("traffic.heartbeat", "0.5 s to one hour are possible".to_owned());
     }
     names::check(traffic, refuse);
     let n_sources: usize = services.iter().map(|service| service.sources.len()).sum();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GearSetting, ServiceSettings, Traffic};
 use crate::{
-    config::value::{Peers, Refused},
+    config::value::{Duration, Peers, Refused},
     model::{Host, policy::Resolve},
 };
 
@@ -53,6 +53,7 @@ impl Default for Traffic {
         Traffic {
             zone: None,
             resolvers: Vec::new(),
+            heartbeat: Duration::from_secs(1),
             services: Vec::new(),
             inbound: Vec::new(),
             pin: None,

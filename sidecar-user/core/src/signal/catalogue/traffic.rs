@@ -28,6 +28,30 @@ pub static TRAFFIC_SERVICE_ACTIVE: MetricDef = def(
     "Connections to a service that are open, or being opened.",
     &[key::SERVICE],
 );
+/// Its limit.
+pub static TRAFFIC_SERVICE_LIMIT: MetricDef = def(
+    "sidecar.traffic.service.limit",
+    Kind::UpDown,
+    "{connection}",
+    "Connections to a service that may be open at a time, where `limits.connections` says so.",
+    &[key::SERVICE],
+);
+/// Signs of life.
+pub static HEARTBEAT_AGE: MetricDef = def(
+    "sidecar.traffic.heartbeat.age",
+    Kind::Gauge,
+    "s",
+    "How long ago the daemon gave the kernel's programs its last sign of life.",
+    &[],
+);
+/// Those that were none.
+pub static HEARTBEAT_LATE: MetricDef = def(
+    "sidecar.traffic.heartbeat.late",
+    Kind::Counter,
+    "{heartbeat}",
+    "Signs of life that came later than `traffic.heartbeat`: until then the daemon counted as hung, and `when_gone` held.",
+    &[],
+);
 /// Whether the policy outlives the daemon.
 pub static TRAFFIC_PINNED: MetricDef = def(
     "sidecar.traffic.pinned",
