@@ -7,6 +7,8 @@ pub mod bpffs;
 pub mod cgroup;
 pub mod client;
 pub mod dnsmasq;
+pub mod endpoints;
+pub mod endure;
 pub mod image;
 pub mod load;
 pub mod netns;

@@ -14,6 +14,13 @@ use crate::{
     scrape::{self, Scrape},
 };
 
+/// Words that leave what follows them, run by root, no capability but CAP_BPF and CAP_NET_ADMIN.
+pub const TWO_CAPABILITIES: [&str; 4] =
+    ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"];
+/// The same with CAP_PERFMON.
+pub const THREE_CAPABILITIES: [&str; 4] =
+    ["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", "--"];
+
 /// A running daemon. Dropped, it is told to stop, and its command with it. A test that kills it sees to the command.
 #[derive(Debug)]
 pub struct Sidecar {

@@ -3,7 +3,12 @@
 use std::{path::PathBuf, process::Command};
 
 use serde_json::Value;
-use sidecar_tests::{binary, cgroup::Cgroup, process, sidecar::Sidecar};
+use sidecar_tests::{
+    binary,
+    cgroup::Cgroup,
+    process,
+    sidecar::{Sidecar, TWO_CAPABILITIES},
+};
 
 /// Each program and its hook, as the kernel names it.
 const PROGRAMS: [&str; 9] = [
@@ -138,7 +143,7 @@ fn what_is_missing_is_named() {
 fn losses_have_a_status_of_their_own() {
     let parent = Cgroup::new();
     std::os::unix::fs::chown(parent.path(), Some(65534), Some(65534)).expect("another user's");
-    let able = wrapper(&["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"]);
+    let able = wrapper(&TWO_CAPABILITIES);
     let (status, json) = doctor(&[parent.wrapper(), able].concat(), &["-o", "json"]);
     assert_eq!(status, Some(3), "{json}");
     let findings: Vec<Value> = serde_json::from_str(&json).expect("JSON");

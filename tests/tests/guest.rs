@@ -1,24 +1,21 @@
 //! What holds on the kernels that `cargo xtask vm` boots. Which of these tests are a kernel's is in its table of kernels.
 
-use std::{path::Path, process::Command};
+use std::{env, path::Path, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use sidecar_tests::{
     binary,
     bpffs::Bpffs,
     cgroup::Cgroup,
-    eventually, free_port,
+    endure, eventually, free_port,
     load::Load,
     netns::Netns,
     nginx::Nginx,
     process::{self, Process},
     scrape,
-    sidecar::Sidecar,
+    sidecar::{Sidecar, THREE_CAPABILITIES, TWO_CAPABILITIES},
+    swaps,
 };
-
-/// Root, with no more than what is needed.
-const TWO_CAPABILITIES: [&str; 4] =
-    ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"];
 
 /// A daemon with the two capabilities, beside what runs in a cgroup.
 fn observe(dir: &Path, cgroup: &Cgroup) -> Sidecar {
@@ -76,9 +73,8 @@ fn attaches() {
 fn reads() {
     let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
     let path = cgroup.path().display().to_string();
-    let wrapper = ["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", "--"];
     let args = ["--cgroup", &path, "--set", "capture.socket_wait=true"];
-    let mut daemon = Sidecar::spawn(dir.path(), &wrapper, &args, &[]);
+    let mut daemon = Sidecar::spawn(dir.path(), &THREE_CAPABILITIES, &args, &[]);
     daemon.await_attached();
     assert!(daemon.log().contains("10 of 10 programs"), "{}", daemon.log());
     let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
@@ -155,9 +151,8 @@ fn excepts() {
     let (settings, path) = (dir.path().join("settings.yaml"), cgroup.path().display().to_string());
     std::fs::write(&settings, services).expect("settings");
     let settings = settings.display().to_string();
-    let wrapper = ["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon", "--inh-caps=-all", "--"];
     let args = ["--cgroup", &path, "--config", &settings];
-    let mut daemon = Sidecar::spawn(dir.path(), &wrapper, &args, &[]);
+    let mut daemon = Sidecar::spawn(dir.path(), &THREE_CAPABILITIES, &args, &[]);
     daemon.await_attached();
     assert!(daemon.log().contains("20 of 20 programs"), "{}", daemon.log());
     let user = ["setpriv", "--reuid=4242", "--clear-groups", "ab"];
@@ -224,6 +219,35 @@ fn pins() {
             .count(),
         0
     );
+}
+
+/// `NAME` of the environment, or a number.
+fn size(name: &str, otherwise: usize) -> usize {
+    env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Connections go by the policy that holds, of `GUEST_SWAPS` that follow one another: as `cargo xtask bench swaps`.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes a network namespace"]
+fn swaps() {
+    let n_swaps = size("GUEST_SWAPS", 10);
+    let account = swaps::run(swaps::Extent { swaps: n_swaps, connections: 40 * n_swaps });
+    println!("{account}");
+    assert_eq!(account.n_faults(), 0, "{account}");
+    assert!(account.n_decisive >= 10 * n_swaps, "{account}");
+}
+
+/// No request fails while everything about its service changes, `GUEST_RELOADS` times: as `cargo xtask bench endure`.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes a network namespace"]
+fn endures() {
+    let client = env::var_os("TESTED_CLIENT").expect("TESTED_CLIENT: where `requests` is");
+    let reloads = size("GUEST_RELOADS", 20);
+    let extent = endure::Extent { rate: 40, workers: 4, alone: Duration::from_secs(5), reloads };
+    let report = endure::run(extent, Path::new(&client)).expect("what the load and its servers told");
+    println!("{report}");
+    assert_eq!(report.n_faults(), 0, "{report}");
+    assert!(report.n_answered() > 10 * reloads, "{report}");
 }
 
 /// 2,000 requests of every shape.

@@ -12,8 +12,14 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use sidecar_tests::{
-    binary, cgroup::Cgroup, eventually, free_port, load::Load, nginx::Nginx, process, root, scrape::Scrape,
-    sidecar::Sidecar,
+    binary,
+    cgroup::Cgroup,
+    eventually, free_port,
+    load::Load,
+    nginx::Nginx,
+    process, root,
+    scrape::Scrape,
+    sidecar::{Sidecar, TWO_CAPABILITIES},
 };
 
 const ON: [&str; 2] = ["--set", "capture.socket_wait=true"];
@@ -201,16 +207,14 @@ fn nothing_is_said_unless_it_was_asked_for() {
     assert!(queue.sidecar.log().contains("9 of 9 programs"), "{}", queue.sidecar.log());
 }
 
-/// The two capabilities that all the rest needs.
-const TWO: [&str; 4] = ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"];
-
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn without_the_capability_it_is_absent_and_said_so() {
     let dir = tempfile::tempdir().expect("a folder");
     let cgroup = Cgroup::new();
     let path = cgroup.path().display().to_string();
-    let mut sidecar = Sidecar::spawn(dir.path(), &TWO, &[&["--cgroup", &path], &ON[..]].concat(), &[]);
+    let mut sidecar =
+        Sidecar::spawn(dir.path(), &TWO_CAPABILITIES, &[&["--cgroup", &path], &ON[..]].concat(), &[]);
     sidecar.await_attached();
     let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
     let words = [cgroup.wrapper(), nginx.command()].concat();
@@ -228,7 +232,7 @@ fn without_the_capability_it_is_absent_and_said_so() {
 
     // The doctor says it before: no loss while nobody asks for it.
     for (asked, status, state) in [("false", 0, "ok"), ("true", 3, "lost")] {
-        let words = [cgroup.wrapper(), TWO.map(str::to_owned).to_vec()].concat();
+        let words = [cgroup.wrapper(), TWO_CAPABILITIES.map(str::to_owned).to_vec()].concat();
         let mut doctor = Command::new(&words[0]);
         doctor.args(&words[1..]).arg(binary()).arg("doctor").env("SIDECAR_CAPTURE_SOCKET_WAIT", asked);
         let output = process::output(&mut doctor);

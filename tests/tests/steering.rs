@@ -9,7 +9,7 @@ use sidecar_tests::{
     nginx::Nginx,
     process::{self, Process},
     scrape::Scrape,
-    sidecar::Sidecar,
+    sidecar::{Sidecar, TWO_CAPABILITIES},
 };
 
 /// Accepts, says what the client's first line was, and answers with its own name.
@@ -456,10 +456,9 @@ fn two_capabilities_suffice() {
         "    - name: direct\n      addresses: [10.9.0.1, 'fd99::1']\n      endpoints: ['127.0.0.1:{a}']\n\
          \x20   - name: proxied\n      addresses: [10.9.0.2]\n      gear: proxy\n      endpoints: ['127.0.0.1:{a}']\n"
     ));
-    let wrapper = ["setpriv", "--bounding-set=-all,+bpf,+net_admin", "--inh-caps=-all", "--"];
     let (cgroup, settings) = (world.cgroup.path().display().to_string(), settings.display().to_string());
     let args = ["--cgroup", &cgroup, "--config", &settings];
-    let mut sidecar = Sidecar::spawn(world.dir.path(), &wrapper, &args, &[]);
+    let mut sidecar = Sidecar::spawn(world.dir.path(), &TWO_CAPABILITIES, &args, &[]);
     sidecar.await_attached();
     assert_eq!(world.say("plain", &["10.9.0.1/80", "10.9.0.2/80"]), ["a 10.9.0.1 80", "a 10.9.0.2 80"]);
     assert_idle(&sidecar);

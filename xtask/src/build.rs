@@ -1,5 +1,7 @@
 //! `cargo xtask build`.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::{
@@ -13,6 +15,13 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
     no_arguments(arguments)?;
     let compiler = setup::run(workspace, Extent::Build)?;
     release(workspace, &compiler)
+}
+
+/// What asks at a steady rate (`tests/src/bin/requests.rs`): where it is.
+pub(crate) fn client(workspace: &Workspace) -> Result<PathBuf> {
+    let build = ["build", "--quiet", "--release", "--package", "sidecar-tests", "--bin", "requests"];
+    run(cargo(workspace).args(build).arg("--target-dir").arg(workspace.path("target")))?;
+    Ok(workspace.path("target/release/requests"))
 }
 
 /// The BPF object, then the daemon with the object inside.

@@ -182,7 +182,8 @@ fn endpoints(service: usize, set: usize) -> [(&'static str, usize); 3] {
 
 /// The policy with this number. A service that has its name tells when it holds.
 fn write_settings(dir: &Path, number: usize) -> PathBuf {
-    let mut text = "traffic:\n  services:\n".to_owned();
+    // A machine that is slow enough for the daemon to seem hung is not what is looked at.
+    let mut text = "traffic:\n  heartbeat: 30s\n  services:\n".to_owned();
     let mut add = |name: &str, addresses: &str, gear: &str, rest: &str| {
         text.push_str(&format!("    - {{name: {name}, addresses: [{addresses}], gear: {gear}{rest}}}\n"));
     };

@@ -7,7 +7,7 @@ use sidecar_tests::{
     cgroup::Cgroup,
     eventually, free_port, parts,
     process::{self, Process},
-    sidecar::Sidecar,
+    sidecar::{Sidecar, TWO_CAPABILITIES},
 };
 
 use super::{shape::Unit, world::OTHERS_CPU};
@@ -81,17 +81,11 @@ impl Beside {
     }
 }
 
-/// Shell words that take every capability but the two away.
-pub(super) fn two_capabilities() -> Vec<&'static str> {
-    let caps = "-all,+bpf,+net_admin";
-    vec!["setpriv", "--ambient-caps", "-all", "--inh-caps", caps, "--bounding-set", caps]
-}
-
 fn floor(dir: &Path, cgroup: &Cgroup) -> Result<Process> {
     let script = dir.join("floor.py");
     fs::write(&script, include_str!("floor.py")).context("write the floor's script")?;
     let mut command = Command::new("setpriv");
-    command.args(&two_capabilities()[1..]).arg("python3").arg(&script).arg(cgroup.path());
+    command.args(&TWO_CAPABILITIES[1..]).arg("python3").arg(&script).arg(cgroup.path());
     let log = dir.join("floor.out");
     let mut process = Process::start(&mut command, &log);
     eventually("the empty programs to be attached", || {
@@ -102,7 +96,7 @@ fn floor(dir: &Path, cgroup: &Cgroup) -> Result<Process> {
 }
 
 fn sidecar(dir: &Path, cgroup: &Cgroup) -> Result<Sidecar> {
-    let wrapper = [vec!["taskset", "-c", OTHERS_CPU], two_capabilities()].concat();
+    let wrapper = [vec!["taskset", "-c", OTHERS_CPU], TWO_CAPABILITIES.to_vec()].concat();
     let cgroup = cgroup.path().display().to_string();
     let mut daemon = Sidecar::spawn(dir, &wrapper, &["--cgroup", &cgroup], &[]);
     daemon.await_attached();

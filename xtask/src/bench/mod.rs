@@ -19,7 +19,6 @@
 
 mod beside;
 mod cpu;
-mod endpoints;
 mod endure;
 mod memory;
 mod open;

@@ -18,13 +18,10 @@ use sidecar_tests::{
     eventually,
     netns::Netns,
     process::{self, Process},
-    sidecar::Sidecar,
+    sidecar::{Sidecar, TWO_CAPABILITIES},
 };
 
-use super::{
-    beside,
-    memory::{self, Memory},
-};
+use super::memory::{self, Memory};
 use crate::{
     build, privileges,
     process::{cargo, run},
@@ -180,7 +177,7 @@ impl Bench<'_> {
         let (cgroup, settings) = (cgroup.path().display().to_string(), settings.display().to_string());
         // A soft limit as is usual: the rest is the daemon's to take.
         let files = format!("--nofile=1024:{}", self.n_files);
-        let wrapper = [vec!["prlimit", &files], beside::two_capabilities()].concat();
+        let wrapper = [vec!["prlimit", &files], TWO_CAPABILITIES.to_vec()].concat();
         let args = ["--cgroup", &cgroup, "--config", &settings];
         let mut sidecar = Sidecar::spawn(&dir, &wrapper, &args, &[]);
         sidecar.await_attached();

@@ -15,17 +15,33 @@ use crate::process::{find, output};
 const INIT: &str = include_str!("init.sh");
 
 /// Programs that the tests start by name. (busybox would start its own `setpriv` from its own shell.)
-const PROGRAMS: &[&str] = &["ab", "curl", "h2load", "ip", "nginx", "setpriv", "sh", "tc"];
+const PROGRAMS: &[&str] =
+    &["ab", "bpftool", "curl", "dig", "dnsmasq", "h2load", "ip", "nft", "nginx", "setpriv", "sh", "ss", "tc"];
+
+/// What the tests' Python programs import.
+const PYTHON: &str = "errno os random selectors signal socket struct sys time";
+
+/// Prints where Python is, and where the modules that they and itself import come from.
+const IMPORTED: &str = "import os, sys
+for name in sys.argv[1:]:
+    __import__(name)
+print(os.path.realpath(sys.executable))
+for module in list(sys.modules.values()):
+    file = getattr(module, '__file__', None)
+    if file:
+        print(file)
+";
 
 /// Modules that the tests need and no kernel of Debian's has built in.
-const MODULES: &[&str] = &["veth", "sch_netem"];
+const MODULES: &[&str] = &["veth", "sch_netem", "nf_tables"];
 
 /// Where the daemon and the tests are in the machine.
 const DAEMON: &str = "/tests/sidecar";
 const TESTS: &str = "/tests/guest";
+const CLIENT: &str = "/tests/requests";
 
 /// What is the same for every kernel.
-pub(super) fn common(daemon: &Path, tests: &Path) -> Result<Vec<u8>> {
+pub(super) fn common(daemon: &Path, tests: &Path, client: &Path) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.program(Path::new("/init"), INIT.as_bytes());
     let busybox = program("busybox")?;
@@ -35,11 +51,31 @@ pub(super) fn common(daemon: &Path, tests: &Path) -> Result<Vec<u8>> {
     }
     with_libraries(&mut archive, daemon, Path::new(DAEMON))?;
     with_libraries(&mut archive, tests, Path::new(TESTS))?;
+    with_libraries(&mut archive, client, Path::new(CLIENT))?;
+    python(&mut archive)?;
     Ok(archive.finish())
 }
 
-/// What is this kernel's: its modules in the order of loading, and the tests to run.
-pub(super) fn of_kernel(kernel: &Kernel, tests: &[&str]) -> Result<Vec<u8>> {
+/// Python, with what the tests import: each file where it is here, by which it finds them.
+fn python(archive: &mut Archive) -> Result<()> {
+    let told = output(Command::new("python3").args(["-c", IMPORTED]).args(PYTHON.split(' ')))?;
+    let mut files = told.lines().map(Path::new);
+    let program = files.next().context("Python says where it is")?;
+    with_libraries(archive, program, program)?;
+    let script = format!("#!/bin/sh\nexec {} \"$@\"\n", program.display());
+    archive.program(Path::new("/usr/bin/python3"), script.as_bytes());
+    for module in files {
+        if module.extension().is_some_and(|extension| extension == "so") {
+            with_libraries(archive, module, module)?;
+        } else {
+            archive.file(module, &read(module)?);
+        }
+    }
+    Ok(())
+}
+
+/// What is this kernel's: its modules in the order of loading, and the tests to run, with variables for them.
+pub(super) fn of_kernel(kernel: &Kernel, tests: &[&str], sizes: &[(&str, String)]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     let mut order = String::new();
     for file in modules(kernel)? {
@@ -56,7 +92,8 @@ pub(super) fn of_kernel(kernel: &Kernel, tests: &[&str]) -> Result<Vec<u8>> {
     archive.file(Path::new("/modules/order"), order.as_bytes());
     // Tests share the kernel, so they run one after the other.
     let run = format!(
-        "export TESTED_BINARY={DAEMON}\nexec {TESTS} --include-ignored --test-threads=1 --exact {}\n",
+        "export TESTED_BINARY={DAEMON} TESTED_CLIENT={CLIENT} {}\nexec {TESTS} --include-ignored --show-output --test-threads=1 --exact {}\n",
+        sizes.iter().map(|(name, size)| format!("{name}={size} ")).collect::<String>(),
         tests.join(" ")
     );
     archive.file(Path::new("/tests/run"), run.as_bytes());

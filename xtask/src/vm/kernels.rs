@@ -27,7 +27,8 @@ pub(super) struct Row {
 /// What holds everywhere.
 const OBSERVES: &[&str] = &["attaches", "counts", "netem"];
 /// All of them: tracing programs reach socket storage from 5.11 on, and an errno is chosen (`bpf_set_retval`) from 5.18 on.
-const ALL_HOLDS: &[&str] = &["attaches", "counts", "excepts", "netem", "pins", "reads", "steers"];
+const ALL_HOLDS: &[&str] =
+    &["attaches", "counts", "endures", "excepts", "netem", "pins", "reads", "steers", "swaps"];
 
 /// The newest of a series in a suite: a pinned version would be gone with the archive's next point release.
 pub(super) const ALL: &[Row] = &[

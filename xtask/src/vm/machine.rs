@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use super::kernels::Kernel;
 
 /// No run takes nearly as long, not even beside others.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(900);
 /// Lines of the console that are shown where something went wrong.
 const TAIL: usize = 30;
 

@@ -1,5 +1,8 @@
 //! `cargo xtask vm`: the guest's tests (`tests/tests/guest.rs`) on real kernels of distributions, under emulation. For
 //! what a kernel does, not for how fast it does it.
+//!
+//! `cargo xtask vm [--kernel NAME]… [--swaps N] [--reloads N] [TEST]…`: all kernels and all tests without; how many policies and how
+//! many changes the two long ones see, and what they counted is told then.
 
 mod cpio;
 mod image;
@@ -23,7 +26,7 @@ use crate::{
 const AT_A_TIME: usize = 2;
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    let (mut rows, filters) = parse(arguments)?;
+    let Wanted { mut rows, filters, sizes } = parse(arguments)?;
     let compiler = setup::run(workspace, Extent::BuildTestAndBoot)?;
     build::release(workspace, &compiler)?;
     let tests = tests(workspace)?;
@@ -45,16 +48,34 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
     for row in rows {
         kernels.push(kernels::get(workspace, row)?);
     }
-    let common = image::common(&workspace.daemon(), &tests)?;
-    let runs = boot_all(workspace, &kernels, &common, &names)?;
-    report::show(&names, &runs)
+    let common = image::common(&workspace.daemon(), &tests, &build::client(workspace)?)?;
+    let runs = boot_all(workspace, &kernels, &common, &names, &sizes)?;
+    report::show(&names, &runs, !sizes.is_empty())
 }
 
-/// Kernels by `--kernel`, all without; and the filters.
-fn parse(arguments: &[String]) -> Result<(Vec<&'static Row>, Vec<&str>)> {
-    let (mut rows, mut filters) = (Vec::new(), Vec::new());
+/// Options that set a size, with the variable by which the guest's tests know it.
+const SIZES: [(&str, &str); 2] = [("--swaps", "GUEST_SWAPS"), ("--reloads", "GUEST_RELOADS")];
+
+/// What the command line asks for.
+struct Wanted<'a> {
+    /// Those by `--kernel`, all without.
+    rows: Vec<&'static Row>,
+    /// Parts of tests' names.
+    filters: Vec<&'a str>,
+    /// Variables for the tests.
+    sizes: Vec<(&'static str, String)>,
+}
+
+fn parse(arguments: &[String]) -> Result<Wanted<'_>> {
+    let (mut rows, mut filters, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
+        if let Some((option, variable)) = SIZES.iter().find(|(option, _)| word == option) {
+            let n: usize =
+                words.next().and_then(|n| n.parse().ok()).with_context(|| format!("{option} N"))?;
+            sizes.push((*variable, n.to_string()));
+            continue;
+        }
         if word != "--kernel" {
             ensure!(!word.starts_with('-'), "no option {word}");
             filters.push(word.as_str());
@@ -68,7 +89,7 @@ fn parse(arguments: &[String]) -> Result<(Vec<&'static Row>, Vec<&str>)> {
     if rows.is_empty() {
         rows.extend(kernels::ALL);
     }
-    Ok((rows, filters))
+    Ok(Wanted { rows, filters, sizes })
 }
 
 /// The guest's tests, compiled.
@@ -94,6 +115,7 @@ fn boot_all<'a>(
     kernels: &'a [Kernel],
     common: &[u8],
     names: &[&str],
+    sizes: &[(&str, String)],
 ) -> Result<Vec<Run<'a>>> {
     let waiting = Mutex::new(kernels.iter());
     let folder = workspace.path("target/vm/runs");
@@ -104,7 +126,7 @@ fn boot_all<'a>(
             let Some(kernel) = next else { return Ok(done) };
             let tests: Vec<&str> =
                 kernel.row.tests.iter().copied().filter(|test| names.contains(test)).collect();
-            let own = image::of_kernel(kernel, &tests)
+            let own = image::of_kernel(kernel, &tests, sizes)
                 .with_context(|| format!("pack what kernel {} needs", kernel.row.name))?;
             let mut outcome = machine::run(&folder, kernel, [common, &own])?;
             for _ in 1..BOOTS {

@@ -4,11 +4,11 @@ use anyhow::{Result, bail};
 
 use super::{Run, machine};
 
-/// Prints what failed, then a table of kernels and tests.
+/// Prints what failed, what the others told if it `is_asked_for`, then a table of kernels and tests.
 ///
 /// # Errors
 /// If a kernel's machine failed, or one of its tests was not passed.
-pub(super) fn show(names: &[&str], runs: &[Run<'_>]) -> Result<()> {
+pub(super) fn show(names: &[&str], runs: &[Run<'_>], is_asked_for: bool) -> Result<()> {
     let mut failed = Vec::new();
     let mut table = format!("\n{:<14} {:<30} {:>7}", "kernel", "release", "seconds");
     table.extend(names.iter().map(|name| format!("  {name:<8}")));
@@ -26,6 +26,8 @@ pub(super) fn show(names: &[&str], runs: &[Run<'_>]) -> Result<()> {
             let fault = outcome.fault.as_deref().unwrap_or("its tests failed");
             println!("\n== {name} ({release}): {fault}\n{}", outcome.report.trim_end());
             failed.push(name);
+        } else if is_asked_for {
+            println!("\n== {name} ({release})\n{}", outcome.report.trim_end());
         }
     }
     println!("{table}\n");

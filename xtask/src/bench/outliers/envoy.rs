@@ -4,11 +4,10 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use sidecar_tests::{
+    endpoints::Endpoint,
     eventually, parts,
     process::{self, Process},
 };
-
-use super::super::endpoints::Endpoint;
 
 pub(super) const PORT: u16 = 8000;
 const ADMIN: u16 = 8001;

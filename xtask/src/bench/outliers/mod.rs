@@ -19,12 +19,15 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
-use sidecar_tests::{cgroup::Cgroup, eventually, netns::Netns, process::Process, sidecar::Sidecar};
-
-use super::{
-    beside,
+use sidecar_tests::{
+    cgroup::Cgroup,
     endpoints::{self, Asked, Client, Endpoint, now},
+    eventually,
+    netns::Netns,
+    process::Process,
+    sidecar::{Sidecar, TWO_CAPABILITIES},
 };
+
 use crate::{
     build, privileges,
     setup::{self, Extent},
@@ -106,7 +109,7 @@ pub(super) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()>
     privileges::check()?;
     let compiler = setup::run(workspace, Extent::BuildTestAndCompare)?;
     build::release(workspace, &compiler)?;
-    let program = endpoints::build_client(workspace)?;
+    let program = build::client(workspace)?.display().to_string();
     let dir = tempfile::tempdir().context("make a folder")?;
     let netns = Netns::new();
     // Neither the servers' ports, nor too few.
@@ -270,7 +273,7 @@ impl<'a> World<'a> {
             .context("write the settings")?;
         let (cgroup, settings) = (cgroup.path().display().to_string(), settings.display().to_string());
         let args = ["--cgroup", &cgroup, "--config", &settings];
-        let mut sidecar = Sidecar::spawn(dir, &beside::two_capabilities(), &args, &[]);
+        let mut sidecar = Sidecar::spawn(dir, &TWO_CAPABILITIES, &args, &[]);
         sidecar.await_attached();
         sidecar.await_ready();
         Ok(sidecar)

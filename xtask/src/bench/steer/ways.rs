@@ -7,9 +7,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use sidecar_tests::{bpffs::Bpffs, cgroup::Cgroup, process, sidecar::Sidecar};
+use sidecar_tests::{
+    bpffs::Bpffs,
+    cgroup::Cgroup,
+    process,
+    sidecar::{Sidecar, TWO_CAPABILITIES},
+};
 
-use super::super::{beside, world::OTHERS_CPU};
+use super::super::world::OTHERS_CPU;
 
 /// The service's address, port 80: of loopback, where the kernel gives out ports anew whose connections are just over
 /// (`net.ipv4.tcp_tw_reuse`), so that no way runs out of them.
@@ -92,7 +97,7 @@ pub(super) fn sidecar(dir: &Path, cgroup: &Cgroup, traffic: Option<String>) -> R
         fs::write(&file, format!("traffic: {{{traffic}}}\n")).context("write the settings")?;
         args.extend(["--config".to_owned(), file.display().to_string()]);
     }
-    let wrapper = [vec!["taskset", "-c", OTHERS_CPU], beside::two_capabilities()].concat();
+    let wrapper = [vec!["taskset", "-c", OTHERS_CPU], TWO_CAPABILITIES.to_vec()].concat();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut sidecar = Sidecar::spawn(dir, &wrapper, &args, &[]);
     sidecar.await_attached();

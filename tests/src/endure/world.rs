@@ -11,20 +11,19 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
-use sidecar_tests::{
-    bpffs::Bpffs,
-    cgroup::Cgroup,
-    dnsmasq, eventually,
-    process::{self, Process},
-    sidecar::Sidecar,
-};
 
 use super::{
-    super::{
-        beside,
-        endpoints::{self, Asked, Client, Endpoint, now},
-    },
+    Extent,
     judge::{ASKED, Account, Gear, Kill, Policy, Removal},
+};
+use crate::{
+    bpffs::Bpffs,
+    cgroup::Cgroup,
+    dnsmasq,
+    endpoints::{self, Asked, Client, Endpoint, now},
+    eventually,
+    process::{self, Process},
+    sidecar::{Sidecar, TWO_CAPABILITIES},
 };
 
 const NAME: &str = "web.internal";
@@ -34,7 +33,6 @@ const ADDRESS: &str = "127.9.0.1";
 const RESOLVER: &str = "127.53.0.1";
 const N_ENDPOINTS: usize = 6;
 const N_ACTIVE: usize = 4;
-const WORKERS: &str = "64";
 /// Requests on a connection that is kept.
 const KEPT: &str = "20";
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
@@ -113,13 +111,13 @@ impl<'a> World<'a> {
     }
 
     /// So many requests a second, half of them each on a connection of its own.
-    pub(super) fn load(&self, name: &str, rate: u64) -> Load {
+    pub(super) fn load(&self, name: &str, extent: Extent) -> Load {
         let conf = self.dir.join("resolv.conf");
         let script = format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", conf.display());
-        let half = (rate / 2).to_string();
+        let [half, workers] = [extent.rate / 2, extent.workers].map(|n| n.to_string());
         Load(["each", KEPT].map(|kept| {
             let client =
-                [&self.program, &half, WORKERS, kept, NAME, "80", endpoints::PATH].map(str::to_owned);
+                [&self.program, &half, &workers, kept, NAME, "80", endpoints::PATH].map(str::to_owned);
             let inside = ["unshare", "-m", "sh", "-c", &script, "sh"].map(str::to_owned);
             let words = [self.cgroup.wrapper(), inside.to_vec(), client.to_vec()].concat();
             Client::start(&words, self.dir.join(format!("{name}-{kept}")))
@@ -141,7 +139,7 @@ impl<'a> World<'a> {
         let active = self.endpoints.iter().filter(|(_, state)| matches!(state, State::Active));
         let endpoints: Vec<_> = active.map(|(endpoint, _)| format!("'{}'", endpoint.address)).collect();
         let text = format!(
-            "traffic:\n  pin: {}\n  services:\n    - {{name: web, hosts: [{NAME}], addresses: [{ADDRESS}], ports: [80], \
+            "traffic:\n  heartbeat: 30s\n  pin: {}\n  services:\n    - {{name: web, hosts: [{NAME}], addresses: [{ADDRESS}], ports: [80], \
              resolve: virtual, gear: {}, endpoints: [{}]}}\n    - {{name: {}, addresses: [10.9.9.9], gear: proxy}}\n",
             self.bpffs.pins().display(),
             gear.word(),
@@ -162,7 +160,7 @@ impl<'a> World<'a> {
         let (cgroup, settings) =
             (self.cgroup.path().display().to_string(), self.settings().display().to_string());
         let args = ["--cgroup", &cgroup, "--config", &settings];
-        let mut sidecar = Sidecar::spawn(&dir, &beside::two_capabilities(), &args, &[]);
+        let mut sidecar = Sidecar::spawn(&dir, &TWO_CAPABILITIES, &args, &[]);
         sidecar.await_attached();
         sidecar.await_ready();
         let adopted = sidecar.scrape().count("sidecar_traffic_pinned", &[("sidecar_state", "adopted")]) == 1;
@@ -278,7 +276,7 @@ impl<'a> World<'a> {
     pub(super) fn end(mut self) -> Result<()> {
         let mut sidecar = self.sidecar.take().context("no daemon")?;
         ensure!(sidecar.stop().success(), "the daemon did not end well:\n{}", sidecar.log());
-        process::run(Command::new(sidecar_tests::binary()).arg("unpin").arg(self.bpffs.pins()));
+        process::run(Command::new(crate::binary()).arg("unpin").arg(self.bpffs.pins()));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::super::endpoints::Asked;
+use crate::endpoints::Asked;
 
 /// Who is at the service's own address.
 pub(super) const ASKED: &str = "asked";
@@ -56,6 +56,8 @@ pub(super) struct Removal {
 #[derive(Default)]
 pub(super) struct Account {
     lines: Vec<(String, String)>,
+    /// Requests that were answered with 200.
+    pub(super) n_answered: usize,
     faults: Vec<String>,
 }
 
@@ -71,7 +73,8 @@ impl Account {
         let count = |is: &dyn Fn(&Asked) -> bool| all.iter().filter(|asked| is(asked)).count();
         let is_own = |asked: &Asked| asked.opened >= asked.begun;
         account.tell("connections", count(&is_own));
-        account.tell("answered with 200", count(&Asked::is_well));
+        account.n_answered = count(&Asked::is_well);
+        account.tell("answered with 200", account.n_answered);
         let late = |asked: &Asked| asked.begun.saturating_sub(asked.due) > LATE_US;
         account.tell("begun more than 100 ms late, as the client was busy", count(&late));
         let took = |asked: &Asked| asked.ended.saturating_sub(asked.begun);

@@ -6,41 +6,38 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::process::Signal;
-use sidecar_tests::{
+use crate::{
     nginx::Nginx,
     process::{self, Process},
 };
-
-use crate::{
-    process::{cargo, run},
-    workspace::Workspace,
-};
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 
 /// What it serves, in 100 bytes.
-pub(super) const PATH: &str = "/100.bin";
+pub const PATH: &str = "/100.bin";
 
 /// An nginx, which may be down.
-pub(super) struct Endpoint {
+pub struct Endpoint {
     /// As its answers call it.
-    pub(super) name: String,
-    pub(super) address: String,
+    pub name: String,
+    /// `HOST:PORT`.
+    pub address: String,
     nginx: Nginx,
     dir: PathBuf,
     process: Option<Process>,
 }
 
 /// A request as its server wrote it down.
-pub(super) struct Logged {
+pub struct Logged {
     /// When it began, µs since the epoch; in whole ms.
-    pub(super) begun: u64,
-    pub(super) status: u16,
+    pub begun: u64,
+    /// That of its answer.
+    pub status: u16,
 }
 
 impl Endpoint {
     /// Not running yet.
-    pub(super) fn new(dir: &Path, name: &str, host: &str, port: u16) -> Endpoint {
+    pub fn new(dir: &Path, name: &str, host: &str, port: u16) -> Endpoint {
         let dir = dir.join(name);
         let nginx = Nginx::prepare(&dir, host, port, "");
         nginx.amend("$body_bytes_sent'", "$body_bytes_sent $msec $request_time'");
@@ -51,23 +48,25 @@ impl Endpoint {
     }
 
     /// Changes its configuration, which it goes by from its next start on, or [`Endpoint::reload`].
-    pub(super) fn amend(&self, from: &str, to: &str) {
+    pub fn amend(&self, from: &str, to: &str) {
         self.nginx.amend(from, to);
     }
 
-    pub(super) fn start(&mut self) {
+    /// Returns when it listens.
+    pub fn start(&mut self) {
         let words = self.nginx.command();
         let output = self.dir.join("out");
         self.process = Some(Process::start(Command::new(&words[0]).args(&words[1..]), &output));
         self.nginx.await_listening();
     }
 
-    pub(super) fn reload(&self) {
+    /// Lets it read its configuration again; does not wait.
+    pub fn reload(&self) {
         self.signal(Signal::HUP);
     }
 
     /// Ends it by this signal.
-    pub(super) fn end(&mut self, signal: Signal) {
+    pub fn end(&mut self, signal: Signal) {
         self.signal(signal);
         if let Some(mut process) = self.process.take() {
             process.wait();
@@ -81,7 +80,7 @@ impl Endpoint {
     }
 
     /// All that it has answered.
-    pub(super) fn log(&self) -> Result<Vec<Logged>> {
+    pub fn log(&self) -> Result<Vec<Logged>> {
         let text = process::read(&self.dir.join("access.log"));
         // The last line may be half written.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -101,20 +100,25 @@ impl Logged {
 }
 
 /// A client's request, as it tells of it. Times in µs since the epoch.
-pub(super) struct Asked {
-    pub(super) due: u64,
-    pub(super) begun: u64,
+pub struct Asked {
+    /// By the rate.
+    pub due: u64,
+    /// When the client came to it.
+    pub begun: u64,
     /// When its connection was asked for.
-    pub(super) opened: u64,
-    pub(super) ended: u64,
+    pub opened: u64,
+    /// When its answer was whole, or it had failed.
+    pub ended: u64,
     /// Who answered.
-    pub(super) endpoint: Option<String>,
+    pub endpoint: Option<String>,
     /// A status, or an error in one word.
-    pub(super) outcome: String,
+    pub outcome: String,
 }
 
 impl Asked {
-    pub(super) fn is_well(&self) -> bool {
+    /// It was answered with 200.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
         self.outcome == "200"
     }
 
@@ -130,34 +134,27 @@ impl Asked {
     }
 }
 
-/// Builds the client: its path.
-pub(super) fn build_client(workspace: &Workspace) -> Result<String> {
-    let build = ["build", "--quiet", "--release", "--package", "sidecar-tests", "--bin", "requests"];
-    run(cargo(workspace).args(build))?;
-    Ok(workspace.path("target/release/requests").display().to_string())
-}
-
 /// A client at work.
-pub(super) struct Client {
+pub struct Client {
     process: Process,
     output: PathBuf,
 }
 
 impl Client {
     /// `words` start it, whatever goes before its program.
-    pub(super) fn start(words: &[String], output: PathBuf) -> Client {
+    pub fn start(words: &[String], output: PathBuf) -> Client {
         Client { process: Process::start(Command::new(&words[0]).args(&words[1..]), &output), output }
     }
 
     /// What it has told so far, but for what it has not written yet.
-    pub(super) fn told(&self) -> Result<Vec<Asked>> {
+    pub fn told(&self) -> Result<Vec<Asked>> {
         let text = process::read(&self.output);
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().map(Asked::read).collect()
     }
 
     /// Lets it come to its end: all that it did.
-    pub(super) fn finish(mut self) -> Result<Vec<Asked>> {
+    pub fn finish(mut self) -> Result<Vec<Asked>> {
         self.process.signal(Signal::TERM);
         let status = self.process.wait();
         ensure!(status.success(), "the client ended with {status}:\n{}", process::read(&self.output));
@@ -166,6 +163,6 @@ impl Client {
 }
 
 /// µs since the epoch.
-pub(super) fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
