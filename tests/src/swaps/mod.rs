@@ -126,7 +126,9 @@ impl<'a> World<'a> {
         assert!(self.endpoints.is_running(), "{}", process::read(&self.dir.join("accepts")));
         let accepts = process::read(&self.dir.join("accepts"));
         let attempts: Vec<_> = attempts.lines().map(Attempt::read).collect();
-        let accepts: Vec<_> = accepts.lines().filter(|line| *line != "listening").map(Accept::read).collect();
+        // Of a client that was killed may be told just now.
+        let whole = accepts.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let accepts: Vec<_> = whole.lines().filter(|line| *line != "listening").map(Accept::read).collect();
         let mut account = Account::of(&self.policies, &attempts, &accepts);
         base::judge(&mut self.sidecar, &attempts, &mut account);
         account
