@@ -40,9 +40,10 @@ pub(super) fn judge(sidecar: &mut Sidecar, attempts: &[Attempt<'_>], account: &m
     let count = |is: &dyn Fn(&&Attempt<'_>) -> bool| attempts.iter().filter(is).count() as u64;
     let unreachable = count(&|attempt| attempt.service == "unreachable");
     let n_killed = count(&|attempt| attempt.is_killed());
-    account.expect((strangers, accept) == (0, 0), || {
-        format!("{strangers} strangers, accept failed {accept} times")
-    });
+    // One that is killed while its SYN waits for a processor takes what the relay would be told with it. Of others a stranger would show:
+    // they would not be answered, or not be counted as unreached.
+    account.expect(strangers <= n_killed, || format!("{strangers} strangers, {n_killed} clients killed"));
+    account.expect(accept == 0, || format!("accept failed {accept} times"));
     account.expect(unreached == unreachable, || format!("{unreached} unreached of {unreachable}"));
     account.expect(broken <= n_killed, || format!("{broken} broken, {n_killed} clients killed"));
     let n_relayed = scrape.count("sidecar_relay_accepted_total", &[]);
@@ -50,6 +51,7 @@ pub(super) fn judge(sidecar: &mut Sidecar, attempts: &[Attempt<'_>], account: &m
     account.expect((at_least..=proxied).contains(&n_relayed), || format!("the relay had {n_relayed}"));
     account.tell("taken by the relay", n_relayed);
     account.tell("broken in the relay", broken);
+    account.tell("of clients that were killed before the relay was told", strangers);
     account.tell("clients killed in a handshake", n_killed);
 
     let maps = maps(sidecar.process().pid().as_raw_nonzero().get());
