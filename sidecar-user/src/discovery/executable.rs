@@ -176,8 +176,9 @@ fn device(text: &str, mount: u64) -> Option<(u32, u32)> {
 
 /// What tells a process's root from others: its mount namespace, and the folder there.
 fn place(process: &str) -> io::Result<(u64, u64, u64)> {
-    let namespace = fs::metadata(format!("/proc/{process}/ns/mnt"))?.ino();
-    let root = fs::metadata(format!("/proc/{process}/root/"))?;
+    let process = Path::new("/proc").join(process);
+    let namespace = fs::metadata(process.join("ns/mnt"))?.ino();
+    let root = fs::metadata(process.join("root"))?;
     Ok((namespace, root.dev(), root.ino()))
 }
 

@@ -54,7 +54,7 @@ pub(super) fn measure(dir: &Path, cgroup: &Cgroup, n_rounds: usize) -> Result<()
     let output = dir.join("bulk.out");
     let words = [
         cgroup.wrapper(),
-        ["iperf3", "-c", ASKED, "-p", "80", "-i", "1", "-t", "40", "--forceflush"]
+        ["iperf3", "-c", ASKED, "-p", "80", "-i", "1", "-t", "20", "--forceflush"]
             .map(str::to_owned)
             .to_vec(),
     ]
