@@ -79,11 +79,17 @@ fn denied_datagrams_are_refused() {
     assert_eq!([n("denied", "gear"), n("passed", "protocol"), n("passed", "exception")], [6, 7, 2]);
     // Where nothing is denied and no name is configured, nobody looks at datagrams.
     drop(sidecar);
-    fs::write(&settings, "traffic: {services: [{name: a, addresses: [10.9.0.1]}]}\n").expect("settings");
+    fs::write(&settings, "traffic: {services: [{name: a, addresses: [127.7.0.9]}]}\n").expect("settings");
     let sidecar = Sidecar::run(folder.path(), &["--cgroup", &path, "--config", &settings], &[]);
     sidecar.await_ready();
     let attached = process::run(Command::new("bpftool").args(["cgroup", "show", &path]));
     assert!(attached.contains("steer4") && !attached.contains("say4"), "{attached}");
+    // Of both ways to send, connect() alone is seen.
+    let words =
+        [cgroup.wrapper(), ["python3", "-c", CLIENT, "127.7.0.9/9"].map(str::to_owned).to_vec()].concat();
+    assert_eq!(process::run(Command::new(&words[0]).args(&words[1..])), "sent\n".repeat(2));
+    let labels = [("sidecar_verdict", "passed"), ("sidecar_reason", "protocol")];
+    assert_eq!(sidecar.scrape().count("sidecar_traffic_connections_total", &labels), 1);
     // With the first denial that comes while running somebody does.
     let mut denied = UdpSocket::bind(("127.7.0.3", 0)).expect("a socket");
     denied.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");

@@ -174,7 +174,7 @@ words! {
         Daemon "daemon" "the daemon is gone, or shows no sign of life"
         ConnectionLimit "connection_limit" "as many connections as `limits.connections` allows were open"
         RateLimit "rate_limit" "connections came faster than `limits.rate` allows"
-        Protocol "protocol" "it is not TCP, and the service does not deny"
+        Protocol "protocol" "it is not TCP, and the service does not deny: a UDP socket that is connected; datagrams of others only once something is denied or has a name"
         NoMemory "no_memory" "the kernel had no memory for the socket's state"
         Dns "dns" "it is a question of the DNS: the daemon answers, or asks on"
         Resolvers "resolvers" "more resolvers are asked than are told apart: this one answers itself"
