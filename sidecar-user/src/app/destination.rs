@@ -347,9 +347,11 @@ fn candidate(one: &Candidate) -> Value {
 fn excepts(except: &Except) -> Vec<String> {
     let uids: Vec<_> = except.uids.iter().map(ToString::to_string).collect();
     let users = (!uids.is_empty()).then(|| format!("users {}", uids.join(", ")));
-    let executable = |Executable { path, files }: &Executable| {
-        let files: Vec<_> = files.iter().map(ToString::to_string).collect();
-        let files = if files.is_empty() { "nothing is there".to_owned() } else { files.join(", ") };
+    let executable = |Executable { path, files, unclear }: &Executable| {
+        let files = files.iter().map(ToString::to_string);
+        let all: Vec<_> =
+            files.chain(unclear.iter().map(|why| format!("nothing is excepted there: {why}"))).collect();
+        let files = if all.is_empty() { "nothing is there".to_owned() } else { all.join(", ") };
         format!("processes of {} ({files})", path.display())
     };
     users.into_iter().chain(except.executables.iter().map(executable)).collect()
@@ -360,7 +362,7 @@ fn excepts_json(except: &Except) -> Value {
     let executables = except.executables.iter();
     json!({
         "uids": except.uids.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "executables": executables.map(|one| json!({ "path": one.path, "files": texts(&one.files) })).collect::<Vec<_>>(),
+        "executables": executables.map(|one| json!({ "path": one.path, "files": texts(&one.files), "unclear": one.unclear })).collect::<Vec<_>>(),
     })
 }
 

@@ -15,7 +15,7 @@ use crate::discovery::executable::{Held, Root};
 #[derive(Clone, Default)]
 pub(super) struct Executables {
     by_path: BTreeMap<PathBuf, Vec<Held>>,
-    /// What was complained of already.
+    /// What was complained of by the last look.
     unclear: BTreeSet<(PathBuf, String)>,
 }
 
@@ -110,6 +110,8 @@ impl Executables {
         for executable in policy.services.iter_mut().flat_map(|service| &mut service.except.executables) {
             let held = self.by_path.get(&executable.path);
             executable.files = held.iter().flat_map(|held| held.iter()).map(|held| held.id).collect();
+            let unclear = self.unclear.iter().filter(|(path, _)| *path == executable.path);
+            executable.unclear = unclear.map(|(_, why)| why.clone()).collect();
         }
         policy
     }

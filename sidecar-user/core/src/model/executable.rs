@@ -29,6 +29,8 @@ pub struct Executable {
     pub path: PathBuf,
     /// What is there now.
     pub files: Vec<FileId>,
+    /// Why what is there is no file that is excepted: once for each reason.
+    pub unclear: Vec<String>,
 }
 
 impl Executable {

@@ -81,8 +81,8 @@ mod tests {
         let mut service = Service::named("a");
         let files = ["8:1:77:5", "0:300:77"].map(|text| text.parse().expect("a file"));
         service.except.executables = vec![
-            Executable { path: "/bin/a".into(), files: files.into() },
-            Executable { path: "/bin/b".into(), files: Vec::new() },
+            Executable { path: "/bin/a".into(), files: files.into(), unclear: Vec::new() },
+            Executable { path: "/bin/b".into(), files: Vec::new(), unclear: Vec::new() },
         ];
         let rules = compile(&[service], &[3]);
         let told = rules.keys().map(|(len, key)| {

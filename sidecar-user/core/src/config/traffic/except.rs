@@ -43,7 +43,7 @@ impl ExceptSettings {
             executables: self
                 .executables
                 .iter()
-                .map(|path| Executable { path: path.clone(), files: Vec::new() })
+                .map(|path| Executable { path: path.clone(), files: Vec::new(), unclear: Vec::new() })
                 .collect(),
         }
     }
