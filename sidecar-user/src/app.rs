@@ -58,7 +58,7 @@ use self::{
 };
 use crate::{
     admin::{
-        Facts as _,
+        Facts as _, Verdict,
         bind::{self, Bound},
         serve::{Face, serve},
     },
@@ -501,7 +501,7 @@ fn start_watchdog(notifier: &Arc<Notifier>, facts: &Arc<Facts>) -> Option<tokio:
     Some(tokio::spawn(async move {
         loop {
             ticks.tick().await;
-            if facts.live().iter().all(|check| check.ok) {
+            if facts.live().iter().all(|check| check.verdict != Verdict::Failed) {
                 notifier.alive();
             }
         }

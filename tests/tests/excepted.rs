@@ -14,6 +14,7 @@ use sidecar_tests::{
     eventually, free_port,
     nginx::Nginx,
     process::{self, Process},
+    scrape,
     sidecar::Sidecar,
 };
 
@@ -211,7 +212,7 @@ fn executables_are_left_alone() {
     fs::hard_link(&one, path("hard")).expect("a link");
     std::os::unix::fs::symlink(&one, path("soft")).expect("a link");
     let own = format!("{inner}/app");
-    let sidecar = world.run(&format!("{{executables: [{one}, {later}, {own}]}}"));
+    let sidecar = world.run(&format!("{{executables: [{one}, {later}, {own}, {inner}]}}"));
     let asked = format!("{ASKED}:{}", world.servers[0].0.port);
     let files = |at: usize| {
         let told = explained(&sidecar, &asked, None);
@@ -259,8 +260,13 @@ fn executables_are_left_alone() {
     until("the new one", 0, &|files| files.len() == 1 && files != before);
     assert_eq!([&one, &hard].map(|curl| world.fetch(&[curl], ASKED)), [PASSED, BALANCED]);
 
-    // In a root of its own: what is there is nobody else's.
+    // A folder is no executable, and is not nothing either.
+    let unclear =
+        || explained(&sidecar, &asked, None)["rule"]["excepts"]["executables"][3]["unclear"].clone();
+    assert_eq!(unclear(), serde_json::json!([]));
     fs::create_dir(&inner).expect("a folder");
+    eventually("the folder", || (unclear() == serde_json::json!(["it is no file"])).then_some(()));
+    // In a root of its own: what is there is nobody else's.
     let script = format!(
         "mount -t tmpfs tmpfs {inner} && cp {two} {own} && cp {two} {inner}/other && exec sleep 1000"
     );
@@ -371,6 +377,10 @@ fn what_cannot_be_told_is_not_guessed() {
     sidecar.await_attached();
     let log = sidecar.log();
     assert!(log.contains("CAP_PERFMON is needed") && log.contains("except.executables"), "{log}");
+    // It is ready all the same, and does not say that this is well.
+    let ready = scrape::get(sidecar.port, "/readyz", "");
+    assert!(ready.ends_with("\nok\n"), "{ready}");
+    assert!(ready.contains("\nsteering degraded: connections are not steered: "), "{ready}");
     assert_eq!(world.fetch(&["curl"], ASKED), PASSED);
     assert_eq!(world.fetch(&["curl"], DENIED), PASSED);
 }

@@ -311,7 +311,10 @@ fn what_is_not_ours_is_told_and_left() {
     let told = |part: &str| {
         let sidecar = world.run(services);
         let ready = readiness(&sidecar);
-        assert!(ready.contains("connections are not steered") && ready.contains(part), "{part}: {ready}");
+        assert!(
+            ready.starts_with("steering degraded: connections are not steered") && ready.contains(part),
+            "{part}: {ready}"
+        );
         assert!(sidecar.log().contains(part), "{part}: {}", sidecar.log());
     };
     // No place for pins.

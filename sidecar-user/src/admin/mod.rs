@@ -55,13 +55,31 @@ pub(crate) type SharedFacts = Arc<dyn Facts>;
 /// What an implementation works out, perhaps by asking the task that owns it.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What is said of one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It holds.
+    Ok,
+    /// It does not, and nobody is to be taken for unready by it.
+    Degraded,
+    /// It does not.
+    Failed,
+}
+
+impl Verdict {
+    /// Whether something without which nothing else holds does.
+    pub(crate) fn of(holds: bool) -> Verdict {
+        if holds { Verdict::Ok } else { Verdict::Failed }
+    }
+}
+
 /// One line of `/readyz`, and of `/startupz?verbose` and `/livez?verbose`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Check {
     /// One word.
     pub(crate) name: &'static str,
-    /// It holds.
-    pub(crate) ok: bool,
+    /// Whether it holds.
+    pub(crate) verdict: Verdict,
     /// What is missing, or what to know; may be empty.
     pub(crate) detail: String,
 }

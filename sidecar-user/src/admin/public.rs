@@ -8,7 +8,7 @@ use hyper::{
 };
 
 use super::{
-    Check, Facts, encoding,
+    Check, Facts, Verdict, encoding,
     reply::{self, Methods, Reply},
 };
 use crate::export::gzip::gzip;
@@ -33,7 +33,7 @@ pub(super) async fn answer<B>(facts: &dyn Facts, request: &Request<B>) -> Reply 
 /// `ok`, unless more is asked for or there is more to say.
 fn brief(query: Option<&str>, checks: &[Check]) -> Reply {
     let is_verbose = query.is_some_and(|query| query.split('&').any(is_verbose));
-    let all_hold = checks.iter().all(|check| check.ok);
+    let all_hold = checks.iter().all(|check| check.verdict != Verdict::Failed);
     if all_hold && !is_verbose { reply::text(StatusCode::OK, "ok\n") } else { report(checks) }
 }
 
@@ -44,12 +44,16 @@ fn is_verbose(parameter: &str) -> bool {
 /// One line a check, then the verdict.
 fn report(checks: &[Check]) -> Reply {
     let mut body = String::new();
-    for Check { name, ok, detail } in checks {
-        let verdict = if *ok { "ok" } else { "failed" };
+    for Check { name, verdict, detail } in checks {
+        let verdict = match verdict {
+            Verdict::Ok => "ok",
+            Verdict::Degraded => "degraded",
+            Verdict::Failed => "failed",
+        };
         let separator = if detail.is_empty() { "" } else { ": " };
         let _ = writeln!(body, "{name} {verdict}{separator}{detail}");
     }
-    let all_hold = checks.iter().all(|check| check.ok);
+    let all_hold = checks.iter().all(|check| check.verdict != Verdict::Failed);
     body.push_str(if all_hold { "ok\n" } else { "failed\n" });
     reply::text(if all_hold { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }

@@ -17,7 +17,7 @@ use sidecar_core::config::{AdminListen, Level, Listen};
 use tokio::sync::watch;
 
 use super::{
-    Answer, Check, Facts,
+    Answer, Check, Facts, Verdict,
     bind::{self, Address, Bound},
     serve::{self, Face},
 };
@@ -35,8 +35,11 @@ struct Fixed {
 
 impl Fixed {
     fn check(&self) -> Vec<Check> {
-        let ring = Check { name: "ring", ok: true, detail: String::new() };
-        vec![ring, Check { name: "otlp", ok: self.is_ready, detail: "no answer".to_owned() }]
+        let ring = Check { name: "ring", verdict: Verdict::Ok, detail: String::new() };
+        vec![
+            ring,
+            Check { name: "otlp", verdict: Verdict::of(self.is_ready), detail: "no answer".to_owned() },
+        ]
     }
 }
 

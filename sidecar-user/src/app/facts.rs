@@ -26,7 +26,7 @@ use super::{
     watching::Observed,
 };
 use crate::{
-    admin::{self, Answer, Check},
+    admin::{self, Answer, Check, Verdict},
     discovery::host,
     export::{
         Format, Resource,
@@ -273,20 +273,26 @@ impl admin::Facts for Facts {
     }
 
     fn live(&self) -> Vec<Check> {
-        vec![Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() }]
+        vec![Check { name: "capture", verdict: Verdict::of(self.handle.is_alive()), detail: String::new() }]
     }
 
     fn ready(&self) -> Vec<Check> {
         // What is lost or not reached is said; what there is works.
         let detail = self.observed.summary();
-        let capture = Check { name: "capture", ok: self.handle.is_alive(), detail: String::new() };
-        let settings = Check { name: "settings", ok: true, detail: lock(&self.reloads).detail.clone() };
+        let capture =
+            Check { name: "capture", verdict: Verdict::of(self.handle.is_alive()), detail: String::new() };
+        let detail_of_settings = lock(&self.reloads).detail.clone();
+        let settings = Check { name: "settings", verdict: Verdict::Ok, detail: detail_of_settings };
+        // The application goes on, and is observed: it stays ready.
         let steered = match &self.steered {
-            Ok(steered) => steered.as_ref().map(|steered| steered.summary()),
-            Err(why) => Some(why.clone()),
+            Ok(steered) => steered.as_ref().map(|steered| match steered.is_at_work() {
+                true => (Verdict::Ok, steered.summary()),
+                false => (Verdict::Degraded, "connections are not steered: the log says why".to_owned()),
+            }),
+            Err(why) => Some((Verdict::Degraded, why.clone())),
         };
-        let steering = steered.map(|detail| Check { name: "steering", ok: true, detail });
-        [Check { name: "attached", ok: true, detail }, capture, settings]
+        let steering = steered.map(|(verdict, detail)| Check { name: "steering", verdict, detail });
+        [Check { name: "attached", verdict: Verdict::Ok, detail }, capture, settings]
             .into_iter()
             .chain(steering)
             .collect()

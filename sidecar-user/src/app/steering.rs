@@ -144,6 +144,11 @@ impl Steered {
         }
     }
 
+    /// Whether what it takes runs.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.relayed.get().is_some()
+    }
+
     /// Whether the policy outlives the daemon.
     pub(super) fn is_pinned(&self) -> bool {
         self.traffic.pins().is_some()
