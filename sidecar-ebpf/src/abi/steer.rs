@@ -168,7 +168,16 @@ pub struct Target {
     pub service: u16,
     /// What a connection more costs there: the better of two is the one with the lower product of this and its connections.
     pub cost: u32,
+    /// What it was told to weigh, whatever the table makes of that. For the next daemon.
+    pub weight: u16,
+    /// `TARGET_…`. For the next daemon.
+    pub flags: u16,
 }
+
+/// The endpoint is one of its service's, with places in the table or without.
+pub const TARGET_WANTED: u16 = 1;
+/// It is in the daemon's zone, or nobody said which zone that is.
+pub const TARGET_NEAR: u16 = 1 << 1;
 
 /// The endpoint was written.
 pub const VERDICT_DIRECT: u8 = 1;
@@ -332,7 +341,7 @@ const _: () = assert!(size_of::<RuleKey>() == 20);
 const _: () = assert!(size_of::<Rule>() == 8);
 const _: () = assert!(size_of::<ServiceKey>() == 8);
 const _: () = assert!(size_of::<Service>() == 40);
-const _: () = assert!(size_of::<Target>() == 24);
+const _: () = assert!(size_of::<Target>() == 28);
 const _: () = assert!(size_of::<Use>() == 16);
 const _: () = assert!(size_of::<Steered>() == 32);
 const _: () = assert!(size_of::<Pair>() == 32);

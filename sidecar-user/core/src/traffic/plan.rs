@@ -19,7 +19,7 @@ use sidecar_ebpf::abi::{
     steer::{
         self, BALANCE_HASH, BALANCE_LEAST, BALANCE_RANDOM, GEAR_DENY, GEAR_DIRECT, GEAR_PROXY, GONE_CLOSED,
         GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, SERVICE_FILES, SERVICE_USERS, SERVICE_WAITS, ServiceKey,
-        Table, Target,
+        TARGET_NEAR, TARGET_WANTED, Table, Target,
     },
 };
 
@@ -77,6 +77,8 @@ pub struct Planner {
     bank: u32,
     services: BTreeMap<String, u32>,
     targets: BTreeMap<(u32, SocketAddr), u32>,
+    /// What the maps have of endpoints that are wanted.
+    wanted: BTreeMap<u32, Target>,
     /// What the maps call services: more than there are, where numbers were given to others.
     named: BTreeMap<u32, String>,
 }
@@ -91,6 +93,7 @@ impl Planner {
             bank: 0,
             services: BTreeMap::new(),
             targets: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             named: BTreeMap::new(),
         }
     }
@@ -165,7 +168,7 @@ impl Planner {
                     let number = number.ok_or(Full { what: "endpoints", room: self.room.targets })?;
                     targets.insert(key, number);
                     taken.insert(number);
-                    plan.targets.insert(number, target(*id, endpoint.address, weigh(endpoint).cost));
+                    plan.targets.insert(number, target(*id, endpoint, weigh(endpoint).cost));
                     numbers.push(number);
                 }
                 let weights: Vec<u32> = endpoints.iter().map(|endpoint| weigh(endpoint).weight).collect();
@@ -198,6 +201,9 @@ impl Planner {
         let services: Vec<_> = old.services.iter().chain(&plan.services).collect();
         let unknown = |service: &steer::Service| steer::Service { gear: u8::MAX, ..*service };
         old.services = services.into_iter().map(|(id, service)| (*id, unknown(service))).collect();
+        let unknown = |target: &Target| Target { flags: u16::MAX, ..*target };
+        let targets: Vec<_> = self.wanted.iter().chain(&plan.targets).collect();
+        self.wanted = targets.into_iter().map(|(number, target)| (*number, unknown(target))).collect();
     }
 
     /// A number that no service ever had.
@@ -216,11 +222,13 @@ impl Planner {
     pub fn changes(&self, plan: &Plan) -> Vec<Change> {
         let bank = self.next_bank();
         let old = &self.banks[bank as usize];
-        let live = &self.banks[self.bank as usize];
         let mut changes = Vec::new();
         let unnamed = plan.names.iter().filter(|(id, name)| self.named.get(id) != Some(*name));
         changes.extend(unnamed.map(|(id, name)| Change::Name(*id, adopt::name(name))));
-        let is_there = |number: &u32, target: &Target| live.targets.get(number) == Some(target);
+        let gone = self.wanted.iter().filter(|(number, _)| !plan.targets.contains_key(number));
+        let unwanted = |was: &Target| Target { flags: was.flags & TARGET_NEAR, ..*was };
+        changes.extend(gone.map(|(number, was)| Change::Target(*number, unwanted(was))));
+        let is_there = |number: &u32, target: &Target| self.wanted.get(number) == Some(target);
         let targets = plan.targets.iter().filter(|(number, target)| !is_there(number, target));
         changes.extend(targets.map(|(number, target)| Change::Target(*number, *target)));
         for (first, places) in &plan.tables {
@@ -250,6 +258,7 @@ impl Planner {
     pub fn turn(&mut self, plan: Plan) {
         self.bank = self.next_bank();
         self.named.extend(plan.names.clone());
+        self.wanted = plan.targets.clone();
         self.banks[self.bank as usize] = plan;
     }
 
@@ -282,17 +291,17 @@ impl Planner {
             let mine = weighed.iter().filter(|(address, _)| usize::from(address.is_ipv6()) == family);
             let numbered = mine.filter_map(|(address, weighed)| {
                 let number = *self.targets.get(&(id, *address))?;
-                live.targets.contains_key(&number).then_some((number, *address, *weighed))
+                let target = Target { cost: weighed.cost, ..*live.targets.get(&number)? };
+                Some((number, target, *address, weighed.weight))
             });
             let numbered: Vec<_> = numbered.collect();
-            for (number, address, weighed) in &numbered {
-                let target = target(id, *address, weighed.cost);
-                if live.targets.get(number) != Some(&target) {
-                    changes.push(Change::Target(*number, target));
+            for (number, target, ..) in &numbered {
+                if live.targets.get(number) != Some(target) {
+                    changes.push(Change::Target(*number, *target));
                 }
             }
-            let addresses: Vec<_> = numbered.iter().map(|(_, address, _)| *address).collect();
-            let weights: Vec<_> = numbered.iter().map(|(.., weighed)| weighed.weight).collect();
+            let addresses: Vec<_> = numbered.iter().map(|(_, _, address, _)| *address).collect();
+            let weights: Vec<_> = numbered.iter().map(|(.., weight)| *weight).collect();
             let dealt = dealt(entry.balance >= BALANCE_HASH, &addresses, &weights);
             let Some(places) = live.tables.get(&table.first).filter(|places| places.len() == dealt.len())
             else {
@@ -314,6 +323,7 @@ impl Planner {
             match *change {
                 Change::Target(number, target) => {
                     live.targets.insert(number, target);
+                    self.wanted.insert(number, target);
                 }
                 Change::Place(at, number) => {
                     let table = live.tables.range_mut(..=at).next_back();
@@ -355,12 +365,14 @@ fn dealt(is_hashed: bool, addresses: &[SocketAddr], weights: &[u32]) -> Vec<usiz
     }
 }
 
-fn target(service: u32, address: SocketAddr, cost: u32) -> Target {
+fn target(service: u32, endpoint: &Endpoint, cost: u32) -> Target {
+    let Endpoint { address, weight, is_near } = *endpoint;
+    let flags = if is_near { TARGET_WANTED | TARGET_NEAR } else { TARGET_WANTED };
     let addr = match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
-    Target { addr: addr.octets(), port: address.port(), service: service as u16, cost }
+    Target { addr: addr.octets(), port: address.port(), service: service as u16, cost, weight, flags }
 }
 
 fn entry(service: &Service, tables: [Table; 2]) -> steer::Service {

@@ -8,7 +8,7 @@ use std::{
 
 use sidecar_ebpf::abi::{
     pins::Name,
-    steer::{self, Rule, RuleKey, SERVICE_WAITS, ServiceKey, Target},
+    steer::{self, Rule, RuleKey, SERVICE_WAITS, ServiceKey, TARGET_NEAR, TARGET_WANTED, Target},
 };
 
 use super::{Plan, Planner, Room};
@@ -55,8 +55,20 @@ impl Planner {
         let live = &mut planner.banks[planner.bank as usize];
         live.tables = tables(live, &found.table);
         let target = |number: &u32| found.targets.get(*number as usize).copied();
-        let numbers: BTreeSet<u32> = live.tables.values().flatten().copied().collect();
-        live.targets = numbers.into_iter().filter_map(|number| Some((number, target(&number)?))).collect();
+        let is_marked = |(_, target): &(u32, &Target)| target.flags & TARGET_WANTED != 0;
+        let is_wanted =
+            |one: &(u32, &Target)| is_marked(one) && live.services.contains_key(&one.1.service.into());
+        let all = (0..room.targets).zip(&found.targets);
+        // One that is ejected has no place in a table.
+        let wanted = all.clone().filter(is_wanted).map(|(number, _)| number);
+        let numbers: BTreeSet<u32> = live.tables.values().flatten().copied().chain(wanted).collect();
+        // What has a place is an endpoint, also where the next plan was half written that is without it.
+        let as_it_was = |target: Target| Target { flags: target.flags | TARGET_WANTED, ..target };
+        let targets = numbers.iter().filter_map(|number| Some((*number, as_it_was(target(number)?))));
+        live.targets = targets.collect();
+        let written = numbers.iter().filter_map(|number| Some((*number, target(number)?)));
+        let marked = all.filter(is_marked).map(|(number, target)| (number, *target));
+        planner.wanted = written.chain(marked).collect();
         let is_busy = |(number, target): &(u32, &Target)| target.port != 0 && !is_idle(*number);
         let busy = (0..room.targets).zip(&found.targets).filter(is_busy);
         let live = live.targets.iter().map(|(number, target)| (*number, target));
@@ -70,19 +82,18 @@ impl Planner {
 }
 
 impl Planner {
-    /// Services that the plan that holds has begun, with their endpoints: how many places of the table one has tells its weight.
+    /// Services that the plan that holds has begun, with their endpoints as they were told: whether one is ejected, or what else it
+    /// weighed to whoever judged it, is not taken over.
     #[must_use]
     pub fn begun(&self) -> Vec<(String, Vec<Endpoint>)> {
         let live = &self.banks[self.bank as usize];
         let begun = self.services.iter().filter_map(|(name, id)| {
-            let service = live.services.get(id).filter(|service| service.flags & SERVICE_WAITS == 0)?;
-            let places = service.tables.iter().filter_map(|table| live.tables.get(&table.first)).flatten();
-            let places: Vec<_> = places.collect();
+            live.services.get(id).filter(|service| service.flags & SERVICE_WAITS == 0)?;
             let endpoint = |(address, number, _)| {
-                let n = places.iter().filter(|place| ***place == number).count().max(1);
-                Endpoint { address, weight: u16::try_from(n).unwrap_or(u16::MAX), is_near: true }
+                let target = live.targets.get(&number)?;
+                Some(Endpoint { address, weight: target.weight, is_near: target.flags & TARGET_NEAR != 0 })
             };
-            Some((name.clone(), self.endpoints(*id).map(endpoint).collect()))
+            Some((name.clone(), self.endpoints(*id).filter_map(endpoint).collect()))
         });
         begun.collect()
     }
@@ -119,7 +130,10 @@ fn text(name: &Name) -> Option<String> {
 mod tests {
     use super::super::tests::{Maps, ROOM as SMALL, policy, service};
     use super::*;
-    use crate::traffic::health::Judge;
+    use crate::{
+        model::policy::Service,
+        traffic::health::{Judge, Weighed},
+    };
 
     const ROOM: Room = Room { targets: 8, ..SMALL };
 
@@ -174,6 +188,37 @@ mod tests {
             }
             assert_eq!(before.len(), 2);
         }
+    }
+
+    /// What was told, whatever was made of it: who is ejected is an endpoint, and who has gone is none.
+    #[test]
+    fn endpoints_are_adopted_as_they_were_told() {
+        let (mut old, mut maps) = (Planner::new(ROOM), Maps::default());
+        let mut wanted = service("a", &["1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1", "[1::4]:1"]);
+        wanted.endpoints[0].weight = 30;
+        wanted.endpoints[1].is_near = false;
+        let less = Service { endpoints: wanted.endpoints[..2].to_vec(), ..wanted.clone() };
+        for service in [&wanted, &less] {
+            let plan = old.plan(&policy(&[service.clone()]), &Judge::default(), |_| false).expect("room");
+            maps.write(&old.changes(&plan));
+            old.turn(plan);
+        }
+        let ejected: Vec<_> = less.endpoints.iter().map(|one| one.address).zip([0, 7]).collect();
+        let weighed = ejected.into_iter().map(|(address, weight)| (address, Weighed { weight, cost: 9 }));
+        let changes = old.reweigh("a", &weighed.collect::<Vec<_>>());
+        maps.write(&changes);
+        old.took(&changes);
+        let mut new = Planner::adopted(ROOM, &maps.found(old.bank), |_| false);
+        assert_eq!(new.begun(), [("a".to_owned(), less.endpoints.clone())]);
+        // A plan that could not be written leaves nobody behind, nor takes anybody away.
+        let plan = new.plan(&policy(&[wanted]), &Judge::default(), |_| false).expect("room");
+        maps.write(&new.changes(&plan));
+        new.failed(&plan);
+        let plan = new.plan(&policy(&[less.clone()]), &Judge::default(), |_| false).expect("room");
+        maps.write(&new.changes(&plan));
+        new.turn(plan);
+        let next = Planner::adopted(ROOM, &maps.found(new.bank), |_| false);
+        assert_eq!(next.begun(), [("a".to_owned(), less.endpoints)]);
     }
 
     #[test]
