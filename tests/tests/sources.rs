@@ -105,7 +105,15 @@ impl World {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
-    /// The same, to whom no endpoint is.
+    /// What the resolver is asked by the application, and what comes of it, as `dig` prints that.
+    fn dig(&self, words: &str) -> String {
+        let at = format!("@{RESOLVER}");
+        let dig = ["dig", "+time=5", "+tries=1", &at].into_iter().chain(words.split(' ')).map(str::to_owned);
+        let words: Vec<_> = self.cgroup.wrapper().into_iter().chain(dig).collect();
+        process::run(Command::new(&words[0]).args(&words[1..]))
+    }
+
+    /// So many connections to whom no endpoint is.
     fn ask(&self, n: u64) {
         assert_eq!(self.get(&format!("{}:{}", HOSTS[ASKED], self.port), n), "");
     }
@@ -145,6 +153,12 @@ fn failures(sidecar: &Sidecar, name: &str, reason: &str) -> u64 {
 fn explain(sidecar: &Sidecar, destination: &str) -> String {
     let admin = format!("127.0.0.1:{}", sidecar.admin_port);
     process::run(Command::new(binary()).args(["explain", "--admin", &admin, destination]))
+}
+
+/// The share of a service's endpoint, once the daemon tells of it.
+fn share(sidecar: &Sidecar, service: &str, endpoint: &str) -> Option<f64> {
+    let labels = [("sidecar_service", service), ("sidecar_endpoint", endpoint)];
+    sidecar.scrape().sum("sidecar_traffic_endpoint_weight_ratio", &labels)
 }
 
 /// The first connection goes where it asks, later ones where the resolver says; while that is silent, where it said last.
@@ -458,6 +472,169 @@ fn what_is_pinned_stays_warm() {
     let before = world.served();
     world.ask(10);
     assert_eq!(world.served_since(before), [0, 0, 0, 10, 0]);
+}
+
+/// Who was ejected when a daemon ended is an endpoint for the next one too, and weights are those that the silent source told last.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn what_was_ejected_is_adopted() {
+    let mut world = World::new();
+    let bpffs = Bpffs::new();
+    world.names("127.61.0.1 one.example\n127.61.0.2 two.example\n");
+    let srv = |target: &str, weight| {
+        format!("--srv-host=_http._tcp.web.example,{target}.example,{},1,{weight}", world.port)
+    };
+    let records = [srv("one", 30), srv("two", 10)];
+    world.resolve(&records.each_ref().map(String::as_str));
+    let settings = format!(
+        "traffic:
+  pin: {}
+  services:
+    - name: web
+      addresses: [127.61.0.9]
+      sources: [{{srv: _http._tcp.web.example}}]
+      health: {{ejection: 60s}}
+",
+        bpffs.pins().display()
+    );
+    let mut sidecar = world.run(&settings);
+    let port = world.port;
+    let endpoints = [1, 2].map(|n| format!("127.61.0.{n}:{port}"));
+    let shares = |sidecar: &Sidecar| endpoints.each_ref().map(|endpoint| share(sidecar, "web", endpoint));
+    world.ask(1);
+    eventually("both to be had", || (shares(&sidecar) == [Some(0.75), Some(0.25)]).then_some(()));
+    world.servers[1].1.signal(Signal::TERM);
+    eventually("an ejection", || {
+        world.get(&format!("{}:{port}", HOSTS[ASKED]), 5);
+        (shares(&sidecar) == [Some(0.0), Some(1.0)]).then_some(())
+    });
+    world.resolver().signal(Signal::STOP);
+    sidecar.signal(Signal::KILL);
+    sidecar.wait();
+    let sidecar = world.run(&settings);
+    assert_eq!(shares(&sidecar), [Some(0.75), Some(0.25)]);
+    assert_eq!(source(&sidecar, "stale", "srv:_http._tcp.web.example"), Some(1.0));
+}
+
+/// A source that fails from the start: a question for its service's name has no answer, and a connection to an address that somebody
+/// remembers is refused.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn a_name_whose_source_fails_is_refused() {
+    let mut world = World::new();
+    world.names("127.61.0.1 web.example\n");
+    world.resolve(&[]);
+    let sidecar = world.run(
+        "traffic:
+  services:
+    - {name: web, hosts: [web.internal], while_running: true, sources: [{dns: 'web.example:PORT'}]}
+",
+    );
+    world.resolver().signal(Signal::STOP);
+    let told = explain(&sidecar, &format!("web.internal:{}", world.port));
+    let address =
+        told.split(|c: char| c != '.' && !c.is_ascii_digit()).find(|word| word.starts_with("240.240."));
+    let address = format!("{}:{}", address.expect(&told), world.port);
+    let said = world.get(&address, 1);
+    assert!(said.contains("connect to server"), "{said}");
+    assert_eq!(verdicts(&sidecar, "denied", "first_use"), 1);
+    let said = world.dig("web.internal A");
+    assert!(said.contains("status: SERVFAIL"), "{said}");
+    let n = sidecar.scrape().count("sidecar_dns_failures_total", &[("sidecar_reason", "no_endpoints")]);
+    assert_eq!(n, 1);
+    eventually("a failure", || (failures(&sidecar, "dns:web.example", "timeout") > 0).then_some(()));
+    world.get(&address, 1);
+    assert_eq!(verdicts(&sidecar, "denied", "first_use"), 2, "it has no endpoint yet");
+    world.resolver().signal(Signal::CONT);
+    await_endpoints(&sidecar, "dns:web.example", 1.0);
+    let before = world.served();
+    assert_eq!(world.get(&address, 3), "");
+    assert_eq!(world.served_since(before), [0, 3, 0, 0, 0]);
+    assert!(world.dig("web.internal A").contains("240.240."));
+}
+
+/// A name's own addresses are told, and lead to whom the source names.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn real_names_have_sources_too() {
+    let mut world = World::new();
+    world.names("127.61.0.9 real.example\n127.61.0.1 pool.example\n");
+    world.resolve(&[]);
+    let sidecar = world.run(
+        "traffic:
+  services:
+    - {name: real, hosts: [real.example], resolve: real, ports: [PORT], sources: [{dns: pool.example}]}
+",
+    );
+    let said = world.dig("real.example A +short");
+    assert_eq!(said.trim(), "127.61.0.9");
+    await_endpoints(&sidecar, "dns:pool.example", 1.0);
+    let before = world.served();
+    assert_eq!(world.get(&format!("real.example:{}", world.port), 10), "");
+    assert_eq!(world.served_since(before), [0, 10, 0, 0, 0]);
+    assert_eq!(verdicts(&sidecar, "direct", "gear"), 10);
+}
+
+/// The relay carries what goes to endpoints that a source tells of.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn the_relay_has_sources_too() {
+    let mut world = World::new();
+    world.names("127.61.0.1 web.example\n127.61.0.2 web.example\n");
+    world.resolve(&[]);
+    let sidecar = world.run(
+        "traffic:
+  services:
+    - {name: web, gear: proxy, addresses: [127.61.0.9], ports: [PORT], sources: [{dns: web.example}]}
+",
+    );
+    let before = world.served();
+    world.ask(1);
+    assert_eq!(world.served_since(before), [1, 0, 0, 0, 0]);
+    assert_eq!(verdicts(&sidecar, "passed", "first_use"), 1);
+    await_endpoints(&sidecar, "dns:web.example", 2.0);
+    world.ask(20);
+    let served = world.served_since(before);
+    assert_eq!((served[0], served[1] + served[2]), (1, 20), "{served:?}");
+    assert!(served[1] > 0 && served[2] > 0, "{served:?}");
+    assert_eq!(verdicts(&sidecar, "proxied", "gear"), 20);
+}
+
+/// Endpoints of IPv6 are none for who asks by IPv4: where that address is real the connection goes there, where nobody has it, it is
+/// refused.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn families_are_not_mixed() {
+    let mut world = World::new();
+    world.names("127.61.0.1 six.example\n");
+    world.resolve(&[]);
+    let sidecar = world.run(
+        "traffic:
+  services:
+    - {name: six, hosts: [six.internal], addresses: [127.61.0.9], resolve: virtual, while_running: true, sources: [{dns: 'six.example:PORT'}]}
+",
+    );
+    let port = world.port;
+    let remembered = world.dig("six.internal A +short").trim().to_owned();
+    assert!(remembered.starts_with("240.240."), "{remembered}");
+    await_endpoints(&sidecar, "dns:six.example", 1.0);
+    let before = world.served();
+    assert_eq!(world.get(&format!("{remembered}:{port}"), 2), "");
+    assert_eq!(world.served_since(before), [0, 2, 0, 0, 0]);
+    world.names("::1 six.example\n");
+    eventually("the other family", || share(&sidecar, "six", &format!("[::1]:{port}")));
+    let said = world.dig("six.internal A");
+    assert!(said.contains("status: NOERROR") && said.contains("ANSWER: 0"), "{said}");
+    assert!(world.dig("six.internal AAAA").contains("ANSWER: 1"));
+    let before = world.served();
+    assert_eq!(world.get(&format!("six.internal:{port}"), 4), "");
+    assert_eq!(world.served_since(before), [0, 0, 0, 0, 4]);
+    world.ask(3);
+    assert_eq!(world.served_since(before), [3, 0, 0, 0, 4]);
+    assert_eq!(verdicts(&sidecar, "passed", "no_endpoint"), 3);
+    let said = world.get(&format!("{remembered}:{port}"), 1);
+    assert!(said.contains("connect to server"), "{said}");
+    assert_eq!(verdicts(&sidecar, "denied", "no_endpoint"), 1);
 }
 
 /// A resolver that is three seconds away, to and fro, is waited for, also where one question follows from
