@@ -199,7 +199,8 @@ mod tests {
         wanted.endpoints[1].is_near = false;
         let less = Service { endpoints: wanted.endpoints[..2].to_vec(), ..wanted.clone() };
         for service in [&wanted, &less] {
-            let plan = old.plan(&policy(&[service.clone()]), &Judge::default(), |_| false).expect("room");
+            let plan =
+                old.plan(&policy(std::slice::from_ref(service)), &Judge::default(), |_| false).expect("room");
             maps.write(&old.changes(&plan));
             old.turn(plan);
         }
@@ -214,7 +215,8 @@ mod tests {
         let plan = new.plan(&policy(&[wanted]), &Judge::default(), |_| false).expect("room");
         maps.write(&new.changes(&plan));
         new.failed(&plan);
-        let plan = new.plan(&policy(&[less.clone()]), &Judge::default(), |_| false).expect("room");
+        let plan =
+            new.plan(&policy(std::slice::from_ref(&less)), &Judge::default(), |_| false).expect("room");
         maps.write(&new.changes(&plan));
         new.turn(plan);
         let next = Planner::adopted(ROOM, &maps.found(new.bank), |_| false);
