@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -83,7 +83,11 @@ impl FromStr for HostPort {
             return Err(Refused(format!("`{text}` {why}")));
         }
         // One address is one endpoint, however it is written.
-        Ok(Self(SocketAddr::new(address.ip().to_canonical(), address.port())))
+        let ip = address.ip().to_canonical();
+        if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return Err(Refused(format!("`{text}` is no host's address")));
+        }
+        Ok(Self(SocketAddr::new(ip, address.port())))
     }
 }
 
@@ -106,6 +110,17 @@ mod tests {
         for text in ["[fe80::1%eth0]:80", "10.0.0.1", "10.0.0.1:0"] {
             let error = text.parse::<HostPort>().expect_err("it is refused").0;
             assert!(error.starts_with(&format!("`{text}` is not an endpoint")), "{error}");
+        }
+        for text in [
+            "0.0.0.0:80",
+            "[::]:80",
+            "[::ffff:0.0.0.0]:80",
+            "224.0.0.1:80",
+            "[ff02::1]:80",
+            "255.255.255.255:80",
+        ] {
+            let error = text.parse::<HostPort>().expect_err("it is refused").0;
+            assert_eq!(error, format!("`{text}` is no host's address"));
         }
         for (text, address) in
             [("169.254.169.254:80", "169.254.169.254:80"), ("[::ffff:10.0.0.1]:80", "10.0.0.1:80")]
