@@ -46,11 +46,13 @@ fn assert_exact(scrapes: [(&str, &Sidecar); 2], nginx: &Nginx, load: &Load) {
     }
 }
 
-/// `sidecar ARGS…` with the two capabilities, to its end: exit status, and all that it said.
-fn sidecar(parent: &Cgroup, args: &[&str]) -> (Option<i32>, String) {
+/// `sidecar doctor` with the two capabilities, and a file of settings (may be empty): exit status, and all that it said.
+fn doctor(parent: &Cgroup, settings: &str) -> (Option<i32>, String) {
     let words = [parent.wrapper(), TWO_CAPABILITIES.map(str::to_owned).to_vec()].concat();
     let mut command = Command::new(&words[0]);
-    let output = process::output(command.args(&words[1..]).arg(binary()).args(args));
+    let output = process::output(
+        command.args(&words[1..]).arg(binary()).arg("doctor").env("SIDECAR_CONFIG", settings),
+    );
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
@@ -60,7 +62,7 @@ fn sidecar(parent: &Cgroup, args: &[&str]) -> (Option<i32>, String) {
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn attaches() {
     let (dir, parent) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
-    let (status, said) = sidecar(&parent, &["doctor"]);
+    let (status, said) = doctor(&parent, "");
     assert_eq!(status, Some(0), "{said}");
     let mut daemon = observe(dir.path(), &parent);
     assert!(daemon.log().contains("9 of 9 programs"), "{}", daemon.log());
@@ -127,6 +129,38 @@ fn steers() {
         let n: f64 = scrape.all("sidecar_traffic_service_active").map(|(_, n)| n).sum();
         (n == 0.0).then_some(())
     });
+}
+
+/// Where the kernel lacks what steering takes, connections go where they ask, and are observed; log and doctor say what is lost.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn passes() {
+    let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
+    let nginx = Nginx::prepare(dir.path(), "127.0.0.1", free_port(), "");
+    let _server = start(&nginx.command(), &dir.path().join("nginx.out"));
+    nginx.await_listening();
+    let services = format!(
+        "traffic: {{services: [{{name: denied, addresses: [127.0.0.1], ports: [{}], gear: deny, while_running: true}}]}}\n",
+        nginx.port
+    );
+    let (settings, path) = (dir.path().join("settings.yaml"), cgroup.path().display().to_string());
+    std::fs::write(&settings, services).expect("settings");
+    let settings = settings.display().to_string();
+    let (status, said) = doctor(&cgroup, &settings);
+    assert_eq!(status, Some(3), "{said}");
+    let finding = said.lines().find(|line| line.contains("steering  ")).unwrap_or_default();
+    assert!(finding.starts_with("lost") && finding.contains("this kernel does not know"), "{said}");
+    let mut daemon =
+        Sidecar::spawn(dir.path(), &TWO_CAPABILITIES, &["--cgroup", &path, "--config", &settings], &[]);
+    daemon.await_attached();
+    let log = daemon.log();
+    assert!(log.contains("connections are not steered: they go where they ask"), "{log}");
+    let mut load = Load::new(dir.path(), &cgroup.wrapper());
+    load.h2load(("GET", 200), 200, "-c 4", 0, &nginx.url("1000.bin"));
+    assert_eq!(nginx.answered(), load.answered);
+    assert_eq!(daemon.scrape_at_rest().requests("client"), load.answered);
+    let ready = scrape::get(daemon.port, "/readyz", "");
+    assert!(ready.contains("steering degraded"), "{ready}");
 }
 
 /// A user and an executable file are left alone, and nobody else is.

@@ -24,9 +24,9 @@ pub(super) struct Row {
     pub(super) options: &'static str,
 }
 
-/// What holds everywhere.
-const OBSERVES: &[&str] = &["attaches", "counts", "netem"];
-/// All of them: tracing programs reach socket storage from 5.11 on, and an errno is chosen (`bpf_set_retval`) from 5.18 on.
+/// What holds where nothing is steered.
+const OBSERVES: &[&str] = &["attaches", "counts", "netem", "passes"];
+/// All others: tracing programs reach socket storage from 5.11 on, and an errno is chosen (`bpf_set_retval`) from 5.18 on.
 const ALL_HOLDS: &[&str] =
     &["attaches", "counts", "endures", "excepts", "netem", "pins", "reads", "steers", "swaps"];
 
