@@ -22,6 +22,8 @@ use sidecar_tests::{
 
 const POD: &str = "10.77.0.1";
 const POD6: &str = "fd77::1";
+const SECOND: &str = "10.77.0.4";
+const SECOND6: &str = "fd77::4";
 const CLIENT: &str = "10.77.0.2";
 const OTHER: &str = "10.77.0.3";
 const CLIENT6: &str = "fd77::2";
@@ -200,7 +202,11 @@ struct Kept(Talker);
 
 impl Kept {
     fn new(world: &World) -> Kept {
-        Kept(Talker::new(world, KEPT, &[POD, "8080"]))
+        Kept::at(world, "8080")
+    }
+
+    fn at(world: &World, port: &str) -> Kept {
+        Kept(Talker::new(world, KEPT, &[POD, port]))
     }
 
     /// One request: status, and as whom it came.
@@ -277,6 +283,111 @@ fn who_comes_in_is_who_the_application_sees() {
     assert_eq!(world.ask(CLIENT, POD, PORT), "200");
     assert_eq!(kept.say(), format!("200 {CLIENT}"));
     assert_eq!(world.came(), who(&[(CLIENT, 2)]));
+}
+
+/// Linux dials a secondary address of its own from the primary one. The relay does not; the application does, and comes in
+/// then, once.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn secondary_addresses_are_reached_once() {
+    let world = World::new();
+    world.pod.ip(&format!("address add {SECOND}/24 dev wire0"));
+    world.pod.ip(&format!("address add {SECOND6}/64 dev wire0 nodad"));
+    let loopback = format!("listen 127.0.0.1:{PORT} ;");
+    let more = [SECOND, &format!("[{SECOND6}]")].map(|at| format!("listen {at}:{PORT};")).concat();
+    world.nginx.amend(&loopback, &format!("{loopback}{more}"));
+    world.server.signal(Signal::HUP);
+    eventually("nginx to listen there", || (world.ask_itself(SECOND, PORT) == "200").then_some(()));
+    assert_eq!(world.came(), who(&[(POD, 1)]), "what the kernel takes for its source");
+    let policy = |inbound: &str, gear: &str| {
+        format!(
+            "{inbound}  services:
+    - {{name: out, addresses: [10.99.0.1], endpoints: ['{SECOND}:{PORT}'], gear: {gear}}}
+"
+        )
+    };
+    let sidecar = world.run(&policy(THROUGH, "proxy"));
+    let n_accepted = || accepted(&world.scrape(&sidecar));
+    let all = [(CLIENT, SECOND), (CLIENT6, SECOND6), (CLIENT, POD), (CLIENT6, POD6)];
+    for (n, (from, to)) in (1..).zip(all) {
+        for _ in 0..5 {
+            assert_eq!(world.ask(from, to, PORT), "200", "{from} {to}");
+        }
+        assert_eq!(n_accepted(), 5 * n, "{from} {to}");
+    }
+    assert_eq!(world.came(), who(&[(CLIENT, 10), (CLIENT6, 10)]));
+
+    // The application that calls itself comes in from its primary address; with IPv6 it calls from where it calls.
+    assert_eq!(world.ask_itself(SECOND, PORT), "200");
+    assert_eq!(n_accepted(), 21);
+    assert_eq!(world.ask_itself(SECOND6, PORT), "200");
+    assert_eq!(n_accepted(), 21);
+    assert_eq!(world.came(), who(&[(POD, 1), (SECOND6, 1)]));
+    // Out through the relay, and in.
+    assert_eq!(world.ask_itself("10.99.0.1", 80), "200");
+    assert_eq!(n_accepted(), 23);
+    let mut n_applied = 0;
+    let mut change = |inbound: &str, gear: &str| {
+        world.settings(&policy(inbound, gear));
+        sidecar.signal(Signal::HUP);
+        n_applied += 1;
+        let applied = [("sidecar_state", "applied")];
+        eventually("the new settings", || {
+            let scrape = world.pod.within(|| sidecar.scrape());
+            (scrape.count("sidecar_config_reloads_total", &applied) == n_applied).then_some(())
+        });
+    };
+    // In only.
+    change(THROUGH, "direct");
+    assert_eq!(world.ask_itself("10.99.0.1", 80), "200");
+    assert_eq!(n_accepted(), 24);
+    assert_eq!(world.came(), who(&[(POD, 2)]));
+    // Denied like anybody who comes from there.
+    change("\n    - {name: web, ports: [8080], gear: deny, while_running: true}\n", "direct");
+    for to in [SECOND, "10.99.0.1"] {
+        assert_eq!(world.ask_itself(to, if to == SECOND { PORT } else { 80 }), "curl 7", "{to}");
+    }
+    for to in [POD, SECOND6] {
+        assert_eq!(world.ask_itself(to, PORT), "200", "{to}");
+    }
+    // Unless its primary address is excepted.
+    let excepted =
+        format!("\n    - {{name: web, ports: [8080], gear: deny, while_running: true, except: [{POD}]}}\n");
+    change(&excepted, "direct");
+    assert_eq!(world.ask_itself(SECOND, PORT), "200");
+    assert_eq!(world.ask_itself("10.99.0.1", 80), "200");
+    assert_eq!(world.ask(CLIENT, SECOND, PORT), "curl 7");
+    assert_eq!(world.came(), who(&[(POD, 3), (SECOND6, 1)]));
+    assert_eq!(n_accepted(), 24);
+    let scrape = world.scrape(&sidecar);
+    for reason in ["stranger", "unreachable", "broken", "no_port", "client_unknown"] {
+        assert_eq!(failures(&scrape, reason), 0, "{reason}");
+    }
+}
+
+/// The relay binds the socket by which it reaches the application. Its port is taken for that destination only: with four ports
+/// there are four connections to each of two.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn a_port_to_the_application_is_taken_for_one_destination() {
+    let world = World::new();
+    let first = format!("listen {POD}:{PORT} ;");
+    world.nginx.amend(&first, &format!("{first}listen {POD}:8082;"));
+    world.server.signal(Signal::HUP);
+    eventually("nginx to listen there", || (world.ask_itself(POD, 8082) == "200").then_some(()));
+    let sidecar = world.run("\n    - {name: web, ports: [8080, 8082]}\n");
+    world.pod.sysctl("net.ipv4.ip_local_port_range", "40000 40003");
+    let mut kept: Vec<_> =
+        ["8080", "8082"].repeat(4).into_iter().map(|port| Kept::at(&world, port)).collect();
+    for one in &mut kept {
+        assert_eq!(one.say(), format!("200 {CLIENT}"));
+    }
+    let scrape = world.scrape(&sidecar);
+    assert_eq!((accepted(&scrape), failures(&scrape, "no_port")), (8, 0));
+    // The fifth.
+    let answer = world.ask(CLIENT, POD, PORT);
+    assert!(["curl 7", "curl 56"].contains(&answer.as_str()), "{answer}");
+    assert_eq!(failures(&world.scrape(&sidecar), "no_port"), 1);
 }
 
 /// Denials, limits, an application that is not there, strangers, and another policy while running.

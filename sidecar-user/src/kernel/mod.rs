@@ -22,4 +22,4 @@ pub(crate) use others::{Hook, others, program_names};
 pub(crate) use pins::{PinError, Pins, pinned, unpin};
 pub(crate) use programs::{ALL as PROGRAMS, COME_IN, DATAGRAMS, Program, READS, STEERING, TAKE_OVER};
 pub(crate) use ring::{Ring, Waker};
-pub(crate) use steer::{Handover, SteerError, Steering, netns_cookie};
+pub(crate) use steer::{Handover, SteerError, Steering, bind_no_port, netns_cookie};

@@ -418,6 +418,21 @@ pub(crate) fn netns_cookie(socket: &impl AsRawFd) -> io::Result<u64> {
     if got == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Leaves a socket's port to connect(), which needs one that is free towards its destination. bind() alone would take one that
+/// is free towards all (`IP_BIND_ADDRESS_NO_PORT`, ip(7); for sockets of IPv6, too).
+///
+/// # Errors
+/// Before Linux 4.2.
+#[expect(unsafe_code, reason = "a socket option without a wrapper")]
+pub(crate) fn bind_no_port(socket: &impl AsRawFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    let (option, at) = (libc::IP_BIND_ADDRESS_NO_PORT, (&raw const on).cast());
+    // SAFETY: the kernel reads `len` bytes of `on`, which has as many.
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, option, at, len) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn sum(counters: &PerCpuArray<MapData, u64>, at: u32) -> u64 {
     counters.get(&at, 0).map_or(0, |cpus| cpus.iter().sum())
 }

@@ -35,7 +35,7 @@ use super::{
     health::Watched,
     trouble::Trouble,
 };
-use crate::kernel::{Handover, clock};
+use crate::kernel::{Handover, bind_no_port, clock};
 
 /// After accept() failed: as a rule there are no descriptors left, and somebody has to close one.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -351,6 +351,12 @@ async fn connection(
 async fn dial(steered: &Steered, handover: &Handover, counts: &Relayed) -> io::Result<TcpStream> {
     let Some(client) = steered.client else { return TcpStream::connect(steered.to).await };
     let socket = if steered.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // By itself Linux dials a secondary address from the primary one: that would come in here again.
+    let mut own = steered.to;
+    own.set_port(0);
+    bind_no_port(&socket)?;
+    // An address that is gone is no lack of ports.
+    socket.bind(own).map_err(io::Error::other)?;
     let service = steered.entered.as_ref().map(Entered::service);
     if let Err(error) = handover.bring(&socket, client, service) {
         counts.unnamed.fetch_add(1, Ordering::Relaxed);
