@@ -5,6 +5,7 @@ use std::{path::Path, process::Command};
 use sidecar_tests::{
     cgroup::{self, Cgroup},
     eventually, free_port,
+    netns::Netns,
     nginx::Nginx,
     otlp::Receiver,
     process::{self, Process},
@@ -81,6 +82,26 @@ fn what_exists_is_attached_to_and_let_go() {
         assert_eq!(sidecar.stop().code(), Some(0), "{target:?}: {}", sidecar.log());
         assert_eq!(cgroup::attached(cgroup.path()), [] as [String; 0], "{target:?}");
         curl(&nginx, "100.bin");
+    }
+}
+
+/// `ip netns exec` gives what it starts a /sys without cgroups; the error says so.
+#[test]
+#[ignore = "privileged: makes network namespaces"]
+fn where_no_cgroups_are_mounted_is_said() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (netns, cgroup) = (Netns::new(), Cgroup::new());
+    let wrapper = netns.wrapper();
+    let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+    let (path, root) = (cgroup.path().display().to_string(), cgroup::mount().display().to_string());
+    for target in [["--cgroup", &path], ["--cgroup", &root], ["--pid", "1"]] {
+        let mut sidecar = Sidecar::spawn(dir.path(), &wrapper, &target, &[]);
+        assert_eq!(sidecar.wait().code(), Some(1));
+        let log = sidecar.log();
+        assert!(
+            log.contains("no cgroup2 file system is mounted") && log.contains("`nsenter --net=`"),
+            "{log}"
+        );
     }
 }
 

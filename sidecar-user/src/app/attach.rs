@@ -74,7 +74,7 @@ impl Place {
     pub(super) fn of(target: &Target, whole_node: bool, pod: Option<&str>) -> Result<(Place, Source), Error> {
         let found = match target {
             Target::Cgroups(paths) => {
-                let open = |path: &PathBuf| cgroup::Cgroup::open(path).map_err(Error::Find);
+                let open = |path: &PathBuf| cgroup::Cgroup::named(path).map_err(Error::Find);
                 outermost(paths.iter().map(open).collect::<Result<_, _>>()?)
             }
             Target::Pid(pid) => vec![cgroup::Cgroup::of(*pid).map_err(Error::Find)?],

@@ -37,7 +37,10 @@ pub(crate) enum CgroupError {
         source: io::Error,
     },
     /// No cgroup2 is mounted here.
-    #[error("no cgroup2 file system is mounted: the kernel or the container has only the older hierarchies")]
+    #[error(
+        "no cgroup2 file system is mounted: the kernel or the container has only the older hierarchies, or `ip netns \
+         exec` mounted a /sys of its own, without it (`nsenter --net=` does not)"
+    )]
     NotMounted,
     /// The process has no entry of the unified hierarchy.
     #[error("{} has no line of the unified hierarchy (`0::`)", path.display())]
@@ -113,6 +116,14 @@ impl Cgroup {
             return Err(CgroupError::NotACgroup { path: path.to_owned() });
         }
         Ok(Self { path: path.to_owned(), id: folder.ino() })
+    }
+
+    /// The cgroup that somebody named.
+    ///
+    /// # Errors
+    /// As `open`; `NotMounted` where no folder can be one.
+    pub(crate) fn named(path: &Path) -> Result<Self, CgroupError> {
+        Self::open(path).or_else(|error| mounts().and(Err(error)))
     }
 
     /// Whether it is the root of the whole hierarchy, every process of the machine. The number tells, not the path:
