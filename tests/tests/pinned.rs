@@ -127,6 +127,30 @@ fn kill(mut sidecar: Sidecar) {
     sidecar.wait();
 }
 
+/// Stops one thread of a daemon, until the tracer ends.
+fn stop_thread(world: &World, sidecar: &mut Sidecar, name: &str) -> Process {
+    const STOP: &str = "import ctypes, signal, sys
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+libc, thread = ctypes.CDLL(None, use_errno=True), int(sys.argv[1])
+for request in PTRACE_SEIZE, PTRACE_INTERRUPT:
+    assert libc.ptrace(request, thread, None, None) == 0, ctypes.get_errno()
+signal.pause()
+";
+    let tasks = PathBuf::from(format!("/proc/{}/task", sidecar.process().pid().as_raw_nonzero()));
+    let tasks: Vec<_> =
+        fs::read_dir(tasks).expect("threads").map(|task| task.expect("a thread").path()).collect();
+    let is_it = |task: &&PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let task = tasks.iter().find(is_it).expect("a thread of that name");
+    let thread = task.file_name().expect("its id");
+    let mut python = Command::new("python3");
+    let tracer = Process::start(python.args(["-c", STOP]).arg(thread), &world.dir.path().join("tracer"));
+    eventually("the thread to be stopped", || {
+        let status = fs::read_to_string(task.join("status")).expect("its status");
+        status.contains("tracing stop").then_some(())
+    });
+    tracer
+}
+
 /// What `/readyz` says of steering.
 fn readiness(sidecar: &Sidecar) -> String {
     let ready = scrape::get(sidecar.port, "/readyz", "");
@@ -272,11 +296,23 @@ fn what_is_refused_stays_refused_without_a_daemon() {
     eventually("the heartbeat to go on", || (world.get(&all[2]) == "200").then_some(()));
     assert!(sidecar.scrape().count("sidecar_traffic_heartbeat_late_total", &[]) >= 1);
     assert_eq!(get(), expected("200"));
+    let late = sidecar.scrape().count("sidecar_traffic_heartbeat_late_total", &[]);
+    // So is one whose relay hangs, and nothing else of it.
+    let mut tracer = stop_thread(&world, &mut sidecar, "relay");
+    eventually("the relay to be missed", || (world.get(&all[2]) == "refused").then_some(()));
+    assert_eq!(get(), expected("refused"));
+    assert!(readiness(&sidecar).starts_with("steering degraded: no sign of life"), "{}", readiness(&sidecar));
+    assert_eq!(sidecar.scrape().count("sidecar_traffic_heartbeat_late_total", &[]), late);
+    tracer.signal(Signal::KILL);
+    tracer.wait();
+    eventually("the relay to go on", || (world.get(&all[2]) == "200").then_some(()));
+    assert_eq!(sidecar.scrape().count("sidecar_traffic_heartbeat_late_total", &[]), late + 1);
+    assert_eq!(get(), expected("200"));
     let reason = |verdict, reason| {
         let labels = [("sidecar_verdict", verdict), ("sidecar_reason", reason)];
         sidecar.scrape().count("sidecar_traffic_connections_total", &labels)
     };
-    assert_eq!([reason("passed", "daemon"), reason("denied", "gear")], [4, 7]);
+    assert_eq!([reason("passed", "daemon"), reason("denied", "gear")], [5, 9]);
     assert!(sidecar.stop().success());
     assert_eq!(get(), expected("refused"), "after its proper end");
     assert_eq!(world.n_attached(), N_STEERING);

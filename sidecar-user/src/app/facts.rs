@@ -286,6 +286,9 @@ impl admin::Facts for Facts {
         // The application goes on, and is observed: it stays ready.
         let steered = match &self.steered {
             Ok(steered) => steered.as_ref().map(|steered| match steered.is_at_work() {
+                true if steered.is_late() => {
+                    (Verdict::Degraded, "no sign of life: `when_gone` holds".to_owned())
+                }
                 true => (Verdict::Ok, steered.summary()),
                 false => (Verdict::Degraded, "connections are not steered: the log says why".to_owned()),
             }),

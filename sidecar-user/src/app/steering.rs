@@ -149,6 +149,11 @@ impl Steered {
         self.relayed.get().is_some()
     }
 
+    /// Whether the programs take it to hang.
+    pub(super) fn is_late(&self) -> bool {
+        self.traffic.is_late()
+    }
+
     /// Whether the policy outlives the daemon.
     pub(super) fn is_pinned(&self) -> bool {
         self.traffic.pins().is_some()

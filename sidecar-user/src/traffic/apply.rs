@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use sidecar_core::{
@@ -34,6 +34,7 @@ use super::{
     executables::{self, Executables, Found},
     health::{self, Watched},
     listen,
+    pulse::{BEAT, Pulses},
     relay::Waiting,
     sources,
     trouble::Troubles,
@@ -43,9 +44,6 @@ use crate::{
     discovery::executable::Root,
     kernel::{Handover, Pins, SteerError, Steering, clock, netns_cookie},
 };
-
-/// Between two signs of life.
-const BEAT: Duration = Duration::from_millis(200);
 
 /// Why a policy is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +94,8 @@ pub(crate) struct Traffic {
     pub(super) wanted: Notify,
     /// Moves with each word of a source that is in force.
     pub(super) renewed: watch::Sender<u64>,
+    /// Of threads that the signs of life speak for.
+    pub(super) pulses: Pulses,
 }
 
 pub(super) struct State {
@@ -185,10 +185,11 @@ impl Traffic {
             asked_for: Mutex::default(),
             wanted: Notify::new(),
             renewed: watch::Sender::new(0),
+            pulses: Pulses::default(),
         };
         traffic.apply(policy, |_| {})?;
-        let watched = traffic.watched();
-        Ok((traffic, Waiting { listeners, inbound, handover, doors, unanswered, watched }))
+        let (watched, pulses) = (traffic.watched(), traffic.pulses.clone());
+        Ok((traffic, Waiting { listeners, inbound, handover, doors, unanswered, watched, pulses }))
     }
 
     /// Puts a policy in force. When it returns, no connection is decided by the one before. Blocks for some milliseconds: for
@@ -339,18 +340,20 @@ impl Traffic {
         }
     }
 
-    /// Signs of life, for ever.
+    /// Signs of life, for ever, as long as the threads run that connections and questions are sent to.
     pub(crate) async fn live(&self) {
         let mut ticks = interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let State { steering, policy, troubles, n_late, .. } = &mut *self.lock();
-            *n_late += u64::from(steering.is_late());
-            if let Err(error) = steering.beat(policy.heartbeat)
-                && troubles.beats.failed(Instant::now())
-            {
-                warn!(error = chain(&error), "no sign of life could be given");
+            if self.pulses.are_felt(clock::now()) {
+                *n_late += u64::from(steering.is_late());
+                if let Err(error) = steering.beat(policy.heartbeat)
+                    && troubles.beats.failed(Instant::now())
+                {
+                    warn!(error = chain(&error), "no sign of life could be given");
+                }
             }
             troubles.tell(Instant::now());
         }
@@ -359,6 +362,11 @@ impl Traffic {
     /// Whether the policy outlives us, and whether it was there before.
     pub(crate) fn pins(&self) -> Option<Pins> {
         self.lock().steering.pins().cloned()
+    }
+
+    /// Whether the programs take us to hang.
+    pub(crate) fn is_late(&self) -> bool {
+        self.lock().steering.is_late()
     }
 
     /// Signs of life.

@@ -9,6 +9,7 @@ mod executables;
 mod health;
 mod listen;
 mod probe;
+mod pulse;
 mod relay;
 mod sources;
 mod trouble;

@@ -33,6 +33,7 @@ use super::{
     dns::Unanswered,
     doors::{Doors, Entered},
     health::Watched,
+    pulse::Pulses,
     trouble::Trouble,
 };
 use crate::kernel::{Handover, bind_no_port, clock};
@@ -125,6 +126,7 @@ pub(crate) struct Waiting {
     /// Those of the DNS, where names are configured.
     pub(super) unanswered: Option<Unanswered>,
     pub(super) watched: Watched,
+    pub(super) pulses: Pulses,
 }
 
 impl Waiting {
@@ -138,7 +140,7 @@ impl Waiting {
     /// # Errors
     /// If there is no thread, or no runtime, to be had.
     pub(crate) fn start(self) -> io::Result<Relay> {
-        let Waiting { listeners, inbound, handover, doors, watched, .. } = self;
+        let Waiting { listeners, inbound, handover, doors, watched, pulses, .. } = self;
         let counts = Arc::new(Relayed::default());
         let room = room(getrlimit(Resource::Nofile).current);
         let (stop, stopped) = watch::channel(false);
@@ -152,7 +154,7 @@ impl Waiting {
         };
         let (own, handover) = (Arc::clone(&counts), Arc::new(handover));
         let thread = thread::Builder::new().name("relay".into()).spawn(move || {
-            let (local, trouble) = (LocalSet::new(), Rc::default());
+            let (local, trouble, pulse) = (LocalSet::new(), Rc::default(), pulses.begin());
             for (listener, doors) in serving {
                 let (handover, counts) = (Arc::clone(&handover), Arc::clone(&own));
                 let (watched, trouble) = (watched.clone(), Rc::clone(&trouble));
@@ -161,8 +163,11 @@ impl Waiting {
             }
             let mut stopped = stopped;
             runtime.block_on(local.run_until(async {
-                // It ends with the sender, too.
-                let _ = stopped.wait_for(|stops| *stops).await;
+                tokio::select! {
+                    // It ends with the sender, too.
+                    _ = stopped.wait_for(|stops| *stops) => {}
+                    () = pulse.beat() => {}
+                }
             }));
         })?;
         Ok(Relay { counts, stop, thread })

@@ -63,6 +63,7 @@ impl Unanswered {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (own, traffic) = (Arc::clone(&counts), Arc::clone(traffic));
         let thread = thread::Builder::new().name("dns".into()).spawn(move || {
+            let pulse = traffic.pulses.begin();
             let shared = Rc::new(Shared { traffic, resolvers, counts: own, n_clients: Cell::new(0) });
             let local = LocalSet::new();
             let inside = runtime.enter();
@@ -75,8 +76,11 @@ impl Unanswered {
             drop(inside);
             let mut stopped = stopped;
             runtime.block_on(local.run_until(async {
-                // It ends with the sender, too.
-                let _ = stopped.wait_for(|stops| *stops).await;
+                tokio::select! {
+                    // It ends with the sender, too.
+                    _ = stopped.wait_for(|stops| *stops) => {}
+                    () = pulse.beat() => {}
+                }
             }));
         })?;
         Ok(Answerer { counts, stop, thread })
