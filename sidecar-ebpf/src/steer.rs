@@ -11,9 +11,9 @@ use aya_ebpf::{
     },
 };
 use sidecar_ebpf::abi::steer::{
-    BALANCE_HASH, BALANCE_RANDOM, HOLDS_PLACE, NO_TARGET, REASON_CONNECTIONS, REASON_FIRST_USE, REASON_GEAR,
-    REASON_RATE, RULE_EXACT, RULE_FILE, RULE_USER, Rule, SERVICE_FILES, SERVICE_USERS, Service, Steered,
-    Table, Target, decision, first_uses, result, served, trial,
+    BALANCE_HASH, BALANCE_RANDOM, HOLDS_CALLBACK, HOLDS_CLAIM, HOLDS_PLACE, NO_TARGET, REASON_CONNECTIONS,
+    REASON_FIRST_USE, REASON_GEAR, REASON_RATE, RULE_EXACT, RULE_FILE, RULE_USER, Rule, SERVICE_FILES,
+    SERVICE_USERS, Service, Steered, Table, Target, decision, first_uses, result, served, trial,
 };
 
 use crate::{
@@ -152,6 +152,28 @@ pub(crate) fn release(steered: *mut Steered) -> u16 {
     held
 }
 
+/// Has the place ready that the socket's connection was promised; false: it holds none.
+#[inline(always)]
+pub(crate) fn claim(steered: *mut Steered) -> bool {
+    // SAFETY: as with `release`.
+    let (id, target) = unsafe { ((*steered).service, (*steered).target) };
+    let Some(entry) = maps::numbered(&USES, id) else { return false };
+    let held = Use::locked(entry, |entry| {
+        // SAFETY: as with `release`.
+        let holds = unsafe { &mut (*steered).holds };
+        let held = *holds;
+        if held & (HOLDS_PLACE | HOLDS_CLAIM) != 0 {
+            *holds = HOLDS_PLACE | HOLDS_CALLBACK;
+        }
+        entry.active = entry.active.wrapping_add(u32::from(held & HOLDS_CLAIM) / u32::from(HOLDS_CLAIM));
+        held
+    });
+    if held & HOLDS_CLAIM != 0 {
+        load(target, 1);
+    }
+    held & (HOLDS_PLACE | HOLDS_CLAIM) != 0
+}
+
 /// Counts a decision, of a service where it is one's.
 #[inline(always)]
 pub(crate) fn tell(service: Option<u32>, verdict: u8, reason: u8) {
@@ -232,6 +254,15 @@ pub(crate) fn load(target: u32, n: u64) {
 pub(crate) fn became(target: u32, what: u32) {
     if let Some(counter) = maps::numbered(&RESULTS, result(target, what)) {
         count::atomic(counter, 1);
+    }
+}
+
+/// The peer's RST comes in.
+#[inline(always)]
+pub(crate) fn was_reset(sk: *mut bpf_sock) {
+    if let Some(steered) = of(sk) {
+        // SAFETY: the verifier proved `steered`; nobody else writes this while the socket is at work.
+        unsafe { (*steered).is_reset = 1 };
     }
 }
 

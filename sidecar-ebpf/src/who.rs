@@ -9,7 +9,11 @@ use aya_ebpf::{
         generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie},
     },
 };
-use sidecar_ebpf::abi::{control::Control, record, who::OWN};
+use sidecar_ebpf::abi::{
+    control::Control,
+    record,
+    who::{MADE, OWN},
+};
 
 use crate::maps::{CONTROL, WHO};
 
@@ -64,6 +68,22 @@ pub(crate) fn of(sk: *mut bpf_sock) -> (u32, bool) {
         Some(who) => unsafe { ((*who).role, (*who).flags & OWN != 0) },
         None => (0, false),
     }
+}
+
+/// A process makes the socket.
+#[inline(always)]
+pub(crate) fn made(sk: *mut bpf_sock) {
+    if let Some(who) = WHO.get(sk) {
+        // SAFETY: the verifier proved the pointer; nobody else has the socket yet.
+        unsafe { (*who).flags |= MADE };
+    }
+}
+
+/// Whether a process is known to have made the socket.
+#[inline(always)]
+pub(crate) fn is_made(sk: *mut bpf_sock) -> bool {
+    // SAFETY: the verifier proved the pointer.
+    WHO.get(sk).is_some_and(|who| unsafe { (*who).flags & MADE != 0 })
 }
 
 /// User space's settings.

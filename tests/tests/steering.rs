@@ -34,11 +34,11 @@ for n, address in enumerate(addresses):
     host, port = address.rsplit("/", 1)
     to = (host, int(port))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    s = socket.socket(family, socket.SOCK_STREAM, 262 if how == "mptcp" else 0)
+    s = socket.socket(family, socket.SOCK_STREAM, 262 if "mptcp" in how else 0)
     said = f"{how} {n}\n".encode()
     try:
         if how == "device": s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
-        if how == "bound": s.bind(("127.0.0.9", 0))
+        if "bound" in how: s.bind(("127.0.0.9", 0))
         if how == "early": s.sendto(said, socket.MSG_FASTOPEN, to)
         else:
             if how == "lazy": s.setsockopt(socket.SOL_TCP, 30, 1)
@@ -103,11 +103,15 @@ impl World {
         sidecar
     }
 
+    /// What a script says that is steered.
+    fn python(&self, script: &str, arguments: &[&str]) -> String {
+        let words = [self.cgroup.wrapper(), ["python3", "-c", script].map(str::to_owned).to_vec()].concat();
+        process::run(Command::new(&words[0]).args(&words[1..]).args(arguments))
+    }
+
     /// Says something in one way to each address: what came of it.
     fn say(&self, how: &str, addresses: &[&str]) -> Vec<String> {
-        let words =
-            [self.cgroup.wrapper(), ["python3", "-c", CLIENT, how].map(str::to_owned).to_vec()].concat();
-        let said = process::run(Command::new(&words[0]).args(&words[1..]).args(addresses));
+        let said = self.python(CLIENT, &[&[how], addresses].concat());
         said.lines().map(str::to_owned).collect()
     }
 }
@@ -249,7 +253,7 @@ fn limits_bind_and_places_come_back() {
       limits: {{connections: 2}}
     - name: unroutable
       addresses: [10.9.0.3]
-      endpoints: ['255.255.255.255:9']
+      endpoints: ['203.0.113.9:9']
       limits: {{connections: 2}}
     - name: relayed
       addresses: [10.9.0.4]
@@ -264,9 +268,9 @@ fn limits_bind_and_places_come_back() {
     ));
     // Three at once, then each again after one was closed.
     let script = r#"
-import socket
+import socket, sys
 def go():
-    s = socket.socket()
+    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, int(sys.argv[1]))
     try: s.connect(("10.9.0.1", 80)); print("open", flush=True)
     except OSError as error: print(type(error).__name__, flush=True)
     return s
@@ -278,19 +282,37 @@ for _ in range(100):
     try: s.connect(("10.9.0.1", 80)); print("open again"); break
     except ConnectionRefusedError: time.sleep(0.05)
 "#;
-    let words = [world.cgroup.wrapper(), ["python3", "-c", script].map(str::to_owned).to_vec()].concat();
-    let said = process::run(Command::new(&words[0]).args(&words[1..]));
-    assert_eq!(said.lines().collect::<Vec<_>>(), ["open", "open", "ConnectionRefusedError", "open again"]);
+    for protocol in ["0", "262"] {
+        let said = world.python(script, &[protocol]);
+        let expected = ["open", "open", "ConnectionRefusedError", "open again"];
+        assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{protocol}");
+        assert_idle(&sidecar);
+    }
+    // Fast open sends nothing before there is something to say.
+    let silent = r#"
+import socket
+for _ in range(4):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_TCP, 30, 1)
+    s.setsockopt(socket.SOL_TCP, 34, 1)
+    s.connect(("10.9.0.1", 80)); s.close()
+    print("silent")
+"#;
+    assert_eq!(world.python(silent, &[]).lines().count(), 4);
+    assert_idle(&sidecar);
     // So many more than the limit that one that kept its place would show.
-    for (to, expected) in [
-        ("10.9.0.2/80", vec!["ECONNREFUSED"]),
-        ("10.9.0.3/80", vec!["EACCES", "ENETUNREACH", "EHOSTUNREACH", "EINVAL"]),
-        ("10.9.0.4/80", vec!["ECONNRESET", ""]),
-    ] {
+    for (to, expected) in [("10.9.0.2/80", vec!["ECONNREFUSED"]), ("10.9.0.4/80", vec!["ECONNRESET", ""])] {
         for said in world.say("plain", &[to; 8]) {
             assert!(expected.iter().any(|word| said == *word), "{to}: {said}");
             assert_idle(&sidecar);
         }
+    }
+    // From loopback no route leads out. The kernel lets go of a path's socket without a word.
+    for how in ["bound", "bound mptcp"] {
+        for said in world.say(how, &["10.9.0.3/80"; 8]) {
+            assert!(["EINVAL", "ENETUNREACH"].contains(&&*said), "{how}: {said}");
+        }
+        assert_idle(&sidecar);
     }
     let mut rated = world.say("plain", &["10.9.0.5/80"; 6]);
     rated.sort();
@@ -301,6 +323,88 @@ for _ in range(100):
     assert!(verdicts["denied connection_limit"] >= 1, "{verdicts:?}");
     assert_eq!(verdicts["denied rate_limit"], 3);
     assert_eq!(scrape.count("sidecar_relay_failures_total", &[("sidecar_reason", "unreachable")]), 8);
+}
+
+/// Resets whoever says something, or leaves attempts without an answer: its queue is full.
+const BAD_ENDPOINT: &str = r#"
+import socket, struct, sys, threading
+if sys.argv[1] == "deaf":
+    deaf = socket.socket()
+    deaf.bind(("127.0.0.1", int(sys.argv[2]))); deaf.listen(0)
+    waiting = [socket.socket() for _ in range(4)]
+    for s in waiting: s.setblocking(False); s.connect_ex(deaf.getsockname())
+else: listener = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+print("listens", flush=True)
+if sys.argv[1] == "deaf": threading.Event().wait()
+while True:
+    s = listener.accept()[0]
+    s.recv(9)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)); s.close()
+"#;
+
+/// Ends connections, and attempts, in ways that are the client's own doing, then says something and waits for what comes.
+const QUITTER: &str = r#"
+import ctypes, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+nowhere = struct.pack("16x")
+def connect(host, protocol=0, blocks=True):
+    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
+    s.setblocking(blocks)
+    s.connect_ex((host, 80))
+    return s
+def disconnect(s):
+    assert libc.connect(s.fileno(), nowhere, 16) == 0
+def reset(s):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)); s.close()
+for _ in range(20):
+    disconnect(connect("10.9.0.1"))
+    reset(connect("10.9.0.1"))
+    reset(connect("10.9.0.1", 262))
+    s = connect("10.9.0.2", blocks=False)
+    s.shutdown(2)
+    disconnect(connect("10.9.0.2", blocks=False))
+    reset(connect("10.9.0.2", blocks=False))
+for _ in range(20):
+    s = connect("10.9.0.3")
+    s.sendall(b"hello")
+    try: s.recv(9)
+    except ConnectionResetError: print("reset")
+"#;
+
+/// What the application breaks off says nothing of its endpoint; what the peer resets does.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn an_application_that_gives_up_ejects_nobody() {
+    let mut world = World::new();
+    let well = [world.endpoint("a", "127.0.0.1"), world.endpoint("b", "127.0.0.1")];
+    let mut bad = Vec::new();
+    let mut start = |how: &str| {
+        let port = free_port();
+        let mut command = Command::new("python3");
+        command.args(["-c", BAD_ENDPOINT, how, &port.to_string()]);
+        let said = world.path(&port.to_string());
+        bad.push(Process::start(&mut command, &said));
+        eventually("the endpoint to listen", || process::read(&said).contains("listens").then_some(()));
+        port
+    };
+    let resets = ["resets", "resets"].map(&mut start);
+    let deaf = ["deaf", "deaf"].map(&mut start);
+    let service = |n, [a, b]: [u16; 2]| {
+        format!(
+            "\n    - name: s{n}\n      addresses: [10.9.0.{n}]\n      endpoints: ['127.0.0.1:{a}', '127.0.0.1:{b}']"
+        )
+    };
+    let sidecar = world.run(&[service(1, well), service(2, deaf), service(3, resets)].concat());
+    assert_eq!(world.python(QUITTER, &[]).lines().count(), 20);
+    let ejections = |service: &str, reason: &str| {
+        let labels = [("sidecar_service", service), ("sidecar_reason", reason)];
+        sidecar.scrape().count("sidecar_traffic_endpoint_ejections_total", &labels)
+    };
+    eventually("the ejection", || (ejections("s3", "reset") > 0).then_some(()));
+    for service in ["s1", "s2"] {
+        assert_eq!((ejections(service, "reset"), ejections(service, "connect")), (0, 0), "{service}");
+    }
+    assert_idle(&sidecar);
 }
 
 /// Rules hold in their order; what no rule has, or an exception has, goes where it asks; nobody else gets through the relay.

@@ -10,7 +10,7 @@ use super::{
 
 /// What the pinned maps and programs mean. It moves whenever a daemon and programs of different builds would not understand
 /// each other; sizes are compared besides.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The single entry of `LAYOUT`. Only user space writes it, once everything else is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

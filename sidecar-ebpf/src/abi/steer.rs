@@ -261,6 +261,10 @@ pub const fn first_uses(service: u32) -> u32 {
 pub const HOLDS_PLACE: u16 = 1;
 /// `Steered::holds`: an entry of `HANDOVER`.
 pub const HOLDS_ENTRY: u16 = 2;
+/// `Steered::holds`: a place that it takes when its SYN is sent.
+pub const HOLDS_CLAIM: u16 = 4;
+/// `Steered::holds`: its SYN is sent, so that its end will be told.
+pub const HOLDS_CALLBACK: u16 = 8;
 
 /// What was decided of a socket: its storage `STEERED`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -280,8 +284,8 @@ pub struct Steered {
     pub reason: u8,
     /// `HOLDS_…`, or-ed. Changed under the service's lock.
     pub holds: u16,
-    /// 1: the application has closed it, before the connection ended.
-    pub is_let_go: u16,
+    /// 1: the peer's RST came in.
+    pub is_reset: u16,
 }
 
 /// Key of `HANDOVER`: a connection to the relay, as its client's socket has it.

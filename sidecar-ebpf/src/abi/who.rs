@@ -4,6 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Made by the daemon itself: never observed.
 pub const OWN: u32 = 1;
+/// A process made it, and lets go of it: the kernel's own sockets, an MPTCP connection's paths among them, know neither.
+pub const MADE: u32 = 2;
 
 /// Who made a socket. All zero where it is older than the programs.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -17,7 +19,7 @@ pub struct Who {
     pub tgid: u32,
     /// `ROLE_…` of `abi::record`, as far as the socket's calls have shown it.
     pub role: u32,
-    /// `OWN` or 0.
+    /// `OWN`, `MADE`, or-ed.
     pub flags: u32,
     /// Explicit padding.
     pub pad: u32,

@@ -16,7 +16,7 @@ use crate::{
     count, emit,
     maps::CONN,
     packet::{self, Packet},
-    verdict, who,
+    steer, verdict, who,
 };
 
 const TCP_SYN_SENT: u32 = 2;
@@ -47,6 +47,9 @@ fn observe<const DIR: usize>(packet: Packet) -> Option<()> {
     let len = packet.len();
     if len == 0 && !packet.has(packet::SYN | packet::FIN | packet::RST) {
         return if DIR == EGRESS as usize { acknowledges(packet, tcp) } else { acknowledged(packet, tcp) };
+    }
+    if DIR == INGRESS as usize && packet.has(packet::RST) {
+        steer::was_reset(tcp.cast());
     }
     if state == TCP_LISTEN {
         if DIR == INGRESS as usize && len != 0 {

@@ -61,11 +61,11 @@ pub(crate) fn take_over(ctx: SockOpsContext) -> u32 {
 fn begins(ctx: &SockOpsContext) -> Option<()> {
     let sk = socket(ctx)?;
     let steered = steer::of(sk)?;
-    // SAFETY: the verifier proved `steered`; the socket is in nobody else's hands yet.
-    let steered = unsafe { &mut *steered };
-    if steered.holds & HOLDS_PLACE == 0 {
+    if !steer::claim(steered) {
         return None;
     }
+    // SAFETY: the verifier proved `steered`; the socket is in nobody else's hands yet.
+    let steered = unsafe { &mut *steered };
     ask(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
     if steered.verdict != VERDICT_PROXIED {
         return None;
@@ -106,7 +106,7 @@ fn changes(ctx: &SockOpsContext) -> Option<()> {
     match (ctx.arg(0), ctx.arg(1)) {
         (old, TCP_CLOSE) => ends(ctx, old),
         (TCP_SYN_SENT, TCP_ESTABLISHED) => {
-            let (target, _) = written(steer::of(socket(ctx)?)?);
+            let target = written(steer::of(socket(ctx)?)?);
             steer::became(target, RESULT_ESTABLISHED);
             Some(())
         }
@@ -114,13 +114,30 @@ fn changes(ctx: &SockOpsContext) -> Option<()> {
     }
 }
 
-/// The target whose address was written, or none; and whether the application has closed the socket.
+/// The target whose address was written, or none.
 #[inline(always)]
-fn written(steered: *mut Steered) -> (u32, bool) {
+fn written(steered: *mut Steered) -> u32 {
     // SAFETY: the verifier proved `steered`; these do not change while it holds a place.
-    let (target, verdict, is_let_go) =
-        unsafe { ((*steered).target, (*steered).verdict, (*steered).is_let_go) };
-    (if verdict == VERDICT_DIRECT { target } else { NO_TARGET }, is_let_go != 0)
+    let (target, verdict) = unsafe { ((*steered).target, (*steered).verdict) };
+    if verdict == VERDICT_DIRECT { target } else { NO_TARGET }
+}
+
+/// Whether a connection's abrupt end is known not to be the application's doing: the peer's RST was seen, or the kernel has given
+/// up what was not acknowledged before it told of the end (`tcp_reset`, `tcp_write_err`, `tcp_done_with_error`). At `close()`,
+/// `shutdown()` and `connect()` to nowhere it does so afterwards (`tcp_disconnect`, `__tcp_close`).
+#[inline(always)]
+fn is_broken(ctx: &SockOpsContext, steered: *mut Steered) -> bool {
+    // SAFETY: the context's fields may be read.
+    let (sent, acknowledged, kept) = unsafe {
+        (
+            (&raw const (*ctx.ops).snd_nxt).read_volatile(),
+            (&raw const (*ctx.ops).snd_una).read_volatile(),
+            (&raw const (*ctx.ops).packets_out).read_volatile(),
+        )
+    };
+    // SAFETY: the verifier proved `steered`.
+    let is_reset = unsafe { (*steered).is_reset };
+    is_reset != 0 || sent != acknowledged && kept == 0
 }
 
 /// The client's socket is closed, or could not be opened.
@@ -128,18 +145,18 @@ fn written(steered: *mut Steered) -> (u32, bool) {
 fn ends(ctx: &SockOpsContext, old: u32) -> Option<()> {
     let sk = socket(ctx)?;
     let steered = steer::of(sk)?;
-    let (target, is_let_go) = written(steered);
+    let target = written(steered);
+    let is_broken = is_broken(ctx, steered);
     let held = steer::release(steered);
     if held & HOLDS_PLACE != 0 {
         // SAFETY: the context's fields may be read.
         let n_again = unsafe { (&raw const (*ctx.ops).total_retrans).read_volatile() };
         match old {
             // One that the application gives up has told nothing of the server, unless a SYN had to be sent again.
-            TCP_SYN_SENT if is_let_go && n_again == 0 => {}
+            TCP_SYN_SENT if !is_broken && n_again == 0 => {}
             TCP_SYN_SENT => steer::became(target, RESULT_FAILED),
-            // Nobody's FIN came before: the peer's RST, or its silence. (With data that was not read, or without lingering,
-            // the application's close() is as abrupt.)
-            TCP_ESTABLISHED if !is_let_go => steer::became(target, RESULT_RESET),
+            // Nobody's FIN came before: the peer's RST, or its silence.
+            TCP_ESTABLISHED if is_broken => steer::became(target, RESULT_RESET),
             _ => steer::became(target, RESULT_ENDED),
         }
     }

@@ -13,6 +13,7 @@ use crate::{
 #[cgroup_sock(sock_create)]
 pub(crate) fn sk_create(ctx: SockContext) -> i32 {
     who::note(ctx.as_ptr(), ctx.sock, u32::from(ROLE_UNKNOWN));
+    who::made(ctx.sock);
     PASS
 }
 

@@ -17,11 +17,11 @@ use sidecar_ebpf::abi::{
     dns::DNS_PORT,
     record::ROLE_CLIENT,
     steer::{
-        BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_PLACE, LISTENERS, NO_SERVICE, NO_TARGET,
-        REASON_DAEMON, REASON_DEVICE, REASON_EXCEPTION, REASON_FIRST_USE, REASON_GEAR, REASON_MEMORY,
-        REASON_NETNS, REASON_NO_ENDPOINT, REASON_NO_RULE, REASON_PROTOCOL, RULE_EXCEPTION, RULE_VIRTUAL,
-        SERVICE_ENDPOINTS, SERVICE_WAITS, Service, Steer, Steered, Table, VERDICT_DENIED, VERDICT_DIRECT,
-        VERDICT_PASSED, VERDICT_PROXIED,
+        BALANCE_HASH, GEAR_DENY, GEAR_DIRECT, GONE_CLOSED, HOLDS_CALLBACK, HOLDS_CLAIM, HOLDS_PLACE,
+        LISTENERS, NO_SERVICE, NO_TARGET, REASON_DAEMON, REASON_DEVICE, REASON_EXCEPTION, REASON_FIRST_USE,
+        REASON_GEAR, REASON_MEMORY, REASON_NETNS, REASON_NO_ENDPOINT, REASON_NO_RULE, REASON_PROTOCOL,
+        RULE_EXCEPTION, RULE_VIRTUAL, SERVICE_ENDPOINTS, SERVICE_WAITS, Service, Steer, Steered, Table,
+        VERDICT_DENIED, VERDICT_DIRECT, VERDICT_PASSED, VERDICT_PROXIED,
     },
 };
 
@@ -75,20 +75,16 @@ pub(crate) fn peer6(ctx: SockAddrContext) -> i32 {
 }
 
 /// The application lets go of a socket. One that is at work gives its place back at its end; this is for one whose
-/// `connect()` came to nothing: no route, no port, refused by another's program. Of the others it is noted whose doing their end
-/// is.
+/// `connect()` came to nothing: no route, no port, refused by another's program, or a fast open that nothing was sent with.
 #[cgroup_sock(sock_release)]
 pub(crate) fn steer_end(ctx: SockContext) -> i32 {
     if let Some(steered) = steer::of(ctx.sock)
         // SAFETY: the state of a socket of any kind may be read.
         && let state = unsafe { (*ctx.sock).state }
+        // SAFETY: the verifier proved `steered`.
+        && (state == TCP_CLOSE || unsafe { (*steered).holds } & HOLDS_CALLBACK == 0)
     {
-        if state == TCP_CLOSE {
-            steer::release(steered);
-        } else {
-            // SAFETY: the verifier proved `steered`; nobody else writes this.
-            unsafe { (*steered).is_let_go = 1 };
-        }
+        steer::release(steered);
     }
     PASS
 }
@@ -215,6 +211,12 @@ fn connect<const V6: bool, const SIX: bool, const FILES: bool>(ctx: &SockAddrCon
         steer::release(steered);
         denial::tell(ctx, sk);
         return refuse();
+    }
+    if !who::is_made(sk) {
+        // Nobody tells when it is let go of.
+        steer::release(steered);
+        // SAFETY: as above.
+        unsafe { (*steered).holds = HOLDS_CLAIM };
     }
     if decision.verdict != VERDICT_PASSED {
         rewrite::<V6>(raw, decision.to, decision.port);
@@ -411,7 +413,7 @@ fn note(
     }
     (steered.port, steered.verdict, steered.reason) = (port, verdict, reason);
     (steered.service, steered.target) = (service.unwrap_or(NO_SERVICE), NO_TARGET);
-    (steered.holds, steered.is_let_go) = (0, 0);
+    (steered.holds, steered.is_reset) = (0, 0);
     Some(steered)
 }
 

@@ -145,7 +145,7 @@ fn steered(choices: &mut Choices<'_>) -> Steered {
     asked[15] = choices.byte();
     let (service, target, port) = (choices.byte().into(), choices.byte().into(), choices.byte().into());
     let (verdict, reason) = (choices.byte() % 8, choices.byte() % 16);
-    Steered { asked, service, target, port, verdict, reason, holds: choices.byte().into(), is_let_go: 0 }
+    Steered { asked, service, target, port, verdict, reason, holds: choices.byte().into(), is_reset: 0 }
 }
 
 /// As a rule nobody.
