@@ -56,8 +56,8 @@ impl<'a> Arrival<'a> {
         let mut all = Vec::new();
         if service.gear == Gear::Proxy {
             all.push(match service.when_gone {
-                WhenGone::Open => "while the daemon hangs (no sign of life for 1 s) the application gets it",
-                WhenGone::Closed => "while the daemon hangs (no sign of life for 1 s) it is refused",
+                WhenGone::Open => "while the daemon hangs (no sign of life within traffic.heartbeat) the application gets it",
+                WhenGone::Closed => "while the daemon hangs (no sign of life within traffic.heartbeat) it is refused",
             });
         }
         if service.gear != Gear::Direct {

@@ -77,7 +77,14 @@ impl FromStr for Network {
             text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| malformed())?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(longest), str::parse).map_err(|_| malformed())?;
+        let mut prefix = prefix.map_or(Ok(longest), str::parse).map_err(|_| malformed())?;
+        let mut address = address;
+        // What is mapped is IPv4 (RFC 4291, 2.5.5.2).
+        if let (IpAddr::V4(v4), true) =
+            (address.to_canonical(), address.is_ipv6() && (96..=128).contains(&prefix))
+        {
+            (address, prefix) = (v4.into(), prefix - 96);
+        }
         if prefix > longest { Err(malformed()) } else { Ok(Network { address, prefix }) }
     }
 }
@@ -107,6 +114,10 @@ mod tests {
             ("fd00::/8", "fe80::1", false),
             ("::/0", "fe80::1", true),
             ("::1", "::1", true),
+            ("::ffff:10.0.0.0/104", "10.255.0.1", true),
+            ("::ffff:10.0.0.1", "10.0.0.1", true),
+            ("::ffff:0.0.0.0/96", "1.2.3.4", true),
+            ("::/0", "1.2.3.4", false),
         ] {
             let parsed: Network = network.parse().expect("a network");
             assert_eq!(

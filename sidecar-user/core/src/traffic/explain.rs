@@ -187,9 +187,9 @@ impl Decides<'_> {
         }];
         if needs_it {
             all.push(match self.service.when_gone {
-                WhenGone::Open => "while it hangs (no sign of life for 1 s) connections go where they ask",
+                WhenGone::Open => "while it hangs (no sign of life within traffic.heartbeat) connections go where they ask",
                 WhenGone::Closed => {
-                    "while it hangs (no sign of life for 1 s) connections are refused (ECONNREFUSED)"
+                    "while it hangs (no sign of life within traffic.heartbeat) connections are refused (ECONNREFUSED)"
                 }
             });
         }
@@ -313,7 +313,12 @@ mod tests {
         assert!(!has(four, "family") && has(six, "family") && has(four, "encrypted"));
         for (gear, when_gone, gone, what) in [
             (Gear::Direct, WhenGone::Open, "pinned", "given one of"),
-            (Gear::Proxy, WhenGone::Open, "hangs (no sign of life for 1 s) connections go", "relay"),
+            (
+                Gear::Proxy,
+                WhenGone::Open,
+                "hangs (no sign of life within traffic.heartbeat) connections go",
+                "relay",
+            ),
             (Gear::Proxy, WhenGone::Closed, "refused", "relay"),
             (Gear::Deny, WhenGone::Open, "pinned", "EPERM"),
         ] {
