@@ -1,5 +1,7 @@
 //! Both ends of a socket's connection. IPv4 addresses come mapped (RFC 4291, 2.5.5.2), in two words of eight bytes.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::bpf_sock;
 
 const AF_INET: u32 = 2;
@@ -21,6 +23,24 @@ pub(crate) fn local(sk: *mut bpf_sock) -> [u64; 2] {
     let v4 = words([0, 0, MAPPED, read!(sk, src_ip4)]);
     let v6 = [read!(sk, src_ip6[0]), read!(sk, src_ip6[1]), read!(sk, src_ip6[2]), read!(sk, src_ip6[3])];
     if read!(sk, family) == AF_INET { v4 } else { words(v6) }
+}
+
+/// What a socket of IPv6 is bound to.
+#[inline(always)]
+pub(crate) fn bound6(sk: *mut bpf_sock) -> [u64; 2] {
+    words([read!(sk, src_ip6[0]), read!(sk, src_ip6[1]), read!(sk, src_ip6[2]), read!(sk, src_ip6[3])])
+}
+
+/// The IPv4 address that a socket of IPv4, or of IPv6, is bound to; 0: none.
+#[inline(always)]
+pub(crate) fn bound4<const V6: bool>(sk: *mut bpf_sock) -> u64 {
+    if V6 { bound6(sk)[1] >> 32 } else { u64::from(read!(sk, src_ip4)) }
+}
+
+/// All bits where `word` is 0, else none. Without a branch, which would double what a verifier looks at from there on.
+#[inline(always)]
+pub(crate) fn unless(word: u64) -> u64 {
+    (black_box(word | word.wrapping_neg()) >> 63).wrapping_sub(1)
 }
 
 /// The other side's address.

@@ -37,15 +37,17 @@ fn denied_datagrams_are_refused() {
         (socket, port)
     };
     let [denied, excepted, served, free] = ["127.7.0.3", "127.7.0.3", "127.7.0.4", "127.7.0.5"].map(receiver);
+    let nobodys = receiver("127.0.0.1");
     let [denied_six, served_six] = ["::1", "::1"].map(receiver);
     let settings = folder.path().join("settings.yaml");
     let text = format!(
         "traffic:
   services:
     - {{name: denied, addresses: [127.7.0.3], except: {{ports: [{}]}}, gear: deny, while_running: true}}
+    - {{name: loopback, addresses: ['::ffff:127.0.0.1', '::1'], ports: [{}], gear: deny, while_running: true}}
     - {{name: six, addresses: ['::1'], ports: [{}], gear: deny, while_running: true}}
     - {{name: served, addresses: [127.7.0.4, '::1'], ports: [{}, {}]}}\n",
-        excepted.1, denied_six.1, served.1, served_six.1
+        excepted.1, nobodys.1, denied_six.1, served.1, served_six.1
     );
     fs::write(&settings, text).expect("settings");
     let (path, settings) = (cgroup.path().display().to_string(), settings.display().to_string());
@@ -55,6 +57,10 @@ fn denied_datagrams_are_refused() {
         (format!("127.7.0.3/{}", denied.1), "EPERM"),
         (format!("::ffff:127.7.0.3/{}", denied.1), "EPERM"),
         (format!("::1/{}", denied_six.1), "EPERM"),
+        // Which the kernel takes for loopback.
+        (format!("0.0.0.0/{}", nobodys.1), "EPERM"),
+        (format!("::ffff:0.0.0.0/{}", nobodys.1), "EPERM"),
+        (format!("::/{}", nobodys.1), "EPERM"),
         (format!("127.7.0.3/{}", excepted.1), "sent"),
         (format!("127.7.0.4/{}", served.1), "sent"),
         (format!("::ffff:127.7.0.4/{}", served.1), "sent"),
@@ -68,15 +74,15 @@ fn denied_datagrams_are_refused() {
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     // Loopback has delivered what it delivers when sending returns.
     let got = |receiver: &(UdpSocket, u16)| (0..).take_while(|_| receiver.0.recv(&mut [0]).is_ok()).count();
-    let all = [&denied, &denied_six, &excepted, &served, &served_six, &free].map(got);
-    assert_eq!(all, [0, 0, 2, 4, 2, 2]);
+    let all = [&denied, &denied_six, &nobodys, &excepted, &served, &served_six, &free].map(got);
+    assert_eq!(all, [0, 0, 0, 2, 4, 2, 2]);
     let scrape = sidecar.scrape();
     let n = |verdict, reason| {
         let labels = [("sidecar_verdict", verdict), ("sidecar_reason", reason)];
         scrape.count("sidecar_traffic_connections_total", &labels)
     };
     // A connected socket counts once; one that is connected to a mapped address also sends as if it were not.
-    assert_eq!([n("denied", "gear"), n("passed", "protocol"), n("passed", "exception")], [6, 7, 2]);
+    assert_eq!([n("denied", "gear"), n("passed", "protocol"), n("passed", "exception")], [12, 7, 2]);
     // Where nothing is denied and no name is configured, nobody looks at datagrams.
     drop(sidecar);
     fs::write(&settings, "traffic: {services: [{name: a, addresses: [127.7.0.9]}]}\n").expect("settings");

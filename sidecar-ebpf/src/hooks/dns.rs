@@ -18,7 +18,7 @@ use sidecar_ebpf::abi::{
 
 use super::{
     PASS,
-    steer::{REFUSE, address, denied_by, hindrance, is_ours, loopback, nobody, port, rewrite},
+    steer::{REFUSE, address, denied_by, destination, hindrance, is_ours, loopback, nobody, port, rewrite},
 };
 use crate::{
     emit, ends,
@@ -124,7 +124,7 @@ fn say<const V6: bool, const FILES: bool>(ctx: &SockAddrContext) -> i32 {
     if steer.is_on == 0 {
         return PASS;
     }
-    let (addr, port) = (address::<V6>(raw), port(raw));
+    let (addr, port) = (destination::<V6, V6>(raw, sk), port(raw));
     // Its own look at the rules, as in `steer::connect`.
     if port == DNS_PORT
         && denied_by::<V6, FILES>(steer, addr, port).is_none()

@@ -104,7 +104,16 @@ struct Decision {
 /// and 6.1's, without CAP_PERFMON, did not come to an end.
 #[inline(always)]
 fn connect6<const FILES: bool>(ctx: &SockAddrContext) -> i32 {
-    if ends::is_mapped(address::<true>(ctx.sock_addr)) {
+    let raw = ctx.sock_addr;
+    // SAFETY: `sk` may be read in every program of this type.
+    let sk = unsafe { (*raw).__bindgen_anon_1.sk };
+    if sk.is_null() {
+        return PASS;
+    }
+    let ([high, low], bound) = (address::<true>(raw), ends::bound6(sk));
+    // Nobody's address is loopback of the family that the socket is bound to.
+    let nobodys = ends::unless(high | low);
+    if ends::is_mapped([high | bound[0] & nobodys, low | bound[1] & nobodys]) {
         connect::<true, false, FILES>(ctx)
     } else {
         connect::<true, true, FILES>(ctx)
@@ -132,7 +141,7 @@ fn connect<const V6: bool, const SIX: bool, const FILES: bool>(ctx: &SockAddrCon
         // It tries again.
         steer::release(before);
     }
-    let (addr, port) = (address::<V6>(raw), port(raw));
+    let (addr, port) = (destination::<V6, SIX>(raw, sk), port(raw));
     let is_tcp = is_tcp(raw);
     // What is found for this is not kept: an entry that is known to be missing on some way is a number there, and kernels before
     // 6.17 refuse a program that would go on with it if it guessed a branch wrongly ("invalid mem access 'scalar'"). And nobody
@@ -499,6 +508,23 @@ pub(super) fn address<const V6: bool>(raw: *mut bpf_sock_addr) -> [u64; 2] {
         // SAFETY: as above.
         [0, ends::mapped(unsafe { (&raw const (*raw).user_ip4).read_volatile() })]
     }
+}
+
+/// The same, and for nobody's address what the kernel takes for it later: loopback, or with IPv4 the address that the socket is bound to
+/// (`tcp_v6_connect`, `udpv6_sendmsg`, `ip_route_output_key_hash_rcu`).
+#[inline(always)]
+pub(super) fn destination<const V6: bool, const SIX: bool>(
+    raw: *mut bpf_sock_addr,
+    sk: *mut bpf_sock,
+) -> [u64; 2] {
+    let [high, low] = address::<V6>(raw);
+    if SIX {
+        return [high, low | loopback(true)[1] & ends::unless(high | low)];
+    }
+    // `::` is loopback whatever the socket is bound to.
+    let bound = ends::bound4::<V6>(sk) & !ends::unless(low & u64::from(u32::MAX));
+    let own = bound | u64::from(LOCALHOST) & ends::unless(bound);
+    [high, low | ends::mapped(0) | own << 32 & ends::unless(low >> 32)]
 }
 
 #[inline(always)]
