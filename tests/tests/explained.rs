@@ -115,6 +115,7 @@ fn what_is_explained_is_what_happens() {
     assert_eq!(of(format!("127.0.0.1:{one}")), (Some(100), Some(2)));
     assert_eq!(of(format!("127.0.0.1:{two}")), (Some(0), Some(0)));
     process::run(&mut world.curl(&["http://10.9.0.1/100.bin"]));
+    assert_eq!(web["what"], "connect() is given one of the endpoints");
     drop(clients);
     for (to, expected) in [("10.9.1.1:80", "closed"), ("10.9.2.1:80", "wide"), ("10.9.0.9:80", "web")] {
         assert_eq!(world.json(&[to])["rule"]["service"], expected, "{to}");
@@ -168,6 +169,15 @@ fn what_is_explained_is_what_happens() {
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
+    // No place is left; whoever is excepted needs none.
+    let _clients = [2, 3, 4].map(slow);
+    eventually("the last place to be taken", || {
+        let what = world.json(&["10.9.0.1:80"])["what"].to_string();
+        what.contains("fails with ECONNREFUSED for now (connections)").then_some(())
+    });
+    let refused = process::output(&mut world.curl(&["http://10.9.0.1/100.bin"]));
+    assert_eq!(refused.status.code(), Some(7), "curl could not connect");
+    assert_eq!(world.json(&["10.9.0.9:80"])["what"], "it goes where it asks");
 }
 
 /// Whose connections are steered: a process in the observed cgroup, one outside of it, one in another network namespace.

@@ -142,12 +142,23 @@ impl Told<'_> {
             _ if !self.known.is_on => {
                 "it goes where it asks: nothing is steered (`sidecar doctor` says what is missing)"
             }
+            Some(rule) if self.is_full(rule) => {
+                "connect() fails with ECONNREFUSED for now (connections): the service has as many as its limit"
+            }
             Some(rule) => rule.what(),
             None if self.explanation.is_virtual => {
                 "connect() fails with ECONNREFUSED: it is a virtual address, and no service has it at this port"
             }
             None => "it goes where it asks: no service has it",
         }
+    }
+
+    /// Whether no place of the service's is left.
+    fn is_full(&self, rule: &Decides<'_>) -> bool {
+        let active = self.known.usage.as_ref().map(|usage| usage.active);
+        let takes_place = rule.except.is_none() && rule.service.gear != Gear::Deny;
+        let most = rule.service.limits.connections.map(u64::from);
+        takes_place && active.zip(most).is_some_and(|(active, most)| active >= most)
     }
 
     /// What becomes of a process's connections, with whether they are observed and in the daemon's network namespace.
