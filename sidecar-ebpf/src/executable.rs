@@ -6,7 +6,8 @@ use sidecar_ebpf::abi::executable::Places;
 
 use crate::maps::{self, PLACES};
 
-/// The inode's number, and that of its file system with the inode's generation above. `None`: a thread of the kernel's, or nobody said where to look.
+/// The inode's number, and that of its file system with the inode's generation above. `None`: a thread of the kernel's, or nobody
+/// said where to look.
 #[inline(always)]
 pub(crate) fn own() -> Option<[u64; 2]> {
     let places = maps::numbered::<Places, _>(&PLACES, 0)?;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use serde_json::{Value, json};
@@ -108,7 +108,13 @@ fn address(
     locate: impl Fn(&str) -> Result<IpAddr, String>,
 ) -> Result<(SocketAddr, Option<String>), String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok((SocketAddr::new(address.ip().to_canonical(), address.port()), None));
+        // As the kernel has it for a socket that is not bound.
+        let ip = match address.ip().to_canonical() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        return Ok((SocketAddr::new(ip, address.port()), None));
     }
     let wrong = || format!("`{text}` is not a destination: write IP:PORT, [IPv6]:PORT or HOST:PORT");
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
@@ -410,5 +416,25 @@ fn came(came: Came) -> &'static str {
         Came::Opened => "established",
         Came::Failed(why) => reason::ConnectFailed::WORDS[why as usize],
         Came::Denied => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobodys_address_is_loopback() {
+        let nowhere = |_: &str| Err("nobody is asked".to_owned());
+        for (text, expected) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::ffff:0.0.0.0]:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("[::ffff:10.0.0.1]:80", "10.0.0.1:80"),
+            ("[fd00::1]:80", "[fd00::1]:80"),
+        ] {
+            let expected = expected.parse().expect("an address");
+            assert_eq!(address(text, nowhere), Ok((expected, None)), "{text}");
+        }
     }
 }
