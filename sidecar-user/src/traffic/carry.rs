@@ -64,6 +64,9 @@ async fn one(from: ReadHalf<'_>, mut to: WriteHalf<'_>, carried: &AtomicU64) -> 
                 let mut rest = &rest[..];
                 while !rest.is_empty() {
                     let taken = to.write(rest).await?;
+                    if taken == 0 {
+                        return Err(io::ErrorKind::WriteZero.into());
+                    }
                     went(taken);
                     rest = &rest[taken..];
                 }
