@@ -26,13 +26,22 @@ pub struct Steer {
     pub is_on: u32,
     /// The daemon's last sign of life, `CLOCK_MONOTONIC`, ns.
     pub beat_ns: u64,
-    /// Without one for so long it is taken to hang, ns. 0: nobody looks.
+    /// Without one for so long it is taken to hang, ns, at most [`i64::MAX`]. 0: nobody looks.
     pub patience_ns: u64,
     /// Cookie of the network namespace that has the listeners.
     pub netns: u64,
     /// Ports of the relay's listeners on 127.0.0.1 and on ::1. One that is not there is 0, and then so are those of its
     /// family behind it.
     pub listeners: [[u16; 2]; LISTENERS],
+}
+
+impl Steer {
+    /// Whether the daemon is taken to hang at `now`. The sign of life may be younger than that: user space gives one between
+    /// a program's look at the clock and its look here.
+    #[inline(always)]
+    pub const fn is_late(&self, now: u64) -> bool {
+        self.patience_ns != 0 && now.wrapping_sub(self.beat_ns).cast_signed() > self.patience_ns.cast_signed()
+    }
 }
 
 /// Key of `RULES`, a trie: behind the length of the prefix in bits, which is [`RULE_EXACT`] and that of the network.

@@ -77,9 +77,8 @@ fn is_refused(ctx: &SkLookupContext) -> Option<()> {
     } else if service.gear != GEAR_PROXY {
         (VERDICT_PASSED, REASON_GEAR)
     } else {
-        let hangs = steer.patience_ns != 0 && emit::now().wrapping_sub(steer.beat_ns) > steer.patience_ns;
         let listener = u32::from(family != AF_INET);
-        if !hangs && assign(ctx, listener) {
+        if !steer.is_late(emit::now()) && assign(ctx, listener) {
             (VERDICT_PROXIED, REASON_GEAR)
         } else if service.gone == GONE_CLOSED {
             (VERDICT_DENIED, REASON_DAEMON)

@@ -339,8 +339,7 @@ pub(super) fn hindrance(sk: *mut bpf_sock, steer: &Steer, now: u64) -> Option<u8
     if unsafe { (*sk).bound_dev_if } != 0 {
         return Some(REASON_DEVICE);
     }
-    let is_late = steer.patience_ns != 0 && now.wrapping_sub(steer.beat_ns) > steer.patience_ns;
-    if is_late { Some(REASON_DAEMON) } else { None }
+    if steer.is_late(now) { Some(REASON_DAEMON) } else { None }
 }
 
 /// Why none of our sockets was found where a socket is.

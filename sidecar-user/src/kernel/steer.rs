@@ -288,8 +288,7 @@ impl Steering {
 
     /// Whether the programs take us to hang.
     pub(crate) fn is_late(&self) -> bool {
-        let patience = self.current.patience_ns;
-        patience != 0 && self.beaten().as_nanos() > u128::from(patience)
+        self.current.is_late(clock::now().0)
     }
 
     /// A sign of life; without another for `patience` we are taken to hang.
@@ -297,7 +296,7 @@ impl Steering {
     /// # Errors
     /// If the kernel is not to be told.
     pub(crate) fn beat(&mut self, patience: std::time::Duration) -> Result<(), SteerError> {
-        let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let patience_ns = i64::try_from(patience.as_nanos()).unwrap_or(i64::MAX).cast_unsigned();
         self.tell(Steer { beat_ns: clock::now().0, patience_ns, ..self.current })
     }
 
@@ -443,5 +442,19 @@ fn there(removed: Result<(), MapError>) -> Result<(), MapError> {
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(MapError::KeyNotFound) => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Steer;
+
+    #[test]
+    fn whoever_looked_at_the_clock_before_a_sign_of_life_does_not_miss_it() {
+        let steer = Steer { beat_ns: 5_000, patience_ns: 1_000, ..Steer::default() };
+        assert_eq!([0, 4_999, 5_000, 6_000].map(|now| steer.is_late(now)), [false; 4]);
+        assert!(steer.is_late(6_001));
+        assert!(!Steer { patience_ns: 0, ..steer }.is_late(u64::MAX / 2));
+        assert!(!Steer { patience_ns: i64::MAX.cast_unsigned(), ..steer }.is_late(u64::MAX / 2));
     }
 }
