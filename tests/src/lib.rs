@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
 pub mod client;
+pub mod compile;
 pub mod dnsmasq;
 pub mod endpoints;
 pub mod endure;

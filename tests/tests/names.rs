@@ -6,6 +6,7 @@ use std::{fs, path::PathBuf, process::Command};
 use rustix::process::Signal;
 use sidecar_tests::{
     cgroup::Cgroup,
+    compile::{self, Library},
     dnsmasq, eventually, free_port,
     nginx::Nginx,
     process::{self, Process},
@@ -254,22 +255,6 @@ fn dig_sees_what_the_rfcs_say() {
     assert_eq!([failures(&sidecar, "timeout"), failures(&sidecar, "mismatched")], [0, 0]);
 }
 
-/// Asks by `getaddrinfo()`, and prints the IPv4 address.
-const MUSL: &str = r#"
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <stdio.h>
-int main(int n, char **words) {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found;
-    int error = getaddrinfo(words[1], "80", &hints, &found);
-    if (error) { puts(gai_strerror(error)); return 1; }
-    for (; found; found = found->ai_next) if (found->ai_family == AF_INET) {
-        char text[64];
-        puts(inet_ntop(AF_INET, &((struct sockaddr_in *)found->ai_addr)->sin_addr, text, sizeof text));
-    }
-}
-"#;
-
 /// Resolvers of glibc, musl, c-ares and Go, with two resolvers configured, lead to the service's endpoints.
 #[test]
 #[ignore = "privileged: attaches BPF programs"]
@@ -277,11 +262,7 @@ fn every_libc_finds_the_service() {
     let world = World::new();
     let sidecar = world.run(SERVICES);
     let address = world.dig(ONE, "api.internal A +short").trim().to_owned();
-    let program = world.path("musl");
-    fs::write(world.path("musl.c"), MUSL).expect("a source");
-    let mut compile = Command::new("musl-gcc");
-    process::run(compile.args(["-static", "-o"]).arg(&program).arg(world.path("musl.c")));
-    let program = program.display().to_string();
+    let program = compile::c("resolvers/libc.c", Library::Musl, world.dir.path());
     let node = |name: &str| {
         format!("require('dns').resolve4('{name}', (e, a) => console.log(e ? e.code : a.join()))")
     };
@@ -290,8 +271,8 @@ fn every_libc_finds_the_service() {
     for (words, expected) in [
         (vec!["getent", "ahostsv4", "api.internal"], address.as_str()),
         (vec!["getent", "hosts", "who.example"], "127.8.0.1"),
-        (vec![&program, "api.internal"], &address),
-        (vec![&program, "who.example"], "127.8.0."),
+        (vec![&program, "api.internal/4"], &address),
+        (vec![&program, "who.example/4"], "127.8.0."),
         (vec!["node", "-e", &ours], &address),
         (vec!["node", "-e", &theirs], "127.8.0.1"),
         (vec!["node", "-e", &nobody], "ENOTFOUND"),

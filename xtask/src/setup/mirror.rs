@@ -20,18 +20,21 @@ pub(super) struct Unpack {
     pub(super) packages: &'static [&'static str],
     /// Paths in the packages, to be linked into `bin`.
     pub(super) programs: &'static [&'static str],
+    /// Further paths in them that are needed.
+    pub(super) files: &'static [&'static str],
     pub(super) why: &'static str,
 }
 
 impl Unpack {
     pub(super) fn install(&self, parts: &Path, bin: &Path) -> Result<()> {
         let name = |program: &'static str| program.rsplit('/').next().unwrap_or(program);
-        if self.programs.iter().all(|program| answers(bin, name(program))) {
+        let root = parts.join(self.release);
+        let has_files = self.files.iter().all(|file| root.join(file).exists());
+        if has_files && self.programs.iter().all(|program| answers(bin, name(program))) {
             return Ok(());
         }
         println!("setup: unpacking {} of Debian {}: {}", self.packages.join(", "), self.release, self.why);
         let apt = Apt::new(&parts.join("apt"), self.release)?;
-        let root = parts.join(self.release);
         apt.unpack(self.packages, &root)?;
         for program in self.programs {
             link(&root.join(program), bin)?;

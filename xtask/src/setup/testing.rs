@@ -24,6 +24,8 @@ const PACKAGES: &[Package] = &[
     Package { name: "dnsmasq-base", why: "a resolver whose log tells what it was asked" },
     Package { name: "bind9-dnsutils", why: "dig, a client that minds what answers are like" },
     Package { name: "musl-tools", why: "musl, whose resolver asks in another way than glibc's" },
+    Package { name: "libc-ares-dev", why: "c-ares, a resolver that a program brings along" },
+    Package { name: "golang-go", why: "Go, which speaks to the kernel and to resolvers without a libc" },
     Package { name: "wrk", why: "load for measuring" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },
     Package { name: "nftables", why: "to lose the packets that a test wants lost" },
@@ -42,9 +44,10 @@ const VENV: Package = Package { name: "python3-venv", why: "a place for the rece
 /// Programs of Debian's next release, unpacked and not installed: this one has none, or an older one.
 const NEXT: mirror::Unpack = mirror::Unpack {
     release: "forky",
-    packages: &["prometheus", "promtool"],
+    packages: &["prometheus", "promtool", "musl-dev"],
     programs: &["usr/bin/prometheus", "usr/bin/promtool"],
-    why: "a real Prometheus to scrape the metrics, and its lint",
+    files: &["usr/lib/x86_64-linux-musl/libc.a"],
+    why: "a real Prometheus to scrape the metrics, and its lint; musl with a resolver that asks over TCP",
 };
 
 pub(super) fn packages() -> Vec<&'static Package> {
