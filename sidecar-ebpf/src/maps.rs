@@ -80,6 +80,10 @@ pub(crate) static SERVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0)
 /// What services are called. No program reads it: it is for the daemon after this one.
 #[map]
 pub(crate) static NAMES: Array<pins::Name> = Array::with_max_entries(1, 0);
+/// What resolvers told of services' names. No program reads it: the same.
+#[map]
+pub(crate) static LEARNED: HashMap<pins::Answer, pins::Held> =
+    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 /// Which build's these maps are; one entry. No program reads it either.
 #[map]
 pub(crate) static LAYOUT: Array<pins::Layout> = Array::with_max_entries(1, 0);

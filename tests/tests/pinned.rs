@@ -329,7 +329,7 @@ fn what_is_refused_stays_refused_without_a_daemon() {
     assert!(sidecar.stop().success());
     assert_eq!(world.get(&all[3]), "refused");
     let (status, said) = world.unpin();
-    assert!(status == Some(0) && said.contains("27 pinned objects removed"), "{status:?}: {said}");
+    assert!(status == Some(0) && said.contains("28 pinned objects removed"), "{status:?}: {said}");
     assert_eq!(world.n_attached(), 0);
     assert!(!world.bpffs.pins().exists());
     assert_eq!(world.get(&all[0]), "200");
@@ -418,7 +418,7 @@ fn what_is_not_ours_is_told_and_left() {
     assert_eq!(world.n_attached(), N_STEERING);
     let (status, said) = world.unpin();
     assert!(
-        status == Some(3) && said.contains("27 pinned objects removed") && said.contains("note"),
+        status == Some(3) && said.contains("28 pinned objects removed") && said.contains("note"),
         "{said}"
     );
     assert!(pins.join("note").exists());

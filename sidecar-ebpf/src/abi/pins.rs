@@ -10,7 +10,7 @@ use super::{
 
 /// What the pinned maps and programs mean. It moves whenever a daemon and programs of different builds would not understand
 /// each other; sizes are compared besides.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// The single entry of `LAYOUT`. Only user space writes it, once everything else is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -37,6 +37,8 @@ const SIZES: u32 = {
         size_of::<Handed>(),
         size_of::<Who>(),
         size_of::<Name>(),
+        size_of::<Answer>(),
+        size_of::<Held>(),
     ];
     let mut hash = 0x811c_9dc5_u32;
     let mut at = 0;
@@ -58,5 +60,29 @@ pub struct Name {
     pub bytes: [u8; 64],
 }
 
+/// Key of `LEARNED`: what a resolver told of a name that is a service's.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Answer {
+    /// An address of it: IPv6, IPv4 ones mapped.
+    pub addr: [u8; 16],
+    /// ASCII, lower case, without the root's dot, zeros behind it; with `*.` before it whatever is below.
+    pub name: [u8; 256],
+}
+
+/// Value of `LEARNED`: s of `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Held {
+    /// When it was told last.
+    pub told_s: u64,
+    /// Until when it is held.
+    pub until_s: u64,
+}
+
 const _: () = assert!(size_of::<Layout>() == 8);
 const _: () = assert!(size_of::<Name>() == 64);
+const _: () = assert!(size_of::<Answer>() == 272);
+const _: () = assert!(size_of::<Held>() == 16);

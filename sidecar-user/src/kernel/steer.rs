@@ -12,9 +12,9 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, SkStorage, SockMap, lpm_trie},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
-use sidecar_core::traffic::{Change, Found, Room};
+use sidecar_core::traffic::{Change, Found, Room, names};
 use sidecar_ebpf::abi::{
-    pins::Name,
+    pins::{Answer, Held, Name},
     steer::{
         BANKS, Client, DECISIONS, Handed, LISTENERS, NO_INBOUND, RESULTS, Rule, RuleKey, Service, ServiceKey,
         Steer, Target, Use, VERDICT_DIRECT, VERDICT_PROXIED, VERDICTS, first_uses, result, served, trial,
@@ -57,7 +57,7 @@ pub(crate) enum SteerError {
 }
 
 /// How many entries maps have, where there is to be room.
-pub(super) fn entries(room: Room) -> [(&'static str, u32); 13] {
+pub(super) fn entries(room: Room) -> [(&'static str, u32); 14] {
     [
         ("RULES", room.rules * BANKS),
         ("SERVICES", room.services * BANKS),
@@ -68,6 +68,7 @@ pub(super) fn entries(room: Room) -> [(&'static str, u32); 13] {
         ("TRIALS", room.services * 2),
         ("USES", room.services),
         ("NAMES", room.services),
+        ("LEARNED", names::ADDRESSES as u32),
         ("SERVED", room.services * VERDICTS as u32),
         ("HANDOVER", HANDOVER),
         ("ARRIVALS", HANDOVER),
@@ -89,6 +90,7 @@ pub(crate) struct Steering {
     decisions: PerCpuArray<MapData, u64>,
     served: PerCpuArray<MapData, u64>,
     names: Array<MapData, Abi<Name>>,
+    learned: HashMap<MapData, Abi<Answer>, Abi<Held>>,
     listeners: SkStorage<MapData, u32>,
     catching: Catching,
     resolvers: Option<Resolvers>,
@@ -121,6 +123,7 @@ impl Steering {
             decisions: PerCpuArray::try_from(take(ebpf, "DECISIONS")?).map_err(wrap("DECISIONS"))?,
             served: PerCpuArray::try_from(take(ebpf, "SERVED")?).map_err(wrap("SERVED"))?,
             names: Array::try_from(take(ebpf, "NAMES")?).map_err(wrap("NAMES"))?,
+            learned: HashMap::try_from(take(ebpf, "LEARNED")?).map_err(wrap("LEARNED"))?,
             listeners: SkStorage::try_from(take(ebpf, "LISTENER")?).map_err(wrap("LISTENER"))?,
             catching,
             resolvers: Some(resolvers),
@@ -156,6 +159,10 @@ impl Steering {
             .iter()
             .map(|entry| entry.map(|(Abi(key), Abi(service))| (key, service)).map_err(wrap("SERVICES")));
         let names = self.names.iter().map(|name| name.map(|Abi(name)| name).map_err(wrap("NAMES")));
+        let learned = self
+            .learned
+            .iter()
+            .map(|entry| entry.map(|(Abi(answer), Abi(held))| (answer, held)).map_err(wrap("LEARNED")));
         let targets = self.targets.iter().map(|one| one.map(|Abi(target)| target).map_err(wrap("TARGETS")));
         Ok(Some(Found {
             bank: self.current.bank,
@@ -163,6 +170,7 @@ impl Steering {
             rules: rules.collect::<Result<_, _>>()?,
             services: services.collect::<Result<_, _>>()?,
             targets: targets.collect::<Result<_, _>>()?,
+            learned: learned.collect::<Result<_, _>>()?,
             table: self.table.iter().map(|place| place.map_err(wrap("TABLE"))).collect::<Result<_, _>>()?,
         }))
     }
@@ -189,6 +197,10 @@ impl Steering {
             Change::Rule(len, at, rule) => {
                 self.rules.insert(&key(len, at), Abi(rule), 0).map_err(wrap("RULES"))
             }
+            Change::Learned(answer, held) => {
+                self.learned.insert(Abi(answer), Abi(held), 0).map_err(wrap("LEARNED"))
+            }
+            Change::Forgotten(answer) => there(self.learned.remove(&Abi(answer))).map_err(wrap("LEARNED")),
             Change::NoRule(len, at) => there(self.rules.remove(&key(len, at))).map_err(wrap("RULES")),
         }
     }

@@ -15,7 +15,7 @@ use sidecar_core::{
     },
     signal::{endpoints::Endpoints, kernel, steering},
     traffic::{
-        Full, Now, Planner,
+        Change, Full, Now, Planner,
         health::Judge,
         names::{Known, Learned, Names},
         sources::Sources,
@@ -86,8 +86,6 @@ pub(crate) struct Traffic {
     state: Mutex<State>,
     /// Of the policy that holds.
     names: Mutex<Arc<Names>>,
-    /// What times of addresses count from.
-    began: Instant,
     /// Services whose names were asked for, and that wait.
     pub(super) asked_for: Mutex<BTreeSet<String>>,
     /// Told where that gets more.
@@ -154,10 +152,13 @@ impl Traffic {
             steering.beat(policy.heartbeat)
         };
         tell(&mut steering).map_err(ApplyError::Kernel)?;
-        let planner = match steering.found().map_err(ApplyError::Kernel)? {
-            Some(found) => Planner::adopted(ROOM, &found, |target| steering.load(target) == 0),
-            None => Planner::new(ROOM),
+        let (planner, found) = match steering.found().map_err(ApplyError::Kernel)? {
+            Some(found) => {
+                (Planner::adopted(ROOM, &found, |target| steering.load(target) == 0), found.learned)
+            }
+            None => (Planner::new(ROOM), Vec::new()),
         };
+        let (learned, kept) = Learned::adopted(&found, &Names::new(policy), now());
         let has_names = policy.services.iter().any(|service| !service.hosts.is_empty());
         let unanswered = if has_names { unanswered(&mut steering)? } else { None };
         let doors = Doors::new();
@@ -170,7 +171,7 @@ impl Traffic {
             watched: Watched::default(),
             services: Vec::new(),
             policy: Policy::default(),
-            learned: Learned::default(),
+            learned,
             sources,
             uses: BTreeMap::new(),
             executables: Executables::default(),
@@ -181,13 +182,13 @@ impl Traffic {
         let traffic = Traffic {
             state: Mutex::new(state),
             names: Mutex::default(),
-            began: Instant::now(),
             asked_for: Mutex::default(),
             wanted: Notify::new(),
             renewed: watch::Sender::new(0),
             pulses: Pulses::default(),
         };
         traffic.apply(policy, |_| {})?;
+        traffic.lock().steering.write(&kept).map_err(ApplyError::Kernel)?;
         let (watched, pulses) = (traffic.watched(), traffic.pulses.clone());
         Ok((traffic, Waiting { listeners, inbound, handover, doors, unanswered, watched, pulses }))
     }
@@ -201,8 +202,8 @@ impl Traffic {
     /// [`ApplyError`]; then the one before stays.
     pub(crate) fn apply(&self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
         let state = &mut *self.lock();
-        let mut learned = state.learned.clone();
-        learned.forget(policy, self.now());
+        let mut learned = state.learned.under(&Names::new(policy));
+        learned.forget(now());
         let before = state.merged();
         let in_force = |name: &str| {
             let service = before.services.iter().find(|service| service.name == name);
@@ -213,7 +214,9 @@ impl Traffic {
         let own = Root::own().map_err(ApplyError::Root)?;
         let known = state.executables.clone();
         state.executables.take(known.with(Found::look(executables::paths(policy), &[own])));
-        if let Err(error) = state.put(&merged, know) {
+        let put = state.keep(&learned.changes(&state.learned)).and_then(|()| state.put(&merged, know));
+        if let Err(error) = put {
+            let _ = state.keep(&state.learned.changes(&learned));
             state.executables.go_back(known);
             return Err(error);
         }
@@ -246,45 +249,42 @@ impl Traffic {
         Arc::clone(&self.names.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes addresses a service's that a resolver told of its name, each for so many seconds. When it returns, connections to
-    /// them are steered. Whether one of them is another service's, too. Blocks as `apply` does, where there is a new one.
+    /// Makes addresses those of a name's service that a resolver told of it, each for so many seconds. When it returns, connections
+    /// to them are steered. Whether one of them is another service's, too. Blocks as `apply` does, where there is a new one.
     ///
     /// # Errors
     /// [`ApplyError`]; then they are not.
-    pub(super) fn learn(&self, service: &str, addresses: &[(IpAddr, u32)]) -> Result<bool, ApplyError> {
+    pub(super) fn learn(&self, name: &str, addresses: &[(IpAddr, u32)]) -> Result<bool, ApplyError> {
         let state = &mut *self.lock();
+        let names = self.names();
+        // Other settings may have come meanwhile.
+        let Some(service) = names.real(name) else { return Ok(false) };
         let mut learned = state.learned.clone();
-        let news = learned.learn(&state.policy, service, addresses, self.now());
-        if news.is_new
-            && let Err(error) = state.put(&learned.added_to(&state.sources.added_to(&state.policy)), |_| {})
-        {
+        let shared_with = learned.learn(&state.policy, [service, name], addresses, now());
+        if let Err(error) = state.go_by(learned) {
             if state.troubles.names.failed(Instant::now()) {
                 warn!(error = chain(&error), "addresses of a name are not steered: they are not told");
             }
             return Err(error);
         }
-        state.learned = learned;
-        if let Some(other) = &news.shared_with {
+        if let Some(other) = &shared_with {
             warn!(
                 service,
                 other, "two names have one real address: the first in the file gets its connections"
             );
         }
-        Ok(news.shared_with.is_some())
+        Ok(shared_with.is_some())
     }
 
     /// Lets go of addresses of names that hold no longer. Blocks as `apply` does, where there are any.
     pub(super) fn forget(&self) {
         let state = &mut *self.lock();
         let mut learned = state.learned.clone();
-        if learned.forget(&state.policy, self.now()) {
-            match state.put(&learned.added_to(&state.sources.added_to(&state.policy)), |_| {}) {
-                Ok(()) => state.learned = learned,
-                Err(error) if state.troubles.names.failed(Instant::now()) => {
-                    warn!(error = chain(&error), "addresses of names are steered longer than they hold");
-                }
-                Err(_) => {}
-            }
+        learned.forget(now());
+        if let Err(error) = state.go_by(learned)
+            && state.troubles.names.failed(Instant::now())
+        {
+            warn!(error = chain(&error), "addresses of names are steered longer than they hold");
         }
     }
 
@@ -320,11 +320,7 @@ impl Traffic {
 
     /// How many addresses of names are known.
     pub(crate) fn n_learned(&self) -> usize {
-        self.lock().learned.len()
-    }
-
-    fn now(&self) -> u64 {
-        self.began.elapsed().as_secs()
+        self.lock().learned.addresses().len()
     }
 
     /// What the kernel's numbers stand for.
@@ -411,9 +407,9 @@ impl Traffic {
                 .next()
                 .copied()
                 .ok_or_else(|| format!("`{name}` has no address: its service has no endpoint")),
-            Some(Known::Real(service)) => state.learned.of(service).next().ok_or_else(|| {
+            Some(Known::Real(_)) => state.learned.of(name).next().ok_or_else(|| {
                 format!(
-                    "no resolver was asked for a name of service {service} yet: give the address that `{name}` resolves to"
+                    "no resolver told of an address of `{name}` yet: give the address that it resolves to"
                 )
             }),
         }
@@ -443,6 +439,30 @@ impl State {
     /// The policy with all that was told besides.
     pub(super) fn merged(&self) -> Policy {
         self.executables.added_to(self.learned.added_to(&self.sources.added_to(&self.policy)))
+    }
+
+    /// Puts in force what resolvers told, where that is something else than before, and keeps it for the next daemon: first, so that
+    /// an address that is steered is one that is known there.
+    fn go_by(&mut self, learned: Learned) -> Result<(), ApplyError> {
+        let mut put = self.keep(&learned.changes(&self.learned));
+        if put.is_ok() && learned.addresses() != self.learned.addresses() {
+            put = self.put(&learned.added_to(&self.sources.added_to(&self.policy)), |_| {});
+        }
+        match put {
+            Ok(()) => self.learned = learned,
+            Err(_) => {
+                let _ = self.keep(&self.learned.changes(&learned));
+            }
+        }
+        put
+    }
+
+    /// Keeps for the next daemon what resolvers told, where it will go on with the policy.
+    fn keep(&mut self, told: &[Change]) -> Result<(), ApplyError> {
+        if self.steering.pins().is_none() {
+            return Ok(());
+        }
+        self.steering.write(told).map_err(ApplyError::Kernel)
     }
 
     /// Puts a policy in force that may have more addresses than the user's, with the executables that are known. `know` as in `apply`.
@@ -482,6 +502,11 @@ impl State {
         *services = numbers.collect();
         Ok(())
     }
+}
+
+/// What times of addresses are in, s.
+fn now() -> u64 {
+    clock::now().0 / 1_000_000_000
 }
 
 /// Opens the sockets that stand for resolvers, and tells the programs of them.

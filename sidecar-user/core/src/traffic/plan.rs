@@ -15,7 +15,7 @@ pub use adopt::Found;
 pub use room::{Full, Room, n_places};
 use room::{place, table_len};
 use sidecar_ebpf::abi::{
-    pins::Name,
+    pins::{Answer, Held, Name},
     steer::{
         self, BALANCE_HASH, BALANCE_LEAST, BALANCE_RANDOM, GEAR_DENY, GEAR_DIRECT, GEAR_PROXY, GONE_CLOSED,
         GONE_OPEN, Rule, RuleKey, SERVICE_ENDPOINTS, SERVICE_FILES, SERVICE_USERS, SERVICE_WAITS, ServiceKey,
@@ -65,6 +65,10 @@ pub enum Change {
     Rule(u32, RuleKey, Rule),
     /// A rule that is gone.
     NoRule(u32, RuleKey),
+    /// What a resolver told, which is no plan's: for the next daemon.
+    Learned(Answer, Held),
+    /// The same that is held no longer.
+    Forgotten(Answer),
 }
 
 /// Makes plans, one after the other.
@@ -472,6 +476,7 @@ mod tests {
                     Change::NoRule(len, key) => {
                         self.rules.remove(&(key.bank, len, key.family, key.port, key.addr));
                     }
+                    Change::Learned(..) | Change::Forgotten(_) => panic!("no plan's: {change:?}"),
                 }
             }
         }
@@ -498,6 +503,7 @@ mod tests {
                     .collect(),
                 targets: (0..last(self.targets.keys().last())).map(target).collect(),
                 table: (0..last(self.places.keys().last())).map(place).collect(),
+                learned: Vec::new(),
             }
         }
 

@@ -11,7 +11,7 @@ use std::{
 use aya::maps::{Array, MapData};
 use sidecar_core::traffic::Room;
 use sidecar_ebpf::abi::{
-    pins::{LAYOUT, Layout, Name},
+    pins::{Answer, Held, LAYOUT, Layout, Name},
     steer::{Handed, Pair, Rule, RuleKey, Service, ServiceKey, Steer, Steered, Target, Use},
     who::Who,
 };
@@ -63,6 +63,7 @@ pub(super) const MAPS: &[Map] = &[
     map("DECISIONS", PERCPU_ARRAY, 4, size_of::<u64>()),
     map("SERVED", PERCPU_ARRAY, 4, size_of::<u64>()),
     map("NAMES", ARRAY, 4, size_of::<Name>()),
+    map("LEARNED", HASH, size_of::<Answer>(), size_of::<Held>()),
     map("HANDOVER", HASH, size_of::<Pair>(), size_of::<Handed>()),
     map("STEERED", SK_STORAGE, 4, size_of::<Steered>()),
     map("LISTENER", SK_STORAGE, 4, size_of::<u32>()),

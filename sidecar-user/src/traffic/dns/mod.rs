@@ -8,7 +8,7 @@ mod udp;
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, thread, time::Duration};
 
-use sidecar_core::traffic::names::{Asked, Judged, Known, Transport, addresses, failed, judge};
+use sidecar_core::traffic::names::{Asked, Judged, Transport, addresses, failed, judge};
 use tokio::{
     runtime,
     sync::watch,
@@ -176,17 +176,14 @@ impl Shared {
             return true;
         }
         let names = self.traffic.names();
-        let service = match names.find(&name) {
-            Some(Known::Real(service)) => service.clone(),
-            _ => return true,
-        };
-        if names.waits(&service) {
+        let Some(service) = names.real(&name) else { return true };
+        if names.waits(service) {
             // Without them in time connections go where they ask.
-            let _ = self.traffic.await_endpoints(&service, ENDPOINTS_KNOWN).await;
+            let _ = self.traffic.await_endpoints(service, ENDPOINTS_KNOWN).await;
         }
         let traffic = Arc::clone(&self.traffic);
         // It may wait for the kernel.
-        match spawn_blocking(move || traffic.learn(&service, &found)).await {
+        match spawn_blocking(move || traffic.learn(&name, &found)).await {
             Ok(Ok(shared)) => {
                 if shared {
                     self.counts.failed(Failed::Shared);

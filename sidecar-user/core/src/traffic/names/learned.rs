@@ -1,102 +1,195 @@
-//! Real addresses of names, as resolvers told them.
+//! Real addresses of names, as resolvers told them; and as the next daemon finds them, where the policy outlives this one.
 
-use std::{collections::BTreeMap, net::IpAddr};
-
-use crate::model::{
-    Network,
-    policy::{Policy, Resolve, Service},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv6Addr},
 };
 
-/// Addresses that are held, of all names. The one that was told of longest ago makes room.
-pub const ADDRESSES: usize = 512;
-/// An address is held at least so long after it was told, s: applications go on with one that they have.
-const HOLD: u64 = 600;
+use sidecar_ebpf::abi::pins::{Answer, Held};
 
-/// Which service has which address. Times are seconds of a clock that only goes on.
+use super::Names;
+use crate::{
+    model::{
+        Network,
+        policy::{Policy, Service},
+    },
+    traffic::Change,
+};
+
+/// Answers that are held, each an address of a name: as many addresses at most. One that says nothing new of its address makes
+/// room, else the one that was told longest ago.
+pub const ADDRESSES: usize = 512;
+/// An address is held at least so long after it was told, s: applications go on with one that they have. And so long after a
+/// daemon before told it: whom that application asked meanwhile nobody saw.
+const HOLD: u64 = 600;
+/// And at most so long (RFC 8767, 4).
+const MOST: u64 = 7 * 24 * 60 * 60;
+
+/// Which service has which address, by which name. Times are seconds of the clock of [`Held`].
 #[derive(Clone, Debug, Default)]
 pub struct Learned {
-    by_address: BTreeMap<(IpAddr, String), Times>,
+    by_answer: BTreeMap<(IpAddr, String), Told>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    told: u64,
-    until: u64,
-}
-
-/// What an answer was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// Rules change.
-    pub is_new: bool,
-    /// Another service's name has one of the addresses, and a port in common: the first in the file gets its connections.
-    pub shared_with: Option<String>,
+#[derive(Clone, Debug)]
+struct Told {
+    service: String,
+    held: Held,
 }
 
 impl Learned {
-    /// Takes in what a resolver told of a name of a service: addresses and for how many seconds they hold.
-    pub fn learn(&mut self, policy: &Policy, service: &str, addresses: &[(IpAddr, u32)], now: u64) -> News {
-        let mut news = News::default();
-        for (address, ttl) in addresses {
-            let until = now + u64::from(*ttl).max(HOLD);
-            let before = self.by_address.insert((*address, service.to_owned()), Times { told: now, until });
-            if before.is_some() {
+    /// What a daemon before was told, of names that are still a service's; and what is to be written so that that is all
+    /// that the next one finds.
+    #[must_use]
+    pub fn adopted(found: &[(Answer, Held)], names: &Names, now: u64) -> (Learned, Vec<Change>) {
+        let (mut learned, mut changes) = (Learned::default(), Vec::new());
+        for (answer, held) in found {
+            let known = read(answer).and_then(|key| Some((names.real(&key.1)?.to_owned(), key)));
+            let Some((service, key)) = known else {
+                changes.push(Change::Forgotten(*answer));
                 continue;
+            };
+            let until_s = held.until_s.clamp(now.saturating_add(HOLD), now.saturating_add(MOST));
+            let held = Held { told_s: held.told_s.min(now), until_s };
+            learned.by_answer.insert(key, Told { service, held });
+            changes.push(Change::Learned(*answer, held));
+        }
+        (learned, changes)
+    }
+
+    /// Takes in what a resolver told of a service's name: addresses and for how many seconds they hold. With whom it shares
+    /// one that is new, and a port: the first in the file gets the connections.
+    pub fn learn(
+        &mut self,
+        policy: &Policy,
+        [service, name]: [&str; 2],
+        addresses: &[(IpAddr, u32)],
+        now: u64,
+    ) -> Option<String> {
+        let name = fitting(name);
+        let mut shared_with = None;
+        for (address, ttl) in addresses {
+            if !self.at(*address).any(|other| other == service) {
+                let shares = |other: &&str| share_a_port(policy, service, other);
+                shared_with = shared_with.or_else(|| self.at(*address).find(shares).map(str::to_owned));
             }
-            news.is_new = true;
-            let others = self.by_address.keys().filter(|(other, _)| other == address);
-            let shares = |name: &&str| *name != service && share_a_port(policy, service, name);
-            let shared = others.map(|(_, name)| name.as_str()).find(shares).map(str::to_owned);
-            news.shared_with = news.shared_with.or(shared);
+            let held = Held { told_s: now, until_s: now + u64::from(*ttl).clamp(HOLD, MOST) };
+            self.by_answer.insert((*address, name.clone()), Told { service: service.to_owned(), held });
         }
-        while self.by_address.len() > ADDRESSES {
-            let oldest = self.by_address.iter().min_by_key(|(_, times)| times.told);
-            let Some(key) = oldest.map(|(key, _)| key.clone()) else { break };
-            self.by_address.remove(&key);
-        }
-        news
+        self.make_room();
+        shared_with
     }
 
-    /// Forgets what holds no longer, and what is of services that have no real names any more; whether there was any.
-    pub fn forget(&mut self, policy: &Policy, now: u64) -> bool {
-        let n = self.by_address.len();
-        let has_names = |name: &str| {
-            let service = policy.services.iter().find(|service| service.name == name);
-            service.is_some_and(|service| service.resolve == Resolve::Real && !service.hosts.is_empty())
+    fn make_room(&mut self) {
+        let n_more = self.by_answer.len().saturating_sub(ADDRESSES);
+        if n_more == 0 {
+            return;
+        }
+        let mut latest: BTreeMap<(IpAddr, &str), (u64, &str)> = BTreeMap::new();
+        for ((address, name), told) in &self.by_answer {
+            let last = latest.entry((*address, &told.service)).or_default();
+            *last = (*last).max((told.held.told_s, name));
+        }
+        let worth = |(key, told): (&(IpAddr, String), &Told)| {
+            let is_latest = latest[&(key.0, told.service.as_str())].1 == key.1;
+            (is_latest, told.held.told_s, key.clone())
         };
-        self.by_address.retain(|(_, service), times| times.until > now && has_names(service));
-        self.by_address.len() < n
+        let mut all: Vec<_> = self.by_answer.iter().map(worth).collect();
+        all.sort();
+        for (.., key) in all.into_iter().take(n_more) {
+            self.by_answer.remove(&key);
+        }
     }
 
-    /// What resolvers told of a service's names.
-    pub fn of<'a>(&'a self, service: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
-        self.by_address.keys().filter(move |(_, name)| name == service).map(|(address, _)| *address)
+    /// Forgets what holds no longer.
+    pub fn forget(&mut self, now: u64) {
+        self.by_answer.retain(|_, told| told.held.until_s > now);
     }
 
-    /// How many there are.
+    /// With these names: an address is of whose name it is, and forgotten where it is nobody's.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.by_address.len()
+    pub fn under(&self, names: &Names) -> Learned {
+        let still = self.by_answer.iter().filter_map(|(key, told)| {
+            let service = names.real(&key.1)?.to_owned();
+            Some((key.clone(), Told { service, ..*told }))
+        });
+        Learned { by_answer: still.collect() }
     }
 
-    /// Whether there are none.
+    /// What has to be written where the other is kept for the next daemon. There is room for it in this order.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_address.is_empty()
+    pub fn changes(&self, before: &Learned) -> Vec<Change> {
+        let gone = before.by_answer.keys().filter(|key| !self.by_answer.contains_key(key));
+        let gone = gone.map(|key| Change::Forgotten(written(key)));
+        let is_there = |key: &(IpAddr, String), told: &Told| {
+            before.by_answer.get(key).is_some_and(|other| other.held == told.held)
+        };
+        let new = self.by_answer.iter().filter(|(key, told)| !is_there(key, told));
+        gone.chain(new.map(|(key, told)| Change::Learned(written(key), told.held))).collect()
+    }
+
+    /// What resolvers told of a name.
+    pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
+        self.by_answer.keys().filter(move |(_, other)| other == name).map(|(address, _)| *address)
+    }
+
+    /// Which service has which address.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeSet<(IpAddr, &str)> {
+        self.by_answer.iter().map(|((address, _), told)| (*address, told.service.as_str())).collect()
     }
 
     /// The policy with these addresses among its services' own.
     #[must_use]
     pub fn added_to(&self, policy: &Policy) -> Policy {
         let mut policy = policy.clone();
-        for (address, name) in self.by_address.keys() {
-            let service = policy.services.iter_mut().find(|service| service.name == *name);
+        for (address, name) in self.addresses() {
+            let service = policy.services.iter_mut().find(|service| service.name == name);
             if let Some(service) = service {
-                service.networks.push(Network::from(*address));
+                service.networks.push(Network::from(address));
             }
         }
         policy
     }
+
+    /// Services that have an address.
+    fn at(&self, address: IpAddr) -> impl Iterator<Item = &str> {
+        let from = self.by_answer.range((address, String::new())..);
+        from.take_while(move |((other, _), _)| *other == address).map(|(_, told)| told.service.as_str())
+    }
+}
+
+/// A name that there is room for: of one that is longer, as escapes make them, any below as much of its end as fits. Such a
+/// one is a service's by a `*.` only, which says the same of both.
+fn fitting(name: &str) -> String {
+    let mut end = name;
+    while end.len() > NAME - "*.".len() {
+        let Some((_, rest)) = end.split_once('.') else { break };
+        end = rest;
+    }
+    if name.len() <= NAME { name.to_owned() } else { format!("*.{end}") }
+}
+
+/// Bytes of a name.
+const NAME: usize = 256;
+
+fn written((address, name): &(IpAddr, String)) -> Answer {
+    let addr = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => *v6,
+    };
+    let mut answer = Answer { addr: addr.octets(), name: [0; NAME] };
+    for (to, byte) in answer.name.iter_mut().zip(name.bytes()) {
+        *to = byte;
+    }
+    answer
+}
+
+/// `None`: it has no name.
+fn read(answer: &Answer) -> Option<(IpAddr, String)> {
+    let len = answer.name.iter().position(|byte| *byte == 0).unwrap_or(NAME);
+    let name = std::str::from_utf8(&answer.name[..len]).ok().filter(|name| !name.is_empty())?;
+    Some((Ipv6Addr::from(answer.addr).to_canonical(), name.to_owned()))
 }
 
 fn share_a_port(policy: &Policy, one: &str, other: &str) -> bool {
@@ -109,14 +202,19 @@ fn share_a_port(policy: &Policy, one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::policy::Resolve;
 
-    fn policy() -> Policy {
-        let service = |name: &str, ports: &[u16]| Service {
-            hosts: vec![format!("{name}.example").parse().expect("a name")],
+    fn named(name: &str, hosts: &[&str], ports: &[u16]) -> Service {
+        Service {
+            hosts: hosts.iter().map(|host| host.parse().expect("a name")).collect(),
             resolve: Resolve::Real,
             ports: ports.to_vec(),
             ..Service::named(name)
-        };
+        }
+    }
+
+    fn policy() -> Policy {
+        let service = |name: &str, ports: &[u16]| named(name, &[&format!("{name}.example")], ports);
         Policy {
             services: vec![service("a", &[80]), service("b", &[80, 443]), service("c", &[22])],
             ..Policy::default()
@@ -127,23 +225,109 @@ mod tests {
         text.parse().expect("an address")
     }
 
+    /// Who has which address, in words.
+    fn told(learned: &Learned) -> Vec<String> {
+        learned.addresses().iter().map(|(address, service)| format!("{service} {address}")).collect()
+    }
+
+    /// What the next daemon finds.
+    fn kept(learned: &Learned) -> Vec<(Answer, Held)> {
+        let changes = learned.changes(&Learned::default());
+        let new = changes.into_iter().map(|change| match change {
+            Change::Learned(answer, held) => (answer, held),
+            other => panic!("{other:?}"),
+        });
+        new.collect()
+    }
+
     #[test]
     fn addresses_hold_for_their_time_and_are_told_apart() {
         let (policy, mut learned) = (policy(), Learned::default());
         let mut learn = |service: &str, text: &str, ttl, now| {
-            learned.learn(&policy, service, &[(address(text), ttl)], now)
+            let name = format!("{service}.example");
+            learned.learn(&policy, [service, &name], &[(address(text), ttl)], now)
         };
-        assert_eq!(learn("a", "10.0.0.1", 5, 0), News { is_new: true, shared_with: None });
-        assert_eq!(learn("a", "10.0.0.1", 5, 100), News::default());
-        let shared = News { is_new: true, shared_with: Some("a".to_owned()) };
-        assert_eq!(learn("b", "10.0.0.1", 3600, 100), shared);
-        assert_eq!(learn("c", "10.0.0.1", 5, 100), News { is_new: true, shared_with: None });
+        assert_eq!(learn("a", "10.0.0.1", 5, 0), None);
+        assert_eq!(learn("a", "10.0.0.1", 5, 100), None);
+        assert_eq!(learn("b", "10.0.0.1", 3600, 100).as_deref(), Some("a"));
+        assert_eq!(learn("b", "10.0.0.1", 3600, 100), None, "it is told once");
+        assert_eq!(learn("c", "10.0.0.1", 5, 100), None);
+        assert_eq!(learn("c", "10.0.0.2", u32::MAX, 100), None);
         let added = learned.added_to(&policy);
-        assert!(added.services.iter().all(|service| service.networks.len() == 1), "{added:?}");
-        assert!(!learned.forget(&policy, 699));
-        assert!(learned.forget(&policy, 700));
-        assert_eq!(learned.len(), 1);
-        assert!(learned.forget(&Policy::default(), 700) && learned.is_empty());
+        let n_networks: Vec<_> = added.services.iter().map(|service| service.networks.len()).collect();
+        assert_eq!(n_networks, [1, 1, 2]);
+        for (now, expected) in [
+            (699, &["a 10.0.0.1", "b 10.0.0.1", "c 10.0.0.1", "c 10.0.0.2"][..]),
+            (700, &["b 10.0.0.1", "c 10.0.0.2"]),
+            (3700, &["c 10.0.0.2"]),
+            (100 + MOST, &[]),
+        ] {
+            learned.forget(now);
+            assert_eq!(told(&learned), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_of_whose_name_it_is() {
+        let mut learned = Learned::default();
+        let before = Policy { services: vec![named("a", &["x.example", "y.example"], &[])], ..policy() };
+        for (name, text) in [("x.example", "10.0.0.1"), ("y.example", "10.0.0.1"), ("y.example", "::2")] {
+            learned.learn(&before, ["a", name], &[(address(text), 5)], 0);
+        }
+        assert_eq!(learned.of("y.example").collect::<Vec<_>>(), [address("10.0.0.1"), address("::2")]);
+        let mut denied = named("b", &["*.example"], &[]);
+        let virtual_names = Service { resolve: Resolve::Virtual, ..named("a", &["y.example"], &[]) };
+        denied.gear = crate::model::policy::Gear::Deny;
+        for (services, expected) in [
+            (before.services.clone(), &["a 10.0.0.1", "a ::2"][..]),
+            (vec![named("a", &["x.example"], &[])], &["a 10.0.0.1"]),
+            (vec![named("b", &["y.example"], &[])], &["b 10.0.0.1", "b ::2"]),
+            (vec![denied, named("a", &["y.example"], &[])], &["a 10.0.0.1", "b 10.0.0.1", "a ::2"]),
+            (vec![virtual_names], &[]),
+            (vec![named("a", &["z.example"], &[])], &[]),
+            (vec![], &[]),
+        ] {
+            let policy = Policy { services, ..Policy::default() };
+            let names = Names::new(&policy);
+            assert_eq!(told(&learned.under(&names)), expected);
+            // The next daemon sees to it in the same way.
+            let (adopted, _) = Learned::adopted(&kept(&learned), &names, 0);
+            assert_eq!(told(&adopted), expected);
+            assert_eq!(kept(&adopted), kept(&learned.under(&names)));
+        }
+    }
+
+    /// What may have been asked for while nobody was there is held as if it had been; whatever else is there is removed.
+    #[test]
+    fn the_next_daemon_goes_on() {
+        let (policy, mut learned) = (policy(), Learned::default());
+        learned.learn(&policy, ["a", "a.example"], &[(address("10.0.0.1"), 5)], 0);
+        learned.learn(&policy, ["b", "b.example"], &[(address("fd00::1"), 7200)], 10);
+        let mut found = kept(&learned);
+        let far = Held { told_s: u64::MAX, until_s: u64::MAX };
+        let mut odd = vec![
+            Answer { addr: [0; 16], name: [0; NAME] },
+            Answer { addr: [0; 16], name: [0xff; NAME] },
+            written(&(address("10.0.0.1"), "gone.example".to_owned())),
+        ];
+        found.extend(odd.iter().map(|answer| (*answer, far)));
+        found.push((written(&(address("10.0.0.3"), "c.example".to_owned())), far));
+        let (mut adopted, changes) = Learned::adopted(&found, &Names::new(&policy), 5000);
+        for change in changes {
+            if let Change::Forgotten(answer) = change {
+                assert_eq!(answer, odd.remove(0));
+            }
+        }
+        assert!(odd.is_empty());
+        for (now, expected) in [
+            (5599, &["a 10.0.0.1", "c 10.0.0.3", "b fd00::1"][..]),
+            (5600, &["c 10.0.0.3", "b fd00::1"]),
+            (7210, &["c 10.0.0.3"]),
+            (5000 + MOST, &[]),
+        ] {
+            adopted.forget(now);
+            assert_eq!(told(&adopted), expected, "{now}");
+        }
     }
 
     #[test]
@@ -151,12 +335,35 @@ mod tests {
         let (policy, mut learned) = (policy(), Learned::default());
         for n in 0..ADDRESSES as u32 + 3 {
             let address = std::net::Ipv4Addr::from(n);
-            learned.learn(&policy, "a", &[(address.into(), 1)], n.into());
+            learned.learn(&policy, ["a", "a.example"], &[(address.into(), 1)], n.into());
         }
-        assert_eq!(learned.len(), ADDRESSES);
-        let added = learned.added_to(&policy);
-        let networks = &added.services[0].networks;
-        assert!(!networks.iter().any(|network| network.contains(address("0.0.0.2"))));
-        assert!(networks.iter().any(|network| network.contains(address("0.0.0.3"))));
+        let has = |learned: &Learned, text: &str| learned.addresses().contains(&(address(text), "a"));
+        assert_eq!(learned.addresses().len(), ADDRESSES);
+        assert!(!has(&learned, "0.0.0.2") && has(&learned, "0.0.0.3"));
+        // Another name on one that is known takes no other's place, however many there are.
+        for n in 0..ADDRESSES {
+            let name = format!("{n}.a.example");
+            learned.learn(&policy, ["a", &name], &[(address("0.0.2.0"), 1)], 1000);
+        }
+        assert_eq!(learned.addresses().len(), ADDRESSES);
+        assert!(has(&learned, "0.0.0.3") && has(&learned, "0.0.2.0"));
+        assert_eq!(learned.by_answer.len(), ADDRESSES);
+    }
+
+    /// As an answer may have them, escaped.
+    #[test]
+    fn a_name_that_is_too_long_is_still_the_services() {
+        let label = "\\001".repeat(60);
+        let end = ["a".repeat(60).as_str(); 3].join(".");
+        let policy = Policy { services: vec![named("a", &[&format!("*.{end}")], &[])], ..policy() };
+        let names = Names::new(&policy);
+        let mut learned = Learned::default();
+        for name in [format!("{label}.{end}"), format!("{label}.x.{end}"), format!("x.{end}")] {
+            assert_eq!(names.real(&name), Some("a"));
+            learned.learn(&policy, ["a", &name], &[(address("10.0.0.1"), 1)], 0);
+        }
+        assert_eq!(kept(&learned).len(), 3);
+        let (adopted, _) = Learned::adopted(&kept(&learned), &names, 0);
+        assert_eq!(kept(&adopted), kept(&learned));
     }
 }

@@ -10,7 +10,7 @@ use std::{
     net::IpAddr,
 };
 
-pub use learned::{ADDRESSES, Learned, News};
+pub use learned::{ADDRESSES, Learned};
 pub use message::{Asked, Judged, Transport, addresses, failed, judge, matches, truncated};
 pub use pool::{Virtual, assign, room};
 
@@ -94,6 +94,15 @@ impl Names {
     pub fn find(&self, name: &str) -> Option<&Known> {
         let above = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
         self.exact.get(name).or_else(|| above.filter_map(|above| self.wild.get(above)).next())
+    }
+
+    /// The service that has the real addresses of a name.
+    #[must_use]
+    pub fn real(&self, name: &str) -> Option<&str> {
+        match self.find(name)? {
+            Known::Real(service) => Some(service),
+            Known::Virtual(..) => None,
+        }
     }
 }
 

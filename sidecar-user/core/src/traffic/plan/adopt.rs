@@ -7,7 +7,7 @@ use std::{
 };
 
 use sidecar_ebpf::abi::{
-    pins::Name,
+    pins::{Answer, Held, Name},
     steer::{self, Rule, RuleKey, SERVICE_WAITS, ServiceKey, TARGET_NEAR, TARGET_WANTED, Target},
 };
 
@@ -29,6 +29,8 @@ pub struct Found {
     pub targets: Vec<Target>,
     /// All of `TABLE`.
     pub table: Vec<u32>,
+    /// What resolvers told of services' names.
+    pub learned: Vec<(Answer, Held)>,
 }
 
 impl Planner {
