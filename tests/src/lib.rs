@@ -2,6 +2,7 @@
 //! also while panicking. Expected values come from the other programs' own accounts, never from ours.
 #![expect(clippy::missing_panics_doc, reason = "a harness panics where a test fails")]
 
+pub mod arrival;
 pub mod bpf;
 pub mod bpffs;
 pub mod cgroup;
@@ -10,6 +11,7 @@ pub mod compile;
 pub mod dnsmasq;
 pub mod endpoints;
 pub mod endure;
+pub mod haproxy;
 pub mod image;
 pub mod load;
 pub mod netns;

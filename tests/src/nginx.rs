@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    arrival::{self, Arrival},
     eventually, process,
     scrape::{Kind, known_method},
 };
@@ -100,6 +101,18 @@ impl Nginx {
         let mut clients = BTreeMap::new();
         self.log(|[_, _, client]| *clients.entry(client.to_owned()).or_default() += 1);
         clients
+    }
+
+    /// Lets its log tell also which address was reached and what stands behind the `?`; before it is started.
+    pub fn log_arrivals(&self) {
+        self.amend("$body_bytes_sent'", "$body_bytes_sent $server_addr $args'");
+    }
+
+    /// What it answered with 200 so far, where its log tells of it.
+    #[must_use]
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.await_lines();
+        arrival::logged(&self.dir.join("access.log"))
     }
 
     /// A line is written after its answer was sent, before the worker sleeps again: waits for that, if not for ever.

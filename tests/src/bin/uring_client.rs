@@ -1,26 +1,26 @@
-//! A client that connects, sends and receives by io_uring, for the tests: `uring_client IP:PORT N` asks N times for `/100.bin`
-//! on a connection of its own each, and prints the status of each answer.
+//! A client that connects, sends and receives by io_uring, for the tests: `uring_client URL…` asks for each, whose host is an
+//! address, on a connection of its own, and prints it and the status.
 
 use std::{io, net::SocketAddr};
 
 use tokio_uring::net::TcpStream;
 
 fn main() -> io::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let usage = || io::Error::other("uring_client IP:PORT N");
-    let to: SocketAddr = arguments.next().and_then(|to| to.parse().ok()).ok_or_else(usage)?;
-    let n: usize = arguments.next().and_then(|n| n.parse().ok()).ok_or_else(usage)?;
     tokio_uring::start(async {
-        for _ in 0..n {
-            println!("{}", ask(to).await?);
+        for url in std::env::args().skip(1) {
+            let status = ask(&url).await?;
+            println!("{url} {status}");
         }
         Ok(())
     })
 }
 
-async fn ask(to: SocketAddr) -> io::Result<String> {
+async fn ask(url: &str) -> io::Result<String> {
+    let usage = || io::Error::other("uring_client http://ADDRESS/PATH…");
+    let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).ok_or_else(usage)?;
+    let to: SocketAddr = format!("{host}:80").parse().map_err(|_| usage())?;
     let stream = TcpStream::connect(to).await?;
-    let head = format!("GET /100.bin HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n");
+    let head = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.into_bytes()).await.0?;
     let mut answer = Vec::new();
     loop {

@@ -1,15 +1,14 @@
-// Asks N times for a URL, on a connection of its own each, and prints the status and whom it took for its peer: client.js URL N
+// Asks for each URL on a connection of its own, and prints it, the status, and whom it took for its peer: client.js URL...
 const http = require("http");
-const [url, n] = [process.argv[2], Number(process.argv[3])];
-const ask = (left) => {
-  if (left === 0) return;
-  http.get(url, { agent: false }, (answer) => {
+const ask = ([url, ...others]) => {
+  if (url === undefined) return;
+  http.get(url, { agent: false, timeout: 20000 }, (answer) => {
     const peer = `${answer.socket.remoteAddress} ${answer.socket.remotePort}`;
     answer.resume();
     answer.on("end", () => {
-      console.log(answer.statusCode, peer);
-      ask(left - 1);
+      console.log(url, answer.statusCode, peer);
+      ask(others);
     });
   });
 };
-ask(n);
+ask(process.argv.slice(2));

@@ -1,14 +1,14 @@
-"""Asks N times for a URL, on a connection of its own each, and prints the status and whom it took for its peer: client.py URL N"""
+"""Asks for each URL on a connection of its own, and prints it, the status, and whom it took for its peer: client.py URL..."""
 import http.client
 import sys
 from urllib.parse import urlsplit
 
-url, n = urlsplit(sys.argv[1]), int(sys.argv[2])
-for _ in range(n):
-    connection = http.client.HTTPConnection(url.hostname, url.port or 80)
-    connection.request("GET", url.path)
+for url in sys.argv[1:]:
+    to = urlsplit(url)
+    connection = http.client.HTTPConnection(to.hostname, to.port or 80, timeout=20)
+    connection.request("GET", f"{to.path}?{to.query}")
     peer = connection.sock.getpeername()
     answer = connection.getresponse()
     answer.read()
-    print(answer.status, peer[0], peer[1])
+    print(url, answer.status, peer[0], peer[1])
     connection.close()
