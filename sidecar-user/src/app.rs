@@ -18,6 +18,7 @@ mod identity;
 mod limits;
 mod logging;
 mod notify;
+mod others;
 mod pipeline;
 mod reload;
 mod spans;

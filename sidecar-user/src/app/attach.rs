@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     logging::chain,
+    others::Others,
     watching::{Source, Watcher},
 };
 use crate::{
@@ -185,7 +186,8 @@ impl Watch {
         };
         let own = own.as_ref().map(|(cgroup, netns)| Own { cgroup: cgroup.as_fd(), netns: netns.as_fd() });
         let (attached, maps) = kernel.attach(&cgroups, own).map_err(Error::Kernel)?;
-        Ok(Watch { watcher: Watcher::new(source, attached, first), maps, unpinned })
+        let others = Others::but_of(config.traffic.pin.clone().filter(|_| unpinned.is_some()));
+        Ok(Watch { watcher: Watcher::new(source, attached, first, others), maps, unpinned })
     }
 }
 

@@ -111,7 +111,7 @@ fn examine() -> Vec<Finding> {
         Ok(own) => {
             findings.push(good("own cgroup", format!("{}, id {}", own.path.display(), own.id)));
             // Before anything of ours is there.
-            findings.extend(others(&own));
+            findings.extend(others(&own, asks.traffic.pin.as_deref()));
             // A cgroup with nobody in it, so that the trial touches nobody's traffic.
             match Child::create(&own, process::id()) {
                 Ok(made) => {
@@ -136,24 +136,31 @@ fn examine() -> Vec<Finding> {
 }
 
 /// Who else has programs on hooks that the sidecar uses, for whoever is in a cgroup. They run one after the other, and what
-/// one refuses is refused.
-fn others(cgroup: &Cgroup) -> Vec<Finding> {
+/// one refuses is refused. What is pinned where these settings say is no other's.
+fn others(cgroup: &Cgroup, pin: Option<&Path>) -> Vec<Finding> {
     let name = "programs of others";
     let found = cgroup.folder().map_err(|error| chain(&error));
     let hooks = found.and_then(|folder| kernel::others(folder.as_fd()).map_err(|error| error.to_string()));
-    let hooks = match hooks {
-        Ok(hooks) if hooks.is_empty() => return vec![good(name, "none on the hooks that the sidecar uses")],
+    let mut hooks = match hooks {
         Ok(hooks) => hooks,
         Err(error) => return vec![good(name, format!("not known: {error}"))],
     };
-    let names = kernel::program_names();
+    let own = pin.map(|dir| kernel::pinned_programs(&[dir.to_owned()])).unwrap_or_default();
+    for hook in &mut hooks {
+        hook.effective.retain(|id| !own.contains_key(id));
+    }
+    hooks.retain(|hook| !hook.effective.is_empty());
+    if hooks.is_empty() {
+        return vec![good(name, "none on the hooks that the sidecar uses")];
+    }
+    let (names, pinned) = (kernel::program_names(), kernel::pinned_programs(&host::bpf_mounts()));
     let row = |hook: &kernel::Hook| {
         let program = |id: &u32| {
             let above = if hook.attached.contains(id) { "" } else { " above" };
-            match names.get(id) {
-                Some(name) => format!("{id} ({name}){above}"),
-                None => format!("{id} (name not known){above}"),
-            }
+            let name = names.get(id).map_or("name not known", String::as_str);
+            let place =
+                pinned.get(id).map(|dir| format!(", pinned at {}", dir.display())).unwrap_or_default();
+            format!("{id} ({name}{place}){above}")
         };
         let programs: Vec<_> = hook.effective.iter().map(program).collect();
         good(format!("{name} on {}", hook.name), format!("in this order: {}", programs.join(", ")))

@@ -21,6 +21,7 @@ use super::{
     arrival::Arrival,
     destination::{self, Known, Question},
     explain, logging,
+    others::Told,
     pipeline::Handle,
     steering::Steered,
     watching::Observed,
@@ -293,6 +294,14 @@ impl admin::Facts for Facts {
                 false => (Verdict::Degraded, "connections are not steered: the log says why".to_owned()),
             }),
             Err(why) => Some((Verdict::Degraded, why.clone())),
+        };
+        let steered = match (steered, self.observed.others()) {
+            (steered, None) => steered,
+            (steered, Some(Told { text, is_left })) => {
+                let (verdict, detail) = steered.unwrap_or((Verdict::Ok, "nothing by this daemon".to_owned()));
+                let verdict = if is_left { Verdict::Degraded } else { verdict };
+                Some((verdict, format!("{detail}; steered by others, too: {text}")))
+            }
         };
         let steering = steered.map(|(verdict, detail)| Check { name: "steering", verdict, detail });
         [Check { name: "attached", verdict: Verdict::Ok, detail }, capture, settings]

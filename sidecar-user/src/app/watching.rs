@@ -7,7 +7,7 @@ use std::{
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sidecar_core::signal::application::{Cgroups, Readings};
@@ -18,7 +18,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    accounts::Accounts, containers::Containers, identity::Subject, logging::chain, steering::Steered,
+    accounts::Accounts,
+    containers::Containers,
+    identity::Subject,
+    logging::chain,
+    others::{Others, Told},
+    steering::Steered,
 };
 use crate::{
     discovery::{
@@ -88,6 +93,7 @@ struct State {
     attached: BTreeMap<u64, String>,
     unreachable: BTreeMap<String, String>,
     counts: Cgroups,
+    others: Option<Told>,
 }
 
 impl Observed {
@@ -115,6 +121,11 @@ impl Observed {
     /// Cgroups that are observed, by their ids, each by its name.
     pub(super) fn cgroups(&self) -> BTreeMap<u64, String> {
         self.lock().attached.clone()
+    }
+
+    /// Who else steers it.
+    pub(super) fn others(&self) -> Option<Told> {
+        self.lock().others.clone()
     }
 
     /// In one line: programs, cgroups, and what is not reached.
@@ -152,6 +163,8 @@ pub(super) struct Watcher {
     /// Cgroups that the kernel did not take: not tried again.
     refused: HashSet<u64>,
     observed: Arc<Observed>,
+    /// Who else steers.
+    others: Others,
     /// Who asks for the files of processes' roots.
     steered: Option<Arc<Steered>>,
     /// Processes that do not show theirs, by the last look.
@@ -160,8 +173,8 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Of what was found and attached to at the start.
-    pub(super) fn new(source: Source, attached: Attached, first: Survey) -> Self {
+    /// Of what was found and attached to at the start, and of all others but some who steer that.
+    pub(super) fn new(source: Source, attached: Attached, first: Survey, others: Others) -> Self {
         let observed = Arc::new(Observed::default());
         observed.lock().programs = Some(attached.summary());
         let mut watcher = Watcher {
@@ -170,11 +183,13 @@ impl Watcher {
             open: Vec::new(),
             refused: HashSet::new(),
             observed,
+            others,
             steered: None,
             n_hidden: 0,
             asks: mpsc::channel(1),
         };
         watcher.note(first, true);
+        watcher.look_at_others();
         watcher
     }
 
@@ -217,7 +232,16 @@ impl Watcher {
                 self.look();
             }
             self.look_at_roots();
+            if self.others.is_any() {
+                self.look_at_others();
+            }
         }
+    }
+
+    fn look_at_others(&mut self) {
+        let programs = self.attached.strangers(self.open.iter().map(|found| found.folder.as_fd()));
+        let told = self.others.look(&programs, Instant::now());
+        self.observed.lock().others = told;
     }
 
     fn look(&mut self) {

@@ -12,10 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-mod mountinfo;
-
 pub(crate) mod child;
-use mountinfo::Mount;
+use super::mountinfo::{self, Mount};
 
 /// Cgroups below one that are looked into.
 const FOLDERS: usize = 256;

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::mountinfo;
+
 /// The kernel describes its own types. Not needed by our programs; its absence says that the kernel is a small one.
 pub(crate) fn has_btf() -> bool {
     Path::new("/sys/kernel/btf/vmlinux").exists()
@@ -30,6 +32,12 @@ pub(crate) fn uid(pid: u32) -> Option<u32> {
     }
     let status = fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
+}
+
+/// Where a bpffs is mounted, as far as this process sees.
+pub(crate) fn bpf_mounts() -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mountinfo::bpf(&text).into_iter().map(|mount| mount.point).collect()
 }
 
 /// Release of the kernel, as `uname -r` prints it.

@@ -4,6 +4,7 @@ pub(crate) mod cgroup;
 pub(crate) mod executable;
 pub(crate) mod host;
 pub(crate) mod kin;
+mod mountinfo;
 pub(crate) mod pod;
 pub(crate) mod resolvers;
 pub(crate) mod sockets;

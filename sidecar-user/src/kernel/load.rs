@@ -1,7 +1,7 @@
 //! Loading the object and attaching it to a cgroup.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     net::UdpSocket,
     os::fd::{AsFd as _, BorrowedFd},
@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use super::{
     caps, executable,
     maps::{Abi, Counts, Verdicts},
+    others,
     pins::Pins,
     programs::{self, Link, Program},
     ring::Ring,
@@ -233,6 +234,17 @@ impl Attached {
         }
         self.options.datagrams = true;
         Ok(true)
+    }
+
+    /// Programs of others that send connections of these cgroups elsewhere, as it seems. None where the kernel does not tell.
+    pub(crate) fn strangers<'a>(&self, cgroups: impl Iterator<Item = BorrowedFd<'a>>) -> BTreeSet<u32> {
+        let own = self.ebpf.program(others::PEER_PROGRAM).and_then(|program| program.info().ok());
+        let found = cgroups.flat_map(|cgroup| others::steering(cgroup).unwrap_or_default());
+        let mut found: BTreeSet<_> = caps::with_needed(|| found.collect());
+        if let Some(own) = own {
+            found.remove(&own.id());
+        }
+        found
     }
 
     /// Lets go of a cgroup.

@@ -18,8 +18,8 @@ pub(crate) use caps::{Later, drop_effective, keep_bpf, missing, raised, take_eff
 pub(crate) use dns::Resolvers;
 pub(crate) use load::{Attached, Error, Kernel, Maps, Options, Own, Refusal};
 pub(crate) use maps::{Counts, Verdicts};
-pub(crate) use others::{Hook, others, program_names};
-pub(crate) use pins::{PinError, Pins, pinned, unpin};
+pub(crate) use others::{Hook, Who, others, program_names, who};
+pub(crate) use pins::{PinError, Pins, is_left, pinned, pinned_programs, unpin};
 pub(crate) use programs::{ALL as PROGRAMS, COME_IN, DATAGRAMS, Program, READS, STEERING, TAKE_OVER};
 pub(crate) use ring::{Ring, Waker};
 pub(crate) use steer::{Handover, SteerError, Steering, bind_no_port, netns_cookie};

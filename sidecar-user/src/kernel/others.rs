@@ -4,9 +4,12 @@ use std::{
     collections::BTreeMap,
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
+    path::PathBuf,
 };
 
 use aya::programs::loaded_programs;
+
+use super::pins::pinned_programs;
 
 /// Hooks that the sidecar uses, by their numbers (`enum bpf_attach_type` in include/uapi/linux/bpf.h).
 const HOOKS: [(&str, u32); 15] = [
@@ -26,6 +29,10 @@ const HOOKS: [(&str, u32); 15] = [
     ("getpeername6", 30),
     ("sock_release", 34),
 ];
+/// `BPF_CGROUP_INET4_GETPEERNAME`: where only those have a program who send connections elsewhere.
+const PEER: u32 = 29;
+/// What ours is called there.
+pub(super) const PEER_PROGRAM: &str = "peer4";
 /// `BPF_PROG_QUERY` of `enum bpf_cmd`.
 const PROG_QUERY: libc::c_long = 16;
 /// `BPF_F_QUERY_EFFECTIVE`: with those of the cgroups above.
@@ -76,10 +83,42 @@ pub(crate) fn others(cgroup: BorrowedFd<'_>) -> io::Result<Vec<Hook>> {
     Ok(all)
 }
 
-/// Names of all programs of the machine by their ids; empty without CAP_SYS_ADMIN.
+/// Whose a program is that sends connections elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// A sidecar's, which is pinned there.
+    Pinned(PathBuf),
+    /// A sidecar's.
+    Sidecar,
+    /// No sidecar's.
+    Other,
+    /// Nobody told.
+    Unknown,
+}
+
+/// Whose these programs are, by the pins below some folders, and by their names.
+pub(crate) fn who(ids: &[u32], folders: &[PathBuf]) -> Vec<Who> {
+    let (pinned, names) = (pinned_programs(folders), program_names());
+    let who = |id| match (pinned.get(id), names.get(id).map(String::as_str)) {
+        (Some(folder), _) => Who::Pinned(folder.clone()),
+        (None, Some(PEER_PROGRAM)) => Who::Sidecar,
+        (None, Some(_)) => Who::Other,
+        (None, None) => Who::Unknown,
+    };
+    ids.iter().map(who).collect()
+}
+
+/// Programs that send a cgroup's connections elsewhere, as it seems: those that run on the hook that shows whom was asked for.
+pub(super) fn steering(cgroup: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    query(cgroup, PEER, EFFECTIVE)
+}
+
+/// Names of programs of the machine by their ids; none without CAP_SYS_ADMIN. Those have none that were loaded without
+/// CAP_PERFMON: aya finds out with a tracepoint's whether the kernel takes names.
 pub(crate) fn program_names() -> BTreeMap<u32, String> {
     let programs = loaded_programs().map_while(Result::ok);
-    programs.filter_map(|program| Some((program.id(), program.name_as_str()?.to_owned()))).collect()
+    let named = programs.filter_map(|program| Some((program.id(), program.name_as_str()?.to_owned())));
+    named.filter(|(_, name)| !name.is_empty()).collect()
 }
 
 #[expect(unsafe_code, reason = "a command of bpf(2) without a wrapper")]

@@ -5,6 +5,7 @@
 //! build, of this user, and on the cgroups that are observed.
 
 mod examine;
+mod found;
 mod remove;
 mod sys;
 
@@ -24,6 +25,7 @@ use rustix::fs::{FlockOperation, flock, statfs};
 use sidecar_core::traffic::Room;
 use sidecar_ebpf::abi::pins::{LAYOUT, Layout};
 
+pub(crate) use found::{is_left, pinned_programs};
 pub(crate) use remove::unpin;
 
 use super::{load::Error, maps::Abi, programs::Program};

@@ -41,7 +41,7 @@ const PERCPU_ARRAY: u32 = 6;
 const LPM_TRIE: u32 = 11;
 const SK_STORAGE: u32 = 24;
 /// `BPF_LINK_TYPE_CGROUP`.
-const CGROUP_LINK: u32 = 3;
+pub(super) const CGROUP_LINK: u32 = 3;
 
 const fn map(name: &'static str, kind: u32, key: usize, value: usize) -> Map {
     Map { name, kind, key, value }

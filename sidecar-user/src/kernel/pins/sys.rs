@@ -70,7 +70,7 @@ struct Detach {
 pub(super) struct LinkInfo {
     pub(super) kind: u32,
     id: u32,
-    prog_id: u32,
+    pub(super) program: u32,
     pad: u32,
     /// 0: the cgroup is gone.
     pub(super) cgroup: u64,

@@ -1,4 +1,4 @@
-//! The cgroup2 mounts in the text of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+//! Mounts by their type, in the text of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 
 use std::{
     ffi::OsString,
@@ -33,6 +33,11 @@ fn join(point: &Path, below: &str) -> PathBuf {
 /// All mounts of type cgroup2, those of the whole hierarchy first. A mount that another one covers is left out.
 pub(super) fn cgroup2(text: &str) -> Vec<Mount> {
     mounts(text, |kind, _| kind == "cgroup2")
+}
+
+/// The same of bpffs: where objects are pinned.
+pub(super) fn bpf(text: &str) -> Vec<Mount> {
+    mounts(text, |kind, _| kind == "bpf")
 }
 
 /// The same of the older hierarchy that has this controller (cgroups(7), "Mounting v1 controllers").
@@ -106,6 +111,8 @@ mod tests {
         assert_eq!(memory, [Mount { root: "/a".to_owned(), point: "/m".into() }]);
         assert_eq!(legacy(hybrid, "memory")[0].point, PathBuf::from("/sys/fs/cgroup/memory"));
         assert_eq!(legacy(hybrid, "pids"), []);
+        let bpffs = format!("{unified}40 30 0:33 / /sys/fs/bpf rw,nosuid - bpf bpf rw,mode=700\n");
+        assert_eq!(bpf(&bpffs), [Mount { root: "/".to_owned(), point: "/sys/fs/bpf".into() }]);
         check("31 23 0:28 / /sys/fs/cgroup\nbroken - cgroup2\n", &[]);
     }
 
