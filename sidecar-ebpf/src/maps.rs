@@ -71,7 +71,7 @@ pub(crate) static TRIALS: Array<u32> = Array::with_max_entries(1, 0);
 /// What goes on at each service.
 #[btf_map]
 pub(crate) static USES: BtfArray<Use, 1, 0> = BtfArray::new();
-/// Connections by verdict and reason.
+/// Connections by way, verdict and reason.
 #[map]
 pub(crate) static DECISIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(steer::DECISIONS, 0);
 /// Connections by service and verdict.
@@ -128,6 +128,10 @@ pub(crate) static ANSWERERS: HashMap<u64, u64> =
 /// The relay's listeners for what comes in: of IPv4, of IPv6.
 #[map]
 pub(crate) static INBOUND: SockMap = SockMap::with_max_entries(2, 0);
+/// Addresses of the daemon's network namespace, IPv4 ones mapped; user space keeps them.
+#[map]
+pub(crate) static OWN: HashMap<[u64; 2], u32> =
+    HashMap::with_max_entries(steer::OWN_ADDRESSES, BPF_F_NO_PREALLOC);
 /// Who comes in, at the relay's socket to the application; user space puts it there.
 #[btf_map]
 pub(crate) static CLIENT: SkStorage<steer::Client, NO_PREALLOC> = SkStorage::new();

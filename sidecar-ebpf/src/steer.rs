@@ -174,10 +174,16 @@ pub(crate) fn claim(steered: *mut Steered) -> bool {
     held & (HOLDS_PLACE | HOLDS_CLAIM) != 0
 }
 
-/// Counts a decision, of a service where it is one's.
+/// Counts a decision on what goes out, of a service where it is one's.
 #[inline(always)]
 pub(crate) fn tell(service: Option<u32>, verdict: u8, reason: u8) {
-    if let Some(counter) = maps::numbered(&DECISIONS, decision(verdict, reason)) {
+    tell_of(false, service, verdict, reason);
+}
+
+/// The same of what goes out, or comes in.
+#[inline(always)]
+pub(crate) fn tell_of(is_inbound: bool, service: Option<u32>, verdict: u8, reason: u8) {
+    if let Some(counter) = maps::numbered(&DECISIONS, decision(is_inbound, verdict, reason)) {
         count::atomic(counter, 1);
     }
     if reason == REASON_FIRST_USE

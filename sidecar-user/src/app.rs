@@ -15,6 +15,7 @@ mod explain;
 mod facts;
 mod health;
 mod identity;
+mod last;
 mod limits;
 mod logging;
 mod notify;

@@ -13,6 +13,7 @@ pub mod endpoints;
 pub mod endure;
 pub mod haproxy;
 pub mod image;
+pub mod inbound;
 pub mod load;
 pub mod netns;
 pub mod nginx;

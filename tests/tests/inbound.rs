@@ -2,138 +2,25 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::Command,
 };
 
 use rustix::process::Signal;
 use serde_json::Value;
 use sidecar_tests::{
-    cgroup::Cgroup,
     eventually,
+    inbound::{CLIENT, CLIENT6, KEPT, Kept, OTHER, POD, POD6, PORT, Talker, World},
     load::Load,
-    netns::Netns,
-    nginx::Nginx,
     process::{self, Process},
     scrape::{self, Scrape},
     sidecar::Sidecar,
 };
 
-const POD: &str = "10.77.0.1";
-const POD6: &str = "fd77::1";
 const SECOND: &str = "10.77.0.4";
 const SECOND6: &str = "fd77::4";
-const CLIENT: &str = "10.77.0.2";
-const OTHER: &str = "10.77.0.3";
-const CLIENT6: &str = "fd77::2";
-const PORT: u16 = 8080;
-
-/// nginx in a network namespace that its clients are not in, and the daemon beside it.
-struct World {
-    pod: Netns,
-    clients: Netns,
-    cgroup: Cgroup,
-    dir: tempfile::TempDir,
-    nginx: Nginx,
-    server: Process,
-}
-
-impl World {
-    fn new() -> World {
-        World::listening("")
-    }
-
-    /// `how` nginx listens.
-    fn listening(how: &str) -> World {
-        let (pod, clients) = (Netns::new(), Netns::new());
-        let ours = [format!("{POD}/24"), format!("{POD6}/64")];
-        let theirs = [format!("{CLIENT}/24"), format!("{OTHER}/24"), format!("{CLIENT6}/64")];
-        pod.cable(
-            &clients,
-            "wire0",
-            [&ours.each_ref().map(String::as_str), &theirs.each_ref().map(String::as_str)],
-        );
-        let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
-        let nginx = Nginx::prepare(dir.path(), POD, PORT, "");
-        let all =
-            [POD, &format!("[{POD6}]"), "127.0.0.1"].map(|at| format!("listen {at}:{PORT} {how};")).concat();
-        nginx.amend(&format!("listen {POD}:{PORT} ;"), &all);
-        let words = [cgroup.wrapper(), pod.network(), nginx.command()].concat();
-        let server = Process::start(Command::new(&words[0]).args(&words[1..]), &dir.path().join("nginx.out"));
-        pod.within(|| nginx.await_listening());
-        World { pod, clients, cgroup, dir, nginx, server }
-    }
-
-    fn settings(&self, inbound: &str) -> String {
-        let path = self.dir.path().join("settings.yaml");
-        let new = self.dir.path().join("settings.new");
-        fs::write(&new, format!("traffic:\n  inbound:\n{inbound}")).expect("settings");
-        fs::rename(new, &path).expect("settings");
-        path.display().to_string()
-    }
-
-    fn run(&self, inbound: &str) -> Sidecar {
-        let settings = self.settings(inbound);
-        let cgroup = self.cgroup.path().display().to_string();
-        let wrapper = self.pod.network();
-        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
-        let arguments = ["--cgroup", &cgroup, "--config", &settings];
-        let mut sidecar = Sidecar::spawn(self.dir.path(), &wrapper, &arguments, &[]);
-        sidecar.await_attached();
-        self.pod.within(|| sidecar.await_ready());
-        sidecar
-    }
-
-    fn scrape(&self, sidecar: &Sidecar) -> Scrape {
-        self.pod.within(|| sidecar.scrape_at_rest())
-    }
-
-    /// Has nginx log each request as `format` from now on.
-    fn relog(&self, format: &str) {
-        self.nginx.amend("'$request_method $status $remote_addr $body_bytes_sent'", &format!("'{format}'"));
-        self.nginx.amend("/access.log counts", "/access.new counts");
-        self.server.signal(Signal::HUP);
-        eventually("nginx to go by its new log", || {
-            self.ask(CLIENT, POD, PORT);
-            self.logged().lines().last().map(drop)
-        });
-        fs::write(self.dir.path().join("access.new"), "").expect("an empty log");
-    }
-
-    /// What it logged since.
-    fn logged(&self) -> String {
-        process::read(&self.dir.path().join("access.new"))
-    }
-
-    /// Asks from outside, from an address: the status, or curl's own exit code where there is none.
-    fn ask(&self, from: &str, to: &str, port: u16) -> String {
-        curl(&self.clients.network(), &["--interface", from], to, port)
-    }
-
-    /// Asks as the application.
-    fn ask_itself(&self, to: &str, port: u16) -> String {
-        curl(&[self.cgroup.wrapper(), self.pod.network()].concat(), &[], to, port)
-    }
-
-    /// Who came since the last time that somebody asked, by nginx's account.
-    fn came(&self) -> BTreeMap<String, u64> {
-        let came = self.nginx.clients();
-        fs::write(self.dir.path().join("access.log"), "").expect("an empty log");
-        came
-    }
-}
-
-fn curl(before: &[String], words: &[&str], to: &str, port: u16) -> String {
-    let to = if to.contains(':') { format!("[{to}]") } else { to.to_owned() };
-    let url = format!("http://{to}:{port}/100.bin");
-    let curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"];
-    let output = process::output(Command::new(&before[0]).args(&before[1..]).args(curl).args(words).arg(url));
-    match output.status.code() {
-        Some(0) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        code => format!("curl {}", code.unwrap_or(-1)),
-    }
-}
+/// Of another network, so that the first is the primary one.
+const NEW: &str = "10.78.0.1";
+const NEWER: &str = "10.78.0.2";
 
 fn count(scrape: &Scrape, service: &str, verdict: &str) -> u64 {
     let labels = [("sidecar_service", service), ("sidecar_verdict", verdict)];
@@ -142,6 +29,21 @@ fn count(scrape: &Scrape, service: &str, verdict: &str) -> u64 {
 
 fn failures(scrape: &Scrape, reason: &str) -> u64 {
     scrape.count("sidecar_relay_failures_total", &[("sidecar_reason", reason)])
+}
+
+fn refused(scrape: &Scrape, service: &str, reason: &str) -> u64 {
+    let labels = [("sidecar_service", service), ("sidecar_reason", reason)];
+    scrape.count("sidecar_relay_refused_total", &labels)
+}
+
+/// Connections that came in, by verdict and reason.
+fn inbound(scrape: &Scrape) -> BTreeMap<String, u64> {
+    let all = scrape.all("sidecar_traffic_connections_total");
+    let inbound = all.filter(|(labels, _)| labels["sidecar_traffic_direction"] == "inbound");
+    let named = |(labels, n): (&BTreeMap<String, String>, f64)| {
+        (format!("{} {}", labels["sidecar_verdict"], labels["sidecar_reason"]), n as u64)
+    };
+    inbound.map(named).collect()
 }
 
 fn accepted(scrape: &Scrape) -> u64 {
@@ -158,76 +60,11 @@ const THROUGH: &str = "
       except: [10.77.0.3]
 ";
 
-/// A client that keeps its connection: says how each answer to a word of ours came.
-const KEPT: &str = r#"
-import http.client, sys
-c = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=20)
-for _ in sys.stdin:
-    c.request("GET", "/100.bin"); r = c.getresponse(); r.read()
-    print(r.status, c.sock.getsockname()[0], flush=True)
-"#;
-
-/// A client that is told when.
-struct Talker {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Talker {
-    /// From outside.
-    fn new(world: &World, script: &str, arguments: &[&str]) -> Talker {
-        let words = [&["python3", "-c", script], arguments].concat();
-        let words = [world.clients.network(), words.into_iter().map(str::to_owned).collect()].concat();
-        let mut command = Command::new(&words[0]);
-        let mut child =
-            command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a client");
-        let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
-        Talker { child, input, output: BufReader::new(output) }
-    }
-
-    fn tell(&mut self) {
-        self.input.write_all(b"\n").expect("a word");
-    }
-
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("an answer");
-        line.trim().to_owned()
-    }
-}
-
-/// One that keeps its connection.
-struct Kept(Talker);
-
-impl Kept {
-    fn new(world: &World) -> Kept {
-        Kept::at(world, "8080")
-    }
-
-    fn at(world: &World, port: &str) -> Kept {
-        Kept(Talker::new(world, KEPT, &[POD, port]))
-    }
-
-    /// One request: status, and as whom it came.
-    fn say(&mut self) -> String {
-        self.0.tell();
-        self.0.hear()
-    }
-}
-
-impl Drop for Talker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The application sees who came in, though the relay carries it, and what does not come in from outside is left alone.
 #[test]
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn who_comes_in_is_who_the_application_sees() {
-    let world = World::new();
+    let world = World::plain();
     // Older than the daemon.
     let mut kept = Kept::new(&world);
     assert_eq!(kept.say(), format!("200 {CLIENT}"));
@@ -255,7 +92,7 @@ fn who_comes_in_is_who_the_application_sees() {
     assert_eq!(world.came(), who(&own));
     let scrape = world.scrape(&sidecar);
     assert_eq!((accepted(&scrape), count(&scrape, "web", "passed")), (20, 3));
-    for reason in ["stranger", "unreachable", "broken", "accept", "connection_limit", "rate_limit"] {
+    for reason in ["stranger", "unreachable", "broken", "accept"] {
         assert_eq!(failures(&scrape, reason), 0, "{reason}");
     }
 
@@ -264,18 +101,30 @@ fn who_comes_in_is_who_the_application_sees() {
         (CLIENT, PORT, "the relay takes it, and the application sees this client"),
         (OTHER, PORT, "the application gets it: the client is excepted"),
         (CLIENT, 9999, "the application gets it: nothing is said"),
+        ("127.0.0.1", PORT, "the application gets it: the client is this host itself"),
+        (POD, PORT, "the application gets it: the client is this host itself"),
+        (POD6, PORT, "the application gets it: the client is this host itself"),
     ] {
-        let admin = format!("127.0.0.1:{}", sidecar.admin_port);
-        let binary = sidecar_tests::binary().display().to_string();
-        let to = format!("{POD}:{port}");
-        let words = [&binary, "explain", &to, "--from", from, "--admin", &admin].map(str::to_owned).to_vec();
-        let words = [world.pod.network(), words].concat();
-        let said = process::run(Command::new(&words[0]).args(&words[1..]));
+        let said = world.explain(&sidecar, port, from);
         assert!(said.starts_with(&format!("port {port} from {from}: {part}")), "{said}");
     }
 
-    // A port of the service at which nobody listens.
+    // The last connections of the service: of them all 23 are kept, the newest first.
+    let said = world.explain(&sidecar, PORT, CLIENT);
+    let last: Vec<_> =
+        said.lines().filter_map(|line| line.split_once(&format!(" asked {POD}:{PORT}: "))).collect();
+    let came = |what: &str| last.iter().filter(|(_, came)| *came == what).count();
+    assert_eq!(
+        [came("proxied (gear), established"), came("passed (exception), established")],
+        [10, 3],
+        "{said}"
+    );
+    assert!(last.iter().all(|(who, _)| who.contains(CLIENT) || who.contains(OTHER)), "{said}");
+
+    // A port of no service, at which nobody listens.
     assert_eq!(world.ask(CLIENT, POD, 9999), "curl 7");
+    let expected = [("passed exception", 3), ("passed no_rule", 1), ("proxied gear", 20)];
+    assert_eq!(inbound(&world.scrape(&sidecar)), who(&expected));
     sidecar.assert_sound("what came in", 64 * 1024);
     // Killed, nothing of it is left in the way.
     sidecar.signal(Signal::KILL);
@@ -285,12 +134,12 @@ fn who_comes_in_is_who_the_application_sees() {
     assert_eq!(world.came(), who(&[(CLIENT, 2)]));
 }
 
-/// Linux dials a secondary address of its own from the primary one. The relay does not; the application does, and comes in
-/// then, once.
+/// Linux dials a secondary address of its own from the primary one. The relay does not; the application does, and does not come
+/// in: it is told by its address, for as long as the host has that.
 #[test]
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn secondary_addresses_are_reached_once() {
-    let world = World::new();
+    let world = World::plain();
     world.pod.ip(&format!("address add {SECOND}/24 dev wire0"));
     world.pod.ip(&format!("address add {SECOND6}/64 dev wire0 nodad"));
     let loopback = format!("listen 127.0.0.1:{PORT} ;");
@@ -317,15 +166,15 @@ fn secondary_addresses_are_reached_once() {
     }
     assert_eq!(world.came(), who(&[(CLIENT, 10), (CLIENT6, 10)]));
 
-    // The application that calls itself comes in from its primary address; with IPv6 it calls from where it calls.
-    assert_eq!(world.ask_itself(SECOND, PORT), "200");
-    assert_eq!(n_accepted(), 21);
-    assert_eq!(world.ask_itself(SECOND6, PORT), "200");
-    assert_eq!(n_accepted(), 21);
+    // The application calls itself from its primary address, with IPv6 from where it calls.
+    for to in [SECOND, SECOND6] {
+        assert_eq!(world.ask_itself(to, PORT), "200");
+        assert_eq!(n_accepted(), 20);
+    }
     assert_eq!(world.came(), who(&[(POD, 1), (SECOND6, 1)]));
-    // Out through the relay, and in.
+    // Out through the relay, and not in.
     assert_eq!(world.ask_itself("10.99.0.1", 80), "200");
-    assert_eq!(n_accepted(), 23);
+    assert_eq!(n_accepted(), 21);
     let mut n_applied = 0;
     let mut change = |inbound: &str, gear: &str| {
         world.settings(&policy(inbound, gear));
@@ -337,28 +186,44 @@ fn secondary_addresses_are_reached_once() {
             (scrape.count("sidecar_config_reloads_total", &applied) == n_applied).then_some(())
         });
     };
-    // In only.
     change(THROUGH, "direct");
     assert_eq!(world.ask_itself("10.99.0.1", 80), "200");
-    assert_eq!(n_accepted(), 24);
+    assert_eq!(n_accepted(), 21);
     assert_eq!(world.came(), who(&[(POD, 2)]));
-    // Denied like anybody who comes from there.
+    // What is denied to all others is not to itself.
     change("\n    - {name: web, ports: [8080], gear: deny, while_running: true}\n", "direct");
-    for to in [SECOND, "10.99.0.1"] {
-        assert_eq!(world.ask_itself(to, if to == SECOND { PORT } else { 80 }), "curl 7", "{to}");
+    for (to, port) in [(POD, PORT), (SECOND, PORT), (SECOND6, PORT), ("10.99.0.1", 80)] {
+        assert_eq!(world.ask_itself(to, port), "200", "{to}");
     }
-    for to in [POD, SECOND6] {
-        assert_eq!(world.ask_itself(to, PORT), "200", "{to}");
+    for (from, to) in all {
+        assert_eq!(world.ask(from, to, PORT), "curl 7", "{from} {to}");
     }
-    // Unless its primary address is excepted.
-    let excepted =
-        format!("\n    - {{name: web, ports: [8080], gear: deny, while_running: true, except: [{POD}]}}\n");
-    change(&excepted, "direct");
-    assert_eq!(world.ask_itself(SECOND, PORT), "200");
-    assert_eq!(world.ask_itself("10.99.0.1", 80), "200");
-    assert_eq!(world.ask(CLIENT, SECOND, PORT), "curl 7");
     assert_eq!(world.came(), who(&[(POD, 3), (SECOND6, 1)]));
-    assert_eq!(n_accepted(), 24);
+
+    // Addresses come while it runs, and go to another host.
+    let is_own = |address: &str, own: bool| {
+        let what = format!("{address} to be {}", if own { "the pod's" } else { "another's" });
+        let says = || world.explain(&sidecar, PORT, address).contains("the client is this host itself");
+        eventually(&what, || (says() == own).then_some(()));
+    };
+    is_own(NEW, false);
+    for address in [NEW, NEWER] {
+        world.pod.ip(&format!("address add {address}/24 dev wire0"));
+    }
+    let more = format!("listen {NEWER}:{PORT};");
+    world.nginx.amend(&loopback, &format!("{loopback}{more}"));
+    world.server.signal(Signal::HUP);
+    is_own(NEW, true);
+    eventually("nginx to listen there", || (world.ask_itself(NEWER, PORT) == "200").then_some(()));
+    assert_eq!(world.came(), who(&[(NEW, 1)]));
+    world.pod.ip(&format!("address delete {SECOND}/24 dev wire0"));
+    is_own(SECOND, false);
+    world.clients.ip(&format!("address add {SECOND}/24 dev wire0"));
+    assert_eq!(world.ask(SECOND, POD, PORT), "curl 7");
+    change(THROUGH, "direct");
+    assert_eq!(world.ask(SECOND, POD, PORT), "200");
+    assert_eq!(n_accepted(), 22);
+    assert_eq!(world.came(), who(&[(SECOND, 1)]));
     let scrape = world.scrape(&sidecar);
     for reason in ["stranger", "unreachable", "broken", "no_port", "client_unknown"] {
         assert_eq!(failures(&scrape, reason), 0, "{reason}");
@@ -370,7 +235,7 @@ fn secondary_addresses_are_reached_once() {
 #[test]
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn a_port_to_the_application_is_taken_for_one_destination() {
-    let world = World::new();
+    let world = World::plain();
     let first = format!("listen {POD}:{PORT} ;");
     world.nginx.amend(&first, &format!("{first}listen {POD}:8082;"));
     world.server.signal(Signal::HUP);
@@ -394,7 +259,7 @@ fn a_port_to_the_application_is_taken_for_one_destination() {
 #[test]
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn what_comes_in_is_limited_and_refused() {
-    let world = World::new();
+    let world = World::plain();
     let python = ["python3", "-m", "http.server", "8081"].map(str::to_owned).to_vec();
     let words = [world.cgroup.wrapper(), world.pod.network(), python].concat();
     let mut command = Command::new(&words[0]);
@@ -441,9 +306,11 @@ fn what_comes_in_is_limited_and_refused() {
     }
     is_reset(world.ask(CLIENT, POD, PORT));
     let scrape = world.scrape(&sidecar);
-    assert_eq!((failures(&scrape, "connection_limit"), failures(&scrape, "unreachable")), (1, 1));
+    assert_eq!((refused(&scrape, "web", "connection_limit"), failures(&scrape, "unreachable")), (1, 1));
     let active = scrape.count("sidecar_traffic_service_active", &[("sidecar_service", "web")]);
     assert_eq!(active, 2);
+    let said = world.explain(&sidecar, PORT, CLIENT);
+    assert!(said.contains("  limits     2 of 2 connections"), "{said}");
     // Neither leg is kept for ever where its peer has vanished.
     let daemon = format!("pid={},", sidecar.process().pid().as_raw_nonzero());
     let words = [world.pod.network(), ["ss", "-Htnop", "state", "established"].map(str::to_owned).to_vec()];
@@ -482,12 +349,62 @@ fn what_comes_in_is_limited_and_refused() {
     assert_eq!((accepted(&scrape), count(&scrape, "web", "passed")), (before, 1));
 }
 
+/// Each that came in has a verdict, and a reason: also those that the relay did not bring.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn what_came_in_has_a_verdict() {
+    let world = World::plain();
+    let loopback = format!("listen 127.0.0.1:{PORT} ;");
+    world.nginx.amend(&loopback, &format!("{loopback}listen {POD}:8090;listen {POD}:8091;"));
+    world.server.signal(Signal::HUP);
+    eventually("nginx to listen there", || (world.ask_itself(POD, 8091) == "200").then_some(()));
+    let older = Kept::new(&world);
+    let sidecar = world.run(&format!("{THROUGH}\n    - {{name: open, ports: [8091], gear: direct}}\n"));
+    let (outside, inside) = (world.clients.network(), [world.cgroup.wrapper(), world.pod.network()].concat());
+    let all = [
+        (&outside, CLIENT, POD, "8080", ["proxied", "gear", "web"]),
+        (&outside, OTHER, POD, "8080", ["passed", "exception", "web"]),
+        (&outside, CLIENT, POD, "8090", ["passed", "no_rule", ""]),
+        (&outside, CLIENT, POD, "8091", ["passed", "gear", "open"]),
+        (&inside, POD, POD, "8080", ["passed", "local", ""]),
+        (&inside, "127.0.0.1", "127.0.0.1", "8080", ["passed", "local", ""]),
+    ];
+    let mut kept = Vec::new();
+    let mut expected = BTreeSet::new();
+    for (before, from, to, port, verdict) in all {
+        let mut one = Kept(Talker::within(before, KEPT, &[to, port, from]));
+        assert_eq!(one.say(), format!("200 {from}"));
+        kept.push(one);
+        expected.insert((from.to_owned(), format!("{to}:{port}"), verdict.map(str::to_owned).to_vec()));
+    }
+    let told = || -> BTreeSet<_> {
+        let lines = world.pod.within(|| scrape::get(sidecar.admin_port, "/connections", ""));
+        let lines: Vec<Value> = serde_json::from_str(&lines).expect("JSON");
+        let servers = lines.iter().filter(|line| line["role"] == "server" && line["closed"] == false);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let of = |line: &Value| {
+            let remote = text(&line["remote"]);
+            let from = remote.rsplit_once(':').expect("a port").0.to_owned();
+            (
+                from,
+                text(&line["local"]),
+                ["verdict", "reason", "service"].map(|key| text(&line[key])).to_vec(),
+            )
+        };
+        servers.map(of).collect()
+    };
+    eventually("each to be told of", || (told() == expected).then_some(()));
+    let passed = [("passed exception", 1), ("passed gear", 1), ("passed no_rule", 1), ("proxied gear", 1)];
+    assert_eq!(inbound(&world.scrape(&sidecar)), who(&passed));
+    drop(older);
+}
+
 /// What the daemon tells of a connection that came in is of whoever came, as nginx has it: address and port, the service that
 /// let it in, and what is asked for by peers.
 #[test]
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn who_comes_in_is_who_is_told_of() {
-    let world = World::new();
+    let world = World::plain();
     world.relog("$remote_addr $remote_port");
     let pair = |line: &str| line.split_once(' ').map(|(address, port)| (address.to_owned(), port.to_owned()));
     let told = |sidecar: &Sidecar| -> Vec<Value> {
@@ -580,7 +497,7 @@ s.close()
 #[test]
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn what_was_carried_of_a_broken_connection_is_counted() {
-    let world = World::new();
+    let world = World::plain();
     // nginx collects all of a body before it goes on.
     let collected = format!("location = /collected {{ proxy_pass http://127.0.0.1:{PORT}/made; }}");
     world.nginx.amend("location = /made", &format!("{collected}\n    location = /made"));
@@ -619,7 +536,7 @@ fn what_was_carried_of_a_broken_connection_is_counted() {
 #[test]
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
 fn a_client_that_the_application_is_not_told_of_is_counted() {
-    let world = World::new();
+    let world = World::plain();
     let sidecar = world.run(THROUGH);
     assert_eq!(world.ask(CLIENT, POD, PORT), "200");
     assert_eq!(world.came(), who(&[(CLIENT, 1)]));

@@ -225,20 +225,25 @@ pub const REASON_DNS: u8 = 11;
 pub const REASON_RESOLVERS: u8 = 12;
 /// The service begins with its first use: its endpoints are not known yet.
 pub const REASON_FIRST_USE: u8 = 13;
+/// It came from an address of this network namespace itself. (Only user space says so.)
+pub const REASON_LOCAL: u8 = 14;
 /// How many reasons there are.
-pub const REASONS: usize = 14;
+pub const REASONS: usize = 15;
 /// How many verdicts there are, and one place before them.
 pub const VERDICTS: usize = 5;
 
-/// Where `DECISIONS`, a per-CPU array, counts a verdict and its reason.
+/// Where `DECISIONS`, a per-CPU array, counts a verdict and its reason, of what goes out or of what comes in.
 #[must_use]
 #[inline(always)]
-pub const fn decision(verdict: u8, reason: u8) -> u32 {
-    (verdict as u32 % VERDICTS as u32) * REASONS as u32 + reason as u32 % REASONS as u32
+pub const fn decision(is_inbound: bool, verdict: u8, reason: u8) -> u32 {
+    let verdict = is_inbound as u32 * VERDICTS as u32 + verdict as u32 % VERDICTS as u32;
+    verdict * REASONS as u32 + reason as u32 % REASONS as u32
 }
 
 /// How many entries `DECISIONS` has.
-pub const DECISIONS: u32 = (VERDICTS * REASONS) as u32;
+pub const DECISIONS: u32 = 2 * (VERDICTS * REASONS) as u32;
+/// How many addresses of its own a network namespace may have for `OWN` to have them all.
+pub const OWN_ADDRESSES: u32 = 4096;
 
 /// Entry of `USES`, by the service's id: what goes on at a service, through all plans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

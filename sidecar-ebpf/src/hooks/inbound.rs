@@ -10,8 +10,8 @@ use aya_ebpf::{
     programs::{SkLookupContext, SockOpsContext},
 };
 use sidecar_ebpf::abi::steer::{
-    Client, GEAR_DENY, GEAR_PROXY, GONE_CLOSED, REASON_DAEMON, REASON_EXCEPTION, REASON_GEAR, RULE_EXCEPTION,
-    RULE_INBOUND, Steer, VERDICT_DENIED, VERDICT_PASSED, VERDICT_PROXIED,
+    Client, GEAR_DENY, GEAR_PROXY, GONE_CLOSED, REASON_DAEMON, REASON_EXCEPTION, REASON_GEAR, REASON_NO_RULE,
+    RULE_EXCEPTION, RULE_INBOUND, Steer, VERDICT_DENIED, VERDICT_PASSED, VERDICT_PROXIED,
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     emit, ends,
-    maps::{self, ARRIVALS, ARRIVED, CLIENT, INBOUND, STEER},
+    maps::{self, ARRIVALS, ARRIVED, CLIENT, INBOUND, OWN, STEER},
     steer::{self, words},
 };
 
@@ -54,8 +54,9 @@ fn is_refused(ctx: &SkLookupContext) -> Option<()> {
         return None;
     }
     let (local, remote) = if family == AF_INET { ends4(raw) } else { ends6(raw) };
-    // Who dials an address of its own does not come in: the device shown is then that which has the address.
-    if local[0] == remote[0] && local[1] == remote[1] {
+    // Whoever dials from an address of this host does not come in, though the device shown is then that which has the address
+    // dialled. (What was asked for may be an address that only a route makes ours.)
+    if local[0] == remote[0] && local[1] == remote[1] || is_own(&remote) {
         return None;
     }
     let steer: *mut Steer = maps::numbered(&STEER, 0)?;
@@ -67,7 +68,10 @@ fn is_refused(ctx: &SkLookupContext) -> Option<()> {
     // SAFETY: the context's fields may be read; this one is in host order.
     let port = unsafe { (&raw const (*raw).local_port).read_volatile() } as u16;
     let way = RULE_INBOUND | steer::family(family != AF_INET);
-    let rule = steer::rule(way, steer.bank, remote, port)?;
+    let Some(rule) = steer::rule(way, steer.bank, remote, port) else {
+        steer::tell_of(true, None, VERDICT_PASSED, REASON_NO_RULE);
+        return None;
+    };
     let id = rule.service;
     let service = steer::service(steer.bank, id)?;
     let (verdict, reason) = if rule.flags & RULE_EXCEPTION != 0 {
@@ -86,8 +90,14 @@ fn is_refused(ctx: &SkLookupContext) -> Option<()> {
             (VERDICT_PASSED, REASON_DAEMON)
         }
     };
-    steer::tell(Some(id), verdict, reason);
+    steer::tell_of(true, Some(id), verdict, reason);
     (verdict == VERDICT_DENIED).then_some(())
+}
+
+#[inline(always)]
+fn is_own(address: &[u64; 2]) -> bool {
+    let own: Option<*mut u32> = maps::entry(&OWN, &maps::words(*address));
+    own.is_some()
 }
 
 /// Gives the connection to one of our listeners; whether it is there.

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
 use serde_json::{Value, json};
 use sidecar_core::{
-    model::policy::{Gear, Policy, Service, WhenGone},
-    traffic,
+    flow::Seen,
+    model::policy::{self, Gear, Policy, Service, WhenGone},
 };
 
-use super::destination;
+use super::{destination, last};
 use crate::traffic::Usage;
 
 /// An answer, in parts that are shown in one of two forms.
@@ -17,29 +17,47 @@ pub(super) struct Arrival<'a> {
     from: IpAddr,
     /// Connections are steered at all.
     is_on: bool,
+    /// The client is this host itself.
+    is_own: bool,
     /// What decides, and whether it leaves this client alone.
     rule: Option<(&'a Service, bool)>,
-    usage: Option<Usage>,
+    known: Known,
+}
+
+/// What goes on at a service that comes in.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) usage: Option<Usage>,
+    /// Its last connections, the newest first.
+    pub(super) last: Vec<Seen>,
+    /// What makes Unix time of the kernel's.
+    pub(super) offset: u64,
 }
 
 impl<'a> Arrival<'a> {
-    /// What there is to say; `usage` is what goes on at a service.
-    pub(super) fn new(
-        policy: &'a Policy,
-        from: IpAddr,
-        port: u16,
-        is_on: bool,
-        usage: impl FnOnce(&str) -> Option<Usage>,
-    ) -> Self {
-        let rule = traffic::find(&policy.inbound, from, port);
-        let usage = rule.and_then(|(service, _)| usage(&service.name));
-        Arrival { port, from, is_on, rule, usage }
+    /// What decides; [`with`](Self::with) adds what goes on there.
+    pub(super) fn new(policy: &'a Policy, from: IpAddr, port: u16, is_on: bool, is_own: bool) -> Self {
+        let rule = policy::find(&policy.inbound, from, port).filter(|_| !is_own);
+        Arrival { port, from, is_on, is_own, rule, known: Known::default() }
+    }
+
+    /// The service of the rule.
+    pub(super) fn service(&self) -> Option<&'a str> {
+        self.rule.map(|(service, _)| service.name.as_str())
+    }
+
+    /// The same, and what is known of that service.
+    pub(super) fn with(self, known: Known) -> Self {
+        Arrival { known, ..self }
     }
 
     /// What is done about a connection, in a sentence.
     fn what(&self) -> &'static str {
         match self.rule {
             _ if !self.is_on => "the application gets it: nothing is steered",
+            _ if self.is_own => {
+                "the application gets it: the client is this host itself, which is left alone"
+            }
             None => "the application gets it: nothing is said of this port and client",
             Some((_, true)) => "the application gets it: the client is excepted",
             Some((service, false)) => match service.gear {
@@ -63,7 +81,9 @@ impl<'a> Arrival<'a> {
         if service.gear != Gear::Direct {
             all.push("when the daemon ends the application gets it");
         }
-        all.push("what comes by the loopback device is left alone, and so are connections that are open");
+        all.push(
+            "what this host dials of its own addresses is left alone, and so are connections that are open",
+        );
         all
     }
 
@@ -83,11 +103,13 @@ impl<'a> Arrival<'a> {
             "gear": self.rule.map(|(service, _)| destination::gear(service.gear)),
             "limits": limits.map(|limits| json!({
                 "connections": limits.connections,
-                "active": self.usage.as_ref().map(|usage| usage.active),
+                "active": self.known.usage.as_ref().map(|usage| usage.active),
                 "rate": rate.map(|rate| rate.per_second),
                 "burst": rate.map(|rate| rate.burst),
             })),
-            "verdicts": self.usage.as_ref().map(|usage| usage.verdicts.iter().copied().collect::<BTreeMap<_, _>>()),
+            "verdicts":
+                self.known.usage.as_ref().map(|usage| usage.verdicts.iter().copied().collect::<BTreeMap<_, _>>()),
+            "last": last::to_json(&self.known.last, self.known.offset),
             "notes": self.notes(),
         })
     }
@@ -106,8 +128,9 @@ impl<'a> Arrival<'a> {
         writeln!(out, "  rule       inbound {}", service.name)?;
         writeln!(out, "  gear       {}", destination::gear(service.gear))?;
         if service.gear == Gear::Proxy {
-            writeln!(out, "  limits     {}", destination::limits(service, self.usage.as_ref()))?;
+            writeln!(out, "  limits     {}", destination::limits(service, self.known.usage.as_ref()))?;
         }
-        self.notes().iter().try_for_each(|line| writeln!(out, "  note       {line}"))
+        self.notes().iter().try_for_each(|line| writeln!(out, "  note       {line}"))?;
+        last::write(out, &self.known.last, self.known.offset)
     }
 }

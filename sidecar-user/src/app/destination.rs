@@ -8,16 +8,15 @@ use std::{
 
 use serde_json::{Value, json};
 use sidecar_core::{
-    flow::{Came, Seen},
+    flow::Seen,
     model::{
-        Executable, FileId, Host, Ktime,
+        Executable, FileId, Host,
         policy::{Balance, Except, Gear, HashBy, Policy, Service},
     },
-    signal::{UnixNanos, reason},
     traffic::{Caller, Candidate, Decides, Excepted, Explanation, explain},
 };
 
-use super::explain::{decoded, rfc3339};
+use super::{explain::decoded, last};
 use crate::traffic::Usage;
 
 /// What is asked.
@@ -197,10 +196,6 @@ impl Told<'_> {
         Some((process.pid, observed, shares, text))
     }
 
-    fn time(&self, at: Ktime) -> String {
-        rfc3339(UnixNanos(at.0.saturating_add(self.known.offset)))
-    }
-
     /// As JSON.
     pub(super) fn to_json(&self) -> Value {
         let Told { question, known, explanation, candidates } = self;
@@ -230,7 +225,7 @@ impl Told<'_> {
             "process": self.process().map(|(pid, cgroup, shares, text)| json!({
                 "pid": pid, "cgroup": cgroup, "same_netns": shares, "what": text,
             })),
-            "last": known.last.iter().map(|seen| self.seen_json(seen)).collect::<Vec<_>>(),
+            "last": last::to_json(&known.last, known.offset),
         })
     }
 
@@ -241,20 +236,6 @@ impl Told<'_> {
             "active": self.known.usage.as_ref().map(|usage| usage.active),
             "rate": rate.map(|rate| rate.per_second),
             "burst": rate.map(|rate| rate.burst),
-        })
-    }
-
-    fn seen_json(&self, seen: &Seen) -> Value {
-        let connection = &seen.connection;
-        let steered = connection.steered.as_deref();
-        json!({
-            "time": self.time(seen.at),
-            "pid": (connection.tgid != 0).then_some(connection.tgid),
-            "verdict": steered.map(|steered| reason::Verdict::from(steered.verdict).word()),
-            "reason": steered.map(|steered| reason::Steered::from(steered.reason).word()),
-            "asked": steered.map(|steered| steered.asked.to_string()),
-            "endpoint": steered.and_then(|steered| steered.endpoint).map(|endpoint| endpoint.to_string()),
-            "came": came(seen.came),
         })
     }
 
@@ -277,18 +258,7 @@ impl Told<'_> {
             Some(rule) => self.write_rule(out, rule, candidates)?,
             None => writeln!(out, "  rule       none")?,
         }
-        for (at, seen) in known.last.iter().enumerate() {
-            let head = if at == 0 { "last" } else { "" };
-            let connection = &seen.connection;
-            let Some(steered) = connection.steered.as_deref() else { continue };
-            let verdict = reason::Verdict::from(steered.verdict).word();
-            let why = reason::Steered::from(steered.reason).word();
-            let to = steered.endpoint.map(|endpoint| format!(" to {endpoint}")).unwrap_or_default();
-            let time = self.time(seen.at);
-            let (asked, pid, came) = (steered.asked, connection.tgid, came(seen.came));
-            writeln!(out, "  {head:9}  {time}  pid {pid} asked {asked}: {verdict} ({why}){to}, {came}")?;
-        }
-        Ok(())
+        last::write(out, &known.last, known.offset)
     }
 
     fn write_rule(&self, out: &mut String, rule: &Decides<'_>, candidates: &[Candidate]) -> std::fmt::Result {
@@ -408,14 +378,6 @@ fn balance(balance: Balance) -> &'static str {
         Balance::Hash(HashBy::User) => "hash by user",
         Balance::Hash(HashBy::Cgroup) => "hash by cgroup",
         Balance::Hash(HashBy::Source) => "hash by source",
-    }
-}
-
-fn came(came: Came) -> &'static str {
-    match came {
-        Came::Opened => "established",
-        Came::Failed(why) => reason::ConnectFailed::WORDS[why as usize],
-        Came::Denied => "refused",
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{
-    arrival::Arrival,
+    arrival::{self, Arrival},
     destination::{self, Known, Question},
     explain, logging,
     others::Told,
@@ -158,7 +158,7 @@ impl Facts {
         let policy =
             steered.map_or_else(|| self.settings().config.traffic.policy(), |steered| steered.policy());
         if let Some(from) = question.from {
-            return self.explain_arrival(question.destination.port(), from, steered, &policy, accept);
+            return self.explain_arrival(question.destination.port(), from, steered, &policy, accept).await;
         }
         let service = traffic::explain(&policy, question.destination, &traffic::Caller::default())
             .rule
@@ -181,7 +181,7 @@ impl Facts {
     }
 
     /// What becomes of connections that come in.
-    fn explain_arrival(
+    async fn explain_arrival(
         &self,
         port: u16,
         from: IpAddr,
@@ -189,7 +189,17 @@ impl Facts {
         policy: &Policy,
         accept: &str,
     ) -> (&'static str, Bytes) {
-        let told = Arrival::new(policy, from, port, steered.is_some(), |service| steered?.usage(service));
+        let is_own = steered.is_some_and(|steered| steered.has_own(from));
+        let told = Arrival::new(policy, from, port, steered.is_some(), is_own);
+        let known = match told.service() {
+            None => arrival::Known::default(),
+            Some(service) => arrival::Known {
+                usage: steered.and_then(|steered| steered.usage(service)),
+                last: self.handle.verdicts(Some(service.to_owned())).await.unwrap_or_default(),
+                offset: clock::unix_offset(),
+            },
+        };
+        let told = told.with(known);
         if accept.contains("text/plain") {
             ("text/plain; charset=utf-8", told.to_text().into())
         } else {

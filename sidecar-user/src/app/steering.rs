@@ -217,7 +217,13 @@ impl Steered {
 
     /// Signs of life for the programs, judgements of endpoints and questions for them, for ever.
     pub(super) async fn live(&self) {
-        tokio::join!(self.traffic.live(), self.traffic.watch(), self.traffic.follow(self.know()));
+        let Steered { traffic, .. } = self;
+        tokio::join!(
+            traffic.live(),
+            traffic.watch(),
+            traffic.follow(self.know()),
+            traffic.keep_own(self.know())
+        );
     }
 
     /// Tells whoever reads the kernel's numbers what they stand for.
@@ -261,6 +267,11 @@ impl Steered {
     /// Where a name of a service leads.
     pub(super) fn locate(&self, name: &str) -> Result<IpAddr, String> {
         self.traffic.locate(name)
+    }
+
+    /// Whether an address is this network namespace's own.
+    pub(super) fn has_own(&self, address: IpAddr) -> bool {
+        self.traffic.has_own(address)
     }
 
     /// What goes on at a service.

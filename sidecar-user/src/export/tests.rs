@@ -93,6 +93,7 @@ fn readings() -> Readings {
         active: 2,
         limit: Some(10),
         verdicts: vec![("direct", 7)],
+        refused: [2, 3],
     };
     let endpoint = Endpoint {
         service: "orders".to_owned(),
@@ -112,7 +113,12 @@ fn readings() -> Readings {
         left_out: [1, 2, 3],
     };
     let steering = Steering {
-        decisions: vec![steering::Decision { verdict: "direct", reason: "gear", n: 7 }],
+        decisions: vec![steering::Decision {
+            direction: "outbound",
+            verdict: "direct",
+            reason: "gear",
+            n: 7,
+        }],
         services: vec![service],
         endpoints: Endpoints { all: vec![endpoint], panics: vec![("orders".to_owned(), 1)] },
         pinned: Some(true),
@@ -124,12 +130,7 @@ fn readings() -> Readings {
             addresses: 2,
         },
         sources: vec![source],
-        relay: steering::Relay {
-            accepted: 3,
-            active: 1,
-            bytes: [5, 6],
-            failures: [1, 2, 3, 4, 5, 6, 7, 8, 9],
-        },
+        relay: steering::Relay { accepted: 3, active: 1, bytes: [5, 6], failures: [1, 2, 3, 4, 5, 6, 7] },
     };
     Readings { all: vec![container("a"), container("b")], steering: Some(steering), ..Readings::default() }
 }

@@ -95,6 +95,7 @@ pub(crate) struct Steering {
     catching: Catching,
     resolvers: Option<Resolvers>,
     inbound: SockMap<MapData>,
+    own: HashMap<MapData, [u8; 16], u32>,
     current: Steer,
     pins: Option<Pins>,
 }
@@ -128,6 +129,7 @@ impl Steering {
             catching,
             resolvers: Some(resolvers),
             inbound: SockMap::try_from(take(ebpf, "INBOUND")?).map_err(wrap("INBOUND"))?,
+            own: HashMap::try_from(take(ebpf, "OWN")?).map_err(wrap("OWN"))?,
             current: Steer::default(),
             pins,
         };
@@ -291,6 +293,20 @@ impl Steering {
     pub(crate) fn take_in(&mut self, listener: &TcpListener, is_v6: bool) -> Result<(), SteerError> {
         let wrap = |source| SteerError::Write { name: "INBOUND", source };
         self.inbound.set(is_v6.into(), listener, 0).map_err(wrap)
+    }
+
+    /// Says which addresses are this network namespace's own: of those that the map has not, and of those that it has too many.
+    ///
+    /// # Errors
+    /// If the kernel is not to be told, or the map is full: then it has not all of them.
+    pub(crate) fn own(&mut self, gone: &[IpAddr], new: &[IpAddr]) -> Result<(), SteerError> {
+        let wrap = |source| SteerError::Write { name: "OWN", source };
+        let octets = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        gone.iter().try_for_each(|address| there(self.own.remove(&octets(address)))).map_err(wrap)?;
+        new.iter().try_for_each(|address| self.own.insert(octets(address), 1, 0)).map_err(wrap)
     }
 
     /// How long ago the last sign of life was given.

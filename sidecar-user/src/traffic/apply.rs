@@ -10,7 +10,7 @@ use std::{
 
 use sidecar_core::{
     model::{
-        Directory,
+        Directory, Inbound,
         policy::{Policy, Service},
     },
     signal::{endpoints::Endpoints, kernel, steering},
@@ -119,6 +119,8 @@ pub(super) struct State {
     pub(super) troubles: Troubles,
     /// Signs of life that came too late.
     n_late: u64,
+    /// Addresses of this network namespace.
+    pub(super) own: Arc<BTreeSet<IpAddr>>,
 }
 
 impl Traffic {
@@ -178,6 +180,7 @@ impl Traffic {
             doors: doors.clone(),
             troubles: Troubles::default(),
             n_late: 0,
+            own: Arc::default(),
         };
         let traffic = Traffic {
             state: Mutex::new(state),
@@ -187,6 +190,7 @@ impl Traffic {
             renewed: watch::Sender::new(0),
             pulses: Pulses::default(),
         };
+        traffic.look_at_own(|_| {});
         traffic.apply(policy, |_| {})?;
         traffic.lock().steering.write(&kept).map_err(ApplyError::Kernel)?;
         let (watched, pulses) = (traffic.watched(), traffic.pulses.clone());
@@ -325,7 +329,8 @@ impl Traffic {
 
     /// What the kernel's numbers stand for.
     pub(crate) fn directory(&self) -> Directory {
-        self.lock().planner.directory()
+        let state = self.lock();
+        state.directory(&state.policy.inbound)
     }
 
     /// Lets every connection go where it asks, but where the policy outlives us.
@@ -382,10 +387,16 @@ impl Traffic {
             let told =
                 state.policy.services.iter().chain(&state.policy.inbound).find(|told| told.name == *name);
             let limit = told.and_then(|told| told.limits.connections);
-            steering::Service { name: name.clone(), active, limit, verdicts: kernel::verdicts(verdicts) }
+            let (verdicts, refused) = (kernel::verdicts(verdicts), state.doors.refused(name));
+            steering::Service { name: name.clone(), active, limit, verdicts, refused }
         };
         let services = state.services.iter().map(service).collect();
         (kernel::decisions(&state.steering.decisions()), services, endpoints)
+    }
+
+    /// Whether an address is this network namespace's own.
+    pub(crate) fn has_own(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.lock().own.contains(&address)
     }
 
     /// What holds, with what resolvers and sources told besides.
@@ -417,9 +428,10 @@ impl Traffic {
 
     /// What goes on at a service of the plan that holds.
     pub(crate) fn usage(&self, service: &str) -> Option<Usage> {
-        let State { steering, planner, services, judge, sources: told, policy, .. } = &*self.lock();
+        let State { steering, planner, services, judge, sources: told, policy, doors, .. } = &*self.lock();
         let (_, number) = services.iter().find(|(name, _)| name == service)?;
         let (active, verdicts) = steering.usage(*number);
+        let active = active + u64::from(doors.n_open(service));
         let mut states = health::states(judge, service);
         let now = |(address, target, cost)| {
             let state = states.remove(&address);
@@ -436,6 +448,12 @@ impl Traffic {
 }
 
 impl State {
+    /// What the kernel's numbers stand for, and what becomes of what comes in by these services.
+    pub(super) fn directory(&self, inbound: &[Service]) -> Directory {
+        let inbound = Inbound { services: inbound.to_vec(), own: Arc::clone(&self.own) };
+        Directory { inbound: Some(inbound), ..self.planner.directory() }
+    }
+
     /// The policy with all that was told besides.
     pub(super) fn merged(&self) -> Policy {
         self.executables.added_to(self.learned.added_to(&self.sources.added_to(&self.policy)))
@@ -467,8 +485,8 @@ impl State {
 
     /// Puts a policy in force that may have more addresses than the user's, with the executables that are known. `know` as in `apply`.
     pub(super) fn put(&mut self, policy: &Policy, know: impl Fn(Directory)) -> Result<(), ApplyError> {
-        let State { steering, planner, judge, watched, services, doors, uses, executables, .. } = self;
-        let policy = &executables.added_to(policy.clone());
+        let policy = &self.executables.added_to(policy.clone());
+        let State { steering, planner, judge, .. } = self;
         let next = judge.under(policy, clock::now());
         let is_idle = |target| steering.load(target) == 0;
         let plan = planner.plan(policy, &next, is_idle).map_err(ApplyError::Full)?;
@@ -476,7 +494,8 @@ impl State {
             planner.failed(&plan);
             return Err(ApplyError::Kernel(error));
         }
-        know(planner.directory());
+        know(self.directory(&policy.inbound));
+        let State { steering, planner, judge, watched, services, doors, uses, .. } = self;
         // Before the first of them can be counted.
         uses.retain(|name, _| policy.services.iter().any(|service| service.waits && service.name == *name));
         for service in policy.services.iter().filter(|service| service.waits) {

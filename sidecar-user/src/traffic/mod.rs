@@ -1,5 +1,6 @@
 //! Connections that are steered: who tells the kernel (`apply`), who carries those that come to
-//! the daemon (`relay`), and which endpoints are well (`health`, `probe`), and who tells of them (`sources`).
+//! the daemon (`relay`), and which endpoints are well (`health`, `probe`), and who tells of them (`sources`);
+//! and which addresses are this host's (`own`).
 
 mod apply;
 mod carry;
@@ -8,6 +9,7 @@ mod doors;
 mod executables;
 mod health;
 mod listen;
+mod own;
 mod probe;
 mod pulse;
 mod relay;

@@ -18,7 +18,7 @@ use rustix::{
     net::sockopt,
     process::{Resource, getrlimit},
 };
-use sidecar_core::{signal::steering, traffic::Over};
+use sidecar_core::signal::steering;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     runtime,
@@ -68,8 +68,6 @@ pub(crate) struct Relayed {
     broken: AtomicU64,
     /// Times that accept() failed.
     refused: AtomicU64,
-    /// Connections that came in and were more than a service takes: at a time, and in time.
-    over: [AtomicU64; 2],
     /// Connections for which the machine had no local port towards their destination.
     portless: AtomicU64,
     /// Connections for which there were no descriptors.
@@ -98,8 +96,6 @@ impl Relayed {
                 get(&self.unreached),
                 get(&self.broken),
                 get(&self.refused),
-                get(&self.over[0]),
-                get(&self.over[1]),
                 get(&self.portless),
                 get(&self.crowded),
                 get(&self.unnamed),
@@ -279,8 +275,7 @@ impl Server {
         }
         match doors.enter(peer, to.port()) {
             Ok(entered) => Some(Steered { to, client: Some(peer), entered }),
-            Err(over) => {
-                self.counts.over[usize::from(over == Over::Rate)].fetch_add(1, Ordering::Relaxed);
+            Err(_) => {
                 reset(stream);
                 None
             }

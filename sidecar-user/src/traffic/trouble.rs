@@ -25,6 +25,8 @@ pub(super) struct Troubles {
     pub(super) weights: Trouble,
     /// Signs of life.
     pub(super) beats: Trouble,
+    /// Addresses of this network namespace.
+    pub(super) own: Trouble,
 }
 
 impl Troubles {
@@ -35,7 +37,7 @@ impl Troubles {
 
     /// Says which are over.
     pub(super) fn tell(&mut self, now: Instant) {
-        let Troubles { sources, services, names, executables, weights, beats } = self;
+        let Troubles { sources, services, names, executables, weights, beats, own } = self;
         for (service, trouble) in services.iter_mut() {
             if let Some(failures) = trouble.over(now) {
                 info!(failures, service, "the kernel has refused nothing for a while");
@@ -48,6 +50,7 @@ impl Troubles {
             (executables, "executable files"),
             (weights, "weights of endpoints"),
             (beats, "signs of life"),
+            (own, "addresses of the host"),
         ] {
             if let Some(failures) = trouble.over(now) {
                 info!(failures, of, "the kernel has refused nothing for a while");

@@ -315,6 +315,7 @@ const REASONS: [Reason; steer::REASONS] = [
     Reason::Dns,
     Reason::Resolvers,
     Reason::FirstUse,
+    Reason::Local,
 ];
 
 /// `None`: nothing was decided.

@@ -6,7 +6,10 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     event::Decided,
-    model::{Connection, Directory, Failure, Ktime, Steered, Verdict},
+    model::{
+        Connection, Directory, Failure, Ktime, Reason, Role, Steered, Verdict,
+        policy::{self, Gear},
+    },
 };
 
 /// Connections that are remembered of each service.
@@ -61,9 +64,34 @@ impl Verdicts {
         Arc::new(Steered { verdict, reason, service, asked, endpoint })
     }
 
-    /// Remembers one, if anything was decided of it.
+    /// What was decided of a connection that came in by itself: by the policy that holds now, as the kernel had no socket to leave
+    /// it at. `None` where the policy must have been another.
+    pub(super) fn of_arrival(&self, local: SocketAddr, remote: SocketAddr) -> Option<Arc<Steered>> {
+        let inbound = self.directory.inbound.as_ref()?;
+        let is_local =
+            remote.ip().is_loopback() || remote.ip() == local.ip() || inbound.own.contains(&remote.ip());
+        let found = policy::find(&inbound.services, remote.ip(), local.port());
+        let reason = match found {
+            _ if is_local => Reason::Local,
+            None => Reason::NoRule,
+            Some((_, true)) => Reason::Exception,
+            Some((service, false)) => match service.gear {
+                Gear::Direct => Reason::Gear,
+                // The relay did not bring it.
+                Gear::Proxy => Reason::Daemon,
+                Gear::Deny => return None,
+            },
+        };
+        let service = found.filter(|_| !is_local).map(|(service, _)| service.name.as_str().into());
+        Some(Arc::new(Steered { verdict: Verdict::Passed, reason, service, asked: local, endpoint: None }))
+    }
+
+    /// Remembers one, if anything was decided of it. What came in by no service's rule nobody asks about.
     pub(super) fn note(&mut self, at: Ktime, connection: &Connection, came: Came) {
         let Some(steered) = &connection.steered else { return };
+        if steered.service.is_none() && connection.role == Some(Role::Server) {
+            return;
+        }
         if self.last.len() >= SERVICES && !self.last.contains_key(&steered.service) {
             let at = |seen: &VecDeque<Seen>| seen.back().map_or(Ktime(0), |seen| seen.at);
             // Its services are gone, as a rule.
@@ -88,7 +116,7 @@ impl Verdicts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ConnectionId, Reason, Role};
+    use crate::model::{ConnectionId, Inbound};
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -116,6 +144,7 @@ mod tests {
         verdicts.set(Directory {
             services: [(3, "api".into())].into(),
             endpoints: [(5, address("10.0.1.1:8080"))].into(),
+            inbound: None,
         });
         verdicts
     }
@@ -166,5 +195,41 @@ mod tests {
         }
         assert_eq!((verdicts.last.len(), verdicts.of(Some("api")).len()), (SERVICES, 0));
         assert_eq!(verdicts.of(Some("999")).len(), 1);
+    }
+
+    #[test]
+    fn what_came_in_by_itself_was_let_pass() {
+        let service = |name: &str, port, gear| policy::Service {
+            networks: vec!["0.0.0.0/0".parse().expect("a network")],
+            ports: vec![port],
+            gear,
+            ..policy::Service::named(name)
+        };
+        let mut web = service("web", 80, Gear::Proxy);
+        web.except.networks.push("10.0.0.3".parse().expect("a network"));
+        let services = vec![web, service("open", 81, Gear::Direct), service("shut", 82, Gear::Deny)];
+        let own = Arc::new(["10.0.0.1", "10.0.0.9"].map(|own| own.parse().expect("an address")).into());
+        let mut verdicts = Verdicts::default();
+        let told = |verdicts: &Verdicts, port: u16, from: &str| {
+            let steered = verdicts
+                .of_arrival(address(&format!("10.0.0.1:{port}")), address(&format!("{from}:5000")))?;
+            assert_eq!((steered.verdict, steered.endpoint), (Verdict::Passed, None));
+            Some((steered.reason, steered.service.as_deref().unwrap_or_default().to_owned()))
+        };
+        assert_eq!(told(&verdicts, 80, "10.0.0.2"), None, "nothing is steered");
+        verdicts.set(Directory { inbound: Some(Inbound { services, own }), ..Directory::default() });
+        for (port, from, expected) in [
+            (80, "10.0.0.2", Some((Reason::Daemon, "web"))),
+            (80, "10.0.0.3", Some((Reason::Exception, "web"))),
+            (81, "10.0.0.2", Some((Reason::Gear, "open"))),
+            (82, "10.0.0.2", None),
+            (83, "10.0.0.2", Some((Reason::NoRule, ""))),
+            (80, "10.0.0.9", Some((Reason::Local, ""))),
+            (82, "10.0.0.1", Some((Reason::Local, ""))),
+            (82, "127.0.0.1", Some((Reason::Local, ""))),
+        ] {
+            let expected = expected.map(|(reason, service)| (reason, service.to_owned()));
+            assert_eq!(told(&verdicts, port, from), expected, "{from} to {port}");
+        }
     }
 }

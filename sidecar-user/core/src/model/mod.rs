@@ -25,7 +25,7 @@ pub use metric::{Kind, MetricDef};
 pub use network::{MalformedNetwork, Network};
 pub use pattern::{Malformed, PathPattern};
 pub use route::{Route, RouteSource};
-pub use steered::{Directory, Reason, Steered, Verdict};
+pub use steered::{Directory, Inbound, Reason, Steered, Verdict};
 pub use tcp::{Account, End, Failure, Tcp};
 pub use time::Ktime;
 pub use uids::{MalformedUids, Uids};

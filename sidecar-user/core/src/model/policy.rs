@@ -292,3 +292,12 @@ pub enum WhenGone {
     /// Connections are refused.
     Closed,
 }
+
+/// The service that a destination falls under, or where connections come in, whoever comes: as a person reads the file.
+#[must_use]
+pub fn find(services: &[Service], address: IpAddr, port: u16) -> Option<(&Service, bool)> {
+    let service = services.iter().find(|service| service.has(address, port))?;
+    let except = &service.except;
+    let is_exception = except.networks.iter().any(|network| network.contains(address));
+    Some((service, is_exception || except.ports.contains(&port)))
+}

@@ -1,6 +1,12 @@
 //! What was decided of a connection at `connect()`, or where it came in, where traffic is steered. Names of attributes' values are in `signal`.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use super::policy::Service;
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +52,8 @@ pub enum Reason {
     Resolvers,
     /// Its service begins with its first use.
     FirstUse,
+    /// It came from an address of the host itself.
+    Local,
 }
 
 /// What was decided of one connection.
@@ -72,10 +80,21 @@ impl Steered {
 }
 
 /// What the kernel's numbers stand for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
     /// Names of services.
     pub services: BTreeMap<u32, Arc<str>>,
     /// Endpoints of services.
     pub endpoints: BTreeMap<u32, SocketAddr>,
+    /// What is done about connections that come in; `None` where nothing is steered.
+    pub inbound: Option<Inbound>,
+}
+
+/// By what it is told what was decided of connections that came in, where no socket was there yet to leave it at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inbound {
+    /// The services of `traffic.inbound`.
+    pub services: Vec<Service>,
+    /// Addresses of the network namespace itself.
+    pub own: Arc<BTreeSet<IpAddr>>,
 }

@@ -74,6 +74,7 @@ pub const ALL: &[&MetricDef] = &[
     &RELAY_ACCEPTED,
     &RELAY_ACTIVE,
     &RELAY_IO,
+    &RELAY_REFUSED,
     &RELAY_FAILURES,
     &CGROUPS,
     &CGROUP_CHANGES,

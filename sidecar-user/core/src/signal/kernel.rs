@@ -4,7 +4,7 @@ use sidecar_ebpf::abi::{count, record, steer, verdict};
 
 use super::{
     Bytes, Store, catalogue, coverage,
-    reason::{ConnectFailed, CutOff, Drop, Steered, Verdict},
+    reason::{ConnectFailed, CutOff, Direction, Drop, Steered, Verdict},
     steering::Decision,
 };
 
@@ -88,13 +88,19 @@ pub fn record(store: &mut Store, counted: &Counted, understood: Understood) {
 /// What became of connections, from `DECISIONS` summed over the CPUs: what there was at all.
 #[must_use]
 pub fn decisions(counts: &[u64; steer::DECISIONS as usize]) -> Vec<Decision> {
-    let all =
-        (0..steer::VERDICTS).flat_map(|verdict| (0..steer::REASONS).map(move |reason| (verdict, reason)));
-    let decision = |(verdict, reason)| {
-        let n = counts[steer::decision(verdict as u8, reason as u8) as usize];
-        (n > 0).then(|| Decision { verdict: Verdict::WORDS[verdict], reason: Steered::WORDS[reason], n })
-    };
-    all.filter_map(decision).collect()
+    let ways = [(false, Direction::Outbound), (true, Direction::Inbound)];
+    let mut all = Vec::new();
+    for (is_inbound, direction) in ways {
+        for (verdict, word) in (0..).zip(Verdict::WORDS) {
+            for (reason, why) in (0..).zip(Steered::WORDS) {
+                let n = counts[steer::decision(is_inbound, verdict, reason) as usize];
+                if n > 0 {
+                    all.push(Decision { direction: direction.word(), verdict: word, reason: why, n });
+                }
+            }
+        }
+    }
+    all
 }
 
 /// A service's connections by verdict, from `SERVED` summed over the CPUs.

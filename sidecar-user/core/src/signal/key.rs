@@ -69,6 +69,8 @@ pub const RESOURCE: &str = "sidecar.resource";
 pub const SOURCE: &str = "sidecar.source";
 /// What became of something; each metric has a fixed set.
 pub const STATE: &str = "sidecar.state";
+/// Which way a connection goes: `outbound` or `inbound`.
+pub const TRAFFIC_DIRECTION: &str = "sidecar.traffic.direction";
 /// What became of a connection that the application wanted: `direct`, `proxied`, `passed` or `denied`.
 pub const VERDICT: &str = "sidecar.verdict";
 /// Name of a service of the configuration.

@@ -179,6 +179,7 @@ words! {
         Dns "dns" "it is a question of the DNS: the daemon answers, or asks on"
         Resolvers "resolvers" "more resolvers are asked than are told apart: this one answers itself"
         FirstUse "first_use" "the service begins with its first use, and its endpoints were not known yet"
+        Local "local" "it came from an address of the host itself, loopback's among them: `traffic.inbound` leaves that alone"
     }
 }
 
@@ -199,6 +200,7 @@ impl From<model::Reason> for Steered {
             model::Reason::Dns => Steered::Dns,
             model::Reason::Resolvers => Steered::Resolvers,
             model::Reason::FirstUse => Steered::FirstUse,
+            model::Reason::Local => Steered::Local,
         }
     }
 }
@@ -272,14 +274,28 @@ words! {
 }
 
 words! {
+    /// `sidecar.traffic.direction`.
+    Direction {
+        Outbound "outbound" "the application connects"
+        Inbound "inbound" "somebody connects to the application, from elsewhere"
+    }
+}
+
+words! {
+    /// `sidecar.reason` of `sidecar.relay.refused`.
+    RelayRefused {
+        Connections "connection_limit" "it came in while as many as `limits.connections` allows were open"
+        Rate "rate_limit" "they came in faster than `limits.rate` allows"
+    }
+}
+
+words! {
     /// `sidecar.reason` of `sidecar.relay.failures`.
     RelayFailed {
         Stranger "stranger" "nobody had handed the connection over: it was closed"
         Unreachable "unreachable" "the destination could not be reached: the client's connection was reset"
         Broken "broken" "either side broke the connection off: the other one's was reset"
         Accept "accept" "no connection could be accepted, such as for want of descriptors"
-        Connections "connection_limit" "it came in while as many as `limits.connections` allows were open: it was reset"
-        Rate "rate_limit" "they came in faster than `limits.rate` allows: it was reset"
         NoPort "no_port" "no local port was left towards the destination (EADDRNOTAVAIL): the client's connection was reset"
         Descriptors "descriptors" "as many as the daemon's file descriptors are enough for were open: it was reset"
         ClientUnknown "client_unknown" "the kernel had no memory for who came in: the connection was carried, and the application took the relay for its client"

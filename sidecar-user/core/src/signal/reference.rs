@@ -7,8 +7,9 @@ use super::{
     http::{self, ErrorType},
     key, names,
     reason::{
-        Answered, ConnectFailed, CutOff, Decided, DnsFailed, DnsOutcome, Drop, Dropped, Ejected, Ended,
-        EndpointLeftOut, Excluded, Failed, Oddity, RelayFailed, SourceFails, Steered, Verdict,
+        Answered, ConnectFailed, CutOff, Decided, Direction, DnsFailed, DnsOutcome, Drop, Dropped, Ejected,
+        Ended, EndpointLeftOut, Excluded, Failed, Oddity, RelayFailed, RelayRefused, SourceFails, Steered,
+        Verdict,
     },
 };
 use crate::model::{Kind, MetricDef, Role};
@@ -84,6 +85,9 @@ impl Values {
             key::DECISION => {
                 Some(Values { title: key.to_owned(), words: pairs(&Decided::WORDS, &Decided::MEANINGS) })
             }
+            key::TRAFFIC_DIRECTION => {
+                Some(Values { title: key.to_owned(), words: pairs(&Direction::WORDS, &Direction::MEANINGS) })
+            }
             key::VERDICT => {
                 let words = pairs(&Verdict::WORDS[1..], &Verdict::MEANINGS[1..]);
                 Some(Values { title: key.to_owned(), words })
@@ -119,6 +123,8 @@ impl Values {
                     pairs(&SourceFails::WORDS, &SourceFails::MEANINGS)
                 } else if is(&[&catalogue::SOURCE_LEFT_OUT]) {
                     pairs(&EndpointLeftOut::WORDS, &EndpointLeftOut::MEANINGS)
+                } else if is(&[&catalogue::RELAY_REFUSED]) {
+                    pairs(&RelayRefused::WORDS, &RelayRefused::MEANINGS)
                 } else if is(&[&catalogue::RELAY_FAILURES]) {
                     pairs(&RelayFailed::WORDS, &RelayFailed::MEANINGS)
                 } else {
@@ -162,8 +168,15 @@ mod tests {
     fn every_reason_has_its_values() {
         for def in catalogue::ALL {
             for key in def.attributes {
-                let has_set = [key::ERROR_TYPE, key::OUTCOME, key::REASON, key::DECISION, key::VERDICT]
-                    .contains(key)
+                let sets = [
+                    key::ERROR_TYPE,
+                    key::OUTCOME,
+                    key::REASON,
+                    key::DECISION,
+                    key::VERDICT,
+                    key::TRAFFIC_DIRECTION,
+                ];
+                let has_set = sets.contains(key)
                     || std::ptr::eq(*def, &catalogue::ENDPOINT_PROBES) && *key == key::STATE;
                 let n_values = Values::of(def, key).map(|values| values.words.len());
                 assert_eq!(n_values.is_some_and(|n| n > 0), has_set, "{} {key}", def.name);

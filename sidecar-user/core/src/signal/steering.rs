@@ -6,7 +6,7 @@ use super::{
     Store, catalogue,
     endpoints::{self, Endpoints},
     key,
-    reason::{DnsFailed, DnsOutcome, RelayFailed},
+    reason::{DnsFailed, DnsOutcome, RelayFailed, RelayRefused},
     snapshot::{Attributes, Point, PointValue},
     sources,
 };
@@ -45,9 +45,11 @@ pub struct Names {
     pub addresses: u64,
 }
 
-/// Connections that got one verdict for one reason.
+/// Connections of one direction that got one verdict for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
+    /// `outbound` or `inbound`.
+    pub direction: &'static str,
     /// `direct`, `proxied`, `passed` or `denied`.
     pub verdict: &'static str,
     /// Why.
@@ -67,6 +69,8 @@ pub struct Service {
     pub limit: Option<u32>,
     /// All, by verdict.
     pub verdicts: Vec<(&'static str, u64)>,
+    /// Of those that came in, what the relay refused, by [`RelayRefused`]. It only grows.
+    pub refused: [u64; RelayRefused::WORDS.len()],
 }
 
 /// Signs of life.
@@ -98,8 +102,8 @@ pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
     else {
         return;
     };
-    for Decision { verdict, reason, n } in decisions {
-        store.set(&catalogue::TRAFFIC_CONNECTIONS, &[verdict, reason], *n);
+    for Decision { direction, verdict, reason, n } in decisions {
+        store.set(&catalogue::TRAFFIC_CONNECTIONS, &[direction, verdict, reason], *n);
     }
     let point =
         |attributes: Attributes, n: u64| Point { attributes, started: None, value: PointValue::U64(n) };
@@ -111,6 +115,11 @@ pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
     store.replace(&catalogue::TRAFFIC_SERVICE_CONNECTIONS, by_verdict.collect());
     let active = services.iter().map(|service| point(vec![name(service)], service.active));
     store.replace(&catalogue::TRAFFIC_SERVICE_ACTIVE, active.collect());
+    let refused = services.iter().flat_map(|service| {
+        let by_reason = RelayRefused::WORDS.into_iter().zip(service.refused).filter(|(_, n)| *n > 0);
+        by_reason.map(move |(reason, n)| point(vec![name(service), (key::REASON, reason.into())], n))
+    });
+    store.replace(&catalogue::RELAY_REFUSED, refused.collect());
     let limit = |service: &Service| Some(point(vec![name(service)], u64::from(service.limit?)));
     store.replace(&catalogue::TRAFFIC_SERVICE_LIMIT, services.iter().filter_map(limit).collect());
     store.set(&catalogue::HEARTBEAT_AGE, &[], heartbeat.age.as_secs_f64());

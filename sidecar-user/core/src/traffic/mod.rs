@@ -17,4 +17,4 @@ pub use explain::{Candidate, Decides, Excepted, Explanation, Now, explain};
 pub use futile::futile;
 pub use limit::{Over, Places};
 pub use plan::{Change, Found, Full, Plan, Planner, Room, n_places};
-pub use rules::{Shadowed, find, shadowed};
+pub use rules::{Shadowed, shadowed};

@@ -50,15 +50,6 @@ pub fn shadowed(policy: &Policy) -> [Vec<Shadowed>; 2] {
     [compile(policy, &ids).1, compile_inbound(&policy.inbound, &ids).1]
 }
 
-/// The service that a destination falls under, or where connections come in, whoever comes: as a person reads the file.
-#[must_use]
-pub fn find(services: &[Service], address: IpAddr, port: u16) -> Option<(&Service, bool)> {
-    let service = services.iter().find(|service| service.has(address, port))?;
-    let except = &service.except;
-    let is_exception = except.networks.iter().any(|network| network.contains(address));
-    Some((service, is_exception || except.ports.contains(&port)))
-}
-
 /// The rules of all services, whose ids are given in their order, and what of them is of no use.
 ///
 /// Of two rules for one port the trie finds the narrower. So one that an earlier, wider one covers is left out: then the
@@ -222,7 +213,8 @@ mod tests {
 
     /// As a person reads the file: the first that has it.
     fn read(services: &[Service], address: &str, port: u16) -> Option<(u32, bool)> {
-        let (service, is_exception) = super::find(services, address.parse().expect("an address"), port)?;
+        let (service, is_exception) =
+            crate::model::policy::find(services, address.parse().expect("an address"), port)?;
         let at = services.iter().position(|other| other.name == service.name)?;
         Some((at as u32, is_exception))
     }

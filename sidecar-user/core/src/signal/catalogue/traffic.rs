@@ -8,16 +8,17 @@ pub static TRAFFIC_CONNECTIONS: MetricDef = def(
     "sidecar.traffic.connections",
     Kind::Counter,
     "{connection}",
-    "Connections that the application wanted, by what became of them: the endpoint was written (direct), they went to the \
-     relay (proxied), where they asked (passed), or nowhere (denied).",
-    &[key::VERDICT, key::REASON],
+    "Connections that the application wanted (outbound), by what became of them: the endpoint was written (direct), they went to the \
+     relay (proxied), where they asked (passed), or nowhere (denied); and, with `traffic.inbound`, those that hosts elsewhere wanted of \
+     its ports (inbound), open or closed.",
+    &[key::TRAFFIC_DIRECTION, key::VERDICT, key::REASON],
 );
 /// The same by service, those of none left out.
 pub static TRAFFIC_SERVICE_CONNECTIONS: MetricDef = def(
     "sidecar.traffic.service.connections",
     Kind::Counter,
     "{connection}",
-    "Connections that the application wanted to a service, by what became of them.",
+    "Connections that the application wanted to a service, or others of it by an inbound one, by what became of them.",
     &[key::SERVICE, key::VERDICT],
 );
 /// Connections that count against a service's limit.
@@ -152,13 +153,21 @@ pub static RELAY_IO: MetricDef = def(
     "Payload that the relay carried from the application (transmit) and to it (receive).",
     &[key::IO_DIRECTION],
 );
+/// What it refused, by `reason::RelayRefused`.
+pub static RELAY_REFUSED: MetricDef = def(
+    "sidecar.relay.refused",
+    Kind::Counter,
+    "{connection}",
+    "Connections that came in, went to the relay (proxied), and were reset there, as they were more than their service's limits allow.",
+    &[key::SERVICE, key::REASON],
+);
 /// What went wrong, by `reason::RelayFailed`.
 pub static RELAY_FAILURES: MetricDef = def(
     "sidecar.relay.failures",
     Kind::Counter,
     "{failure}",
     "Connections that the relay could not carry: nobody had handed them over (stranger), their destination could not be \
-     reached (unreachable), either side broke them off (broken), more came in than a service takes (connection_limit, rate_limit), no local \
+     reached (unreachable), either side broke them off (broken), no local \
      port was left for them (no_port), or no file descriptors (descriptors); times that it could not accept any (accept); and connections \
      that it carried, but as its own (client_unknown).",
     &[key::REASON],
