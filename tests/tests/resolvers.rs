@@ -6,6 +6,8 @@ use std::{
     fs,
     path::PathBuf,
     process::Command,
+    thread::sleep,
+    time::Duration,
 };
 
 use sidecar_tests::{
@@ -36,6 +38,9 @@ const NAMES: [(&str, usize, usize); 8] = [
     ("many.example", 150, 100),
 ];
 
+/// What is asked for of each name: one family's addresses, or both.
+const FAMILIES: [char; 3] = ['4', '6', '0'];
+
 const SERVICES: &str = "traffic:
   services:
     - name: virtual
@@ -54,12 +59,17 @@ const SERVICES: &str = "traffic:
       endpoints: ['10.88.0.2:8080', '[fd88::2]:8080']
 ";
 
-/// The addresses of the name at this place of `NAMES`.
+/// The addresses of the name at this place of `NAMES`, of one family or (`'0'`) of both.
 fn addresses(at: usize, family: char) -> BTreeSet<String> {
     let (_, fours, sixes) = NAMES[at];
     let four = |n: usize| format!("10.{}.{}.{}", 90 + at, n / 250, n % 250 + 1);
     let six = |n: usize| format!("fd90:{:x}::{:x}", at + 1, n + 1);
-    if family == '4' { (0..fours).map(four).collect() } else { (0..sixes).map(six).collect() }
+    let (fours, sixes) = ((0..fours).map(four), (0..sixes).map(six));
+    match family {
+        '4' => fours.collect(),
+        '6' => sixes.collect(),
+        _ => fours.chain(sixes).collect(),
+    }
 }
 
 /// A pod, a resolver and a server outside of it.
@@ -93,6 +103,7 @@ impl World {
             format!("--listen-address={}", OUTSIDE[1]),
             "--local=/example/".into(),
             "--local=/internal/".into(),
+            "--local=/test/".into(),
             "--no-round-robin".into(),
             "--edns-packet-max=4096".into(),
         ];
@@ -127,32 +138,37 @@ impl World {
 
     /// What a program in the pod says, as the application or as somebody else, and what dnsmasq was asked for that.
     fn say(&self, who: Who, conf: &Conf, words: &[String]) -> (String, BTreeMap<String, usize>) {
-        let before = self.asked();
+        let before = process::read(&self.path("dns")).len();
         let resolving = dnsmasq::resolving(conf.0, conf.1, &self.path("resolv.conf"));
         let outer = if who == Who::Application { self.cgroup.wrapper() } else { Vec::new() };
         let all = [outer, self.pod.network(), resolving, words.to_vec()].concat();
         let output = process::output(Command::new(&all[0]).args(&all[1..]));
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        let mut asked = self.asked();
-        for (question, n) in before {
-            *asked.entry(question).or_default() -= n;
-        }
-        asked.retain(|_, n| *n > 0);
-        (said, asked)
-    }
-
-    /// Its questions so far: `query[A] small.example`.
-    fn asked(&self) -> BTreeMap<String, usize> {
-        let mut asked = BTreeMap::new();
-        for line in process::read(&self.path("dns")).lines() {
-            if let Some((_, rest)) = line.split_once(": query[")
-                && let Some((question, _)) = rest.split_once(" from ")
-            {
-                *asked.entry(question.to_owned()).or_default() += 1;
+        let mut log = process::read(&self.path("dns"));
+        // Of two resolvers musl asks both, and waits for one.
+        while conf.0.len() > 1 {
+            sleep(Duration::from_millis(100));
+            let now = process::read(&self.path("dns"));
+            if now.len() == log.len() {
+                break;
             }
+            log = now;
         }
-        asked
+        (said, asked(&log[before..]))
     }
+}
+
+/// Questions in dnsmasq's log: `A] small.example`, and how often.
+fn asked(log: &str) -> BTreeMap<String, usize> {
+    let mut asked = BTreeMap::new();
+    for line in log.lines() {
+        if let Some((_, rest)) = line.split_once(": query[")
+            && let Some((question, _)) = rest.split_once(" from ")
+        {
+            *asked.entry(question.to_owned()).or_default() += 1;
+        }
+    }
+    asked
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -164,7 +180,13 @@ enum Who {
 /// Resolvers and options of /etc/resolv.conf.
 type Conf<'a> = (&'a [&'a str], &'a str);
 
-/// A program that asks for `NAME/4` and `NAME/6`, and says of each what it was told.
+/// What resolvers are to ask for of these names.
+fn words<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let each = |name: &'a str| FAMILIES.map(|family| format!("{name}/{family}"));
+    names.into_iter().flat_map(each).collect()
+}
+
+/// A program that asks for `NAME/4`, `NAME/6` and `NAME/0`, and says of each what it was told.
 struct Resolver {
     name: &'static str,
     words: Vec<String>,
@@ -194,7 +216,7 @@ impl Resolver {
     /// What it says of each name was configured with dnsmasq.
     fn assert_right(&self, said: &BTreeMap<String, BTreeSet<String>>, how: &str) {
         for (at, (name, _, _)) in NAMES.iter().enumerate() {
-            for family in ['4', '6'] {
+            for family in FAMILIES {
                 let (told, all) = (&said[&format!("{name}/{family}")], addresses(at, family));
                 let told_of = format!("{how}: {name}/{family}: {told:?}");
                 if all.is_empty() {
@@ -206,8 +228,8 @@ impl Resolver {
                 }
             }
         }
-        for word in ["nobody.example/4", "nobody.example/6", "nobody.internal/4", "nobody.internal/6"] {
-            assert_eq!(said[word], ["NONAME".to_owned()].into(), "{how}: {word}");
+        for word in words(["nobody.example", "nobody.internal"]) {
+            assert_eq!(said[&word], ["NONAME".to_owned()].into(), "{how}: {word}");
         }
     }
 
@@ -234,33 +256,33 @@ fn every_resolver_is_told_what_it_asks_for() {
     let mut sidecar = world.run();
     let virtuals = ["api.internal", "x.both.internal"];
     let names = NAMES.iter().map(|(name, _, _)| *name).chain(["nobody.example", "nobody.internal"]);
-    let names: Vec<_> =
-        names.chain(virtuals).flat_map(|name| [format!("{name}/4"), format!("{name}/6")]).collect();
-    let confs: [Conf<'_>; 6] = [
+    let names = words(names.chain(virtuals));
+    let confs: [Conf<'_>; 7] = [
         (&OUTSIDE[..1], ""),
         (&OUTSIDE[1..], ""),
         (&[MAPPED], ""),
         (&OUTSIDE, ""),
         (&OUTSIDE[..1], "options edns0\n"),
         (&OUTSIDE[1..], "options use-vc\n"),
+        (&OUTSIDE[..1], "search one.test two.test\noptions ndots:5\n"),
     ];
     let mut n_forwarded = 0;
-    // Of each virtual name and family, whatever was told.
-    let mut told = BTreeMap::new();
+    // Of virtual names.
+    let mut told = Vec::new();
     for resolver in Resolver::all(&world) {
-        let words = [resolver.words.clone(), names.clone()].concat();
+        let command = [resolver.words.clone(), names.clone()].concat();
         for conf in &confs {
             let how = format!("{} {conf:?}", resolver.name);
             let is_virtual = |question: &str| virtuals.iter().any(|name| question.ends_with(name));
-            let (without, mut expected) = world.say(Who::SomebodyElse, conf, &words);
+            let (without, mut expected) = world.say(Who::SomebodyElse, conf, &command);
             let mut without = by_name(&without);
-            let (with, asked) = world.say(Who::Application, conf, &words);
+            let (with, asked) = world.say(Who::Application, conf, &command);
             let mut with = by_name(&with);
             resolver.assert_right(&with, &how);
             assert_eq!(with.remove("api.internal/6"), Some(resolver.nothing()), "{how}");
-            for word in ["api.internal/4", "x.both.internal/4", "x.both.internal/6"] {
-                told.entry(word).or_insert_with(BTreeSet::new).extend(with.remove(word));
-            }
+            told.push(
+                words(virtuals).into_iter().filter_map(|word| with.remove_entry(&word)).collect::<Vec<_>>(),
+            );
             without.retain(|word, _| !is_virtual(word.split('/').next().unwrap_or_default()));
             assert_eq!(with, without, "{how}");
             expected.retain(|question, _| !is_virtual(question));
@@ -268,14 +290,21 @@ fn every_resolver_is_told_what_it_asks_for() {
             n_forwarded += asked.values().sum::<usize>() as u64;
         }
     }
-    for (word, start) in [
-        ("api.internal/4", "240.240."),
-        ("x.both.internal/4", "240.240."),
-        ("x.both.internal/6", "fd97:1c6e:53b0:53:"),
+    // To all the same.
+    let first = told.first().expect("an answer");
+    assert!(told.iter().all(|one| one == first), "{told:?}");
+    let pools = |word: &str| -> Vec<&str> {
+        let all = &first.iter().find(|(key, _)| key == word).expect("an answer").1;
+        all.iter().map(|address| if address.starts_with("240.240.") { "4" } else { &address[..4] }).collect()
+    };
+    for (word, expected) in [
+        ("api.internal/4", &["4"][..]),
+        ("api.internal/0", &["4"]),
+        ("x.both.internal/4", &["4"]),
+        ("x.both.internal/6", &["fd97"]),
+        ("x.both.internal/0", &["4", "fd97"]),
     ] {
-        // To all the same, and that is one address.
-        let all: Vec<_> = told[word].iter().flatten().collect();
-        assert!(matches!(all[..], [one] if one.starts_with(start)), "{word}: {all:?}");
+        assert_eq!(pools(word), expected, "{word}");
     }
     let scrape = world.pod.within(|| sidecar.scrape());
     let outcome = |outcome| scrape.count("sidecar_dns_queries_total", &[("sidecar_outcome", outcome)]);

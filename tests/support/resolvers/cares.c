@@ -1,4 +1,4 @@
-// Asks c-ares for each NAME/4 or NAME/6, and prints what it says of it in a line.
+// Asks c-ares for each NAME/4, NAME/6 or, for both, NAME/0, and prints what it says of it in a line.
 #include <ares.h>
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -29,7 +29,9 @@ int main(int n, char **words) {
         char *family = strrchr(words[at], '/');
         *family++ = 0;
         struct ares_addrinfo_hints hints = {
-            .ai_socktype = SOCK_STREAM, .ai_family = *family == '4' ? AF_INET : AF_INET6, .ai_flags = ARES_AI_NOSORT,
+            .ai_socktype = SOCK_STREAM,
+            .ai_family = *family == '4' ? AF_INET : *family == '6' ? AF_INET6 : AF_UNSPEC,
+            .ai_flags = ARES_AI_NOSORT,
         };
         printf("%s/%s", words[at], family);
         ares_getaddrinfo(channel, words[at], "80", &hints, print, NULL);

@@ -1,4 +1,4 @@
-// Asks getaddrinfo() for each NAME/4 or NAME/6, and prints what it says of it in a line.
+// Asks getaddrinfo() for each NAME/4, NAME/6 or, for both, NAME/0, and prints what it says of it in a line.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -19,7 +19,8 @@ int main(int n, char **words) {
     for (int at = 1; at < n; at++) {
         char *family = strrchr(words[at], '/');
         *family++ = 0;
-        struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_family = *family == '4' ? AF_INET : AF_INET6 };
+        int wanted = *family == '4' ? AF_INET : *family == '6' ? AF_INET6 : AF_UNSPEC;
+        struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_family = wanted };
         struct addrinfo *found;
         printf("%s/%s", words[at], family);
         int error = getaddrinfo(words[at], "80", &hints, &found);

@@ -1,4 +1,4 @@
-// Asks Go's own resolver for each NAME/4 or NAME/6, and prints what it says of it in a line.
+// Asks Go's own resolver for each NAME/4, NAME/6 or, for both, NAME/0, and prints what it says of it in a line.
 package main
 
 import (
@@ -15,7 +15,7 @@ func main() {
 	for _, word := range os.Args[1:] {
 		name, family, _ := strings.Cut(word, "/")
 		fmt.Print(word)
-		found, err := resolver.LookupIP(context.Background(), "ip"+family, name)
+		found, err := resolver.LookupIP(context.Background(), "ip"+strings.Trim(family, "0"), name)
 		var told *net.DNSError
 		switch {
 		case errors.As(err, &told) && told.IsNotFound:
