@@ -1,9 +1,9 @@
 //! For the bench of steering: connects again and again and says how long it took, or is who it connects to.
 //!
 //! `connects serve PORT` accepts on 127.0.0.1 and sends each byte back. `connects ADDRESS N` prints medians in nanoseconds: of
-//! connect(), and of a byte sent and received again from the beginning of connect() on. `connects ADDRESS N only` prints that of
-//! connect() alone, whatever becomes of the connection; each begins a while after the one before, which is over by then, however
-//! long that took: so none finds warmer caches than another.
+//! connect(), and of a byte sent and received again from the beginning of connect() on. `connects ADDRESS ADDRESS N` prints
+//! those of connect() alone to each of two in turns, whatever becomes of the connection; each begins a while after the one before,
+//! which is over by then, however long that took: so none finds warmer caches, or another machine, than the other.
 
 use std::{
     env,
@@ -31,11 +31,12 @@ fn main() -> io::Result<()> {
             let address = address.parse().map_err(io::Error::other)?;
             measure(address, n.parse().map_err(io::Error::other)?)
         }
-        [address, n, only] if only == "only" => {
-            let address = address.parse().map_err(io::Error::other)?;
-            measure_alone(address, n.parse().map_err(io::Error::other)?)
+        [one, other, n] => {
+            let one = one.parse().map_err(io::Error::other)?;
+            let other = other.parse().map_err(io::Error::other)?;
+            measure_in_turns([one, other], n.parse().map_err(io::Error::other)?)
         }
-        _ => Err(io::Error::other("connects serve PORT, or connects ADDRESS N [only]")),
+        _ => Err(io::Error::other("connects serve PORT, or connects ADDRESS [ADDRESS] N")),
     }
 }
 
@@ -66,19 +67,22 @@ fn measure(address: SocketAddr, n: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn measure_alone(address: SocketAddr, n: usize) -> io::Result<()> {
-    let mut connected = Vec::with_capacity(n);
+fn measure_in_turns(addresses: [SocketAddr; 2], n: usize) -> io::Result<()> {
+    let mut connected = [(); 2].map(|()| Vec::with_capacity(n));
     for _ in 0..n {
-        let begun = Instant::now();
-        let mut stream = TcpStream::connect(address)?;
-        connected.push(begun.elapsed().as_nanos());
-        // Whoever is there may have closed already.
-        let _ = stream.shutdown(Shutdown::Write);
-        let _ = stream.read_to_end(&mut Vec::new());
-        drop(stream);
-        thread::sleep(PACE.saturating_sub(begun.elapsed()));
+        for (address, connected) in addresses.iter().zip(&mut connected) {
+            let begun = Instant::now();
+            let mut stream = TcpStream::connect(address)?;
+            connected.push(begun.elapsed().as_nanos());
+            // Whoever is there may have closed already.
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+            drop(stream);
+            thread::sleep(PACE.saturating_sub(begun.elapsed()));
+        }
     }
-    println!("{}", median(connected));
+    let [one, other] = connected.map(median);
+    println!("{one} {other}");
     Ok(())
 }
 

@@ -31,7 +31,7 @@ use ways::{ASKED, Redirect, Way};
 /// Connections of one run.
 const CONNECTIONS: usize = 4000;
 
-/// Microseconds: connect(), and a byte there and back.
+/// Microseconds: connect(), and a byte there and back; or connect() to two addresses.
 type Figures = [f64; 2];
 
 pub(super) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
@@ -98,6 +98,11 @@ fn one(cgroup: &Cgroup, way: Way, port: u16, program: &str) -> Result<Figures> {
         ["taskset", "-c", SERVER_CPU, program, &address, &CONNECTIONS.to_string()].map(str::to_owned);
     let words = [cgroup.wrapper(), client.to_vec()].concat();
     let said = process::run(Command::new(&words[0]).args(&words[1..]));
+    numbers(&said)
+}
+
+/// Two numbers, ns, in µs.
+fn numbers(said: &str) -> Result<Figures> {
     let mut numbers = said.split_whitespace().map(str::parse::<f64>);
     let mut next = || numbers.next().context("two numbers")?.map(|ns| ns / 1000.0).context("a number");
     Ok([next()?, next()?])
