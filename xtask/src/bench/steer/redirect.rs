@@ -1,6 +1,6 @@
 //! What a redirect alone adds to connect(): ours and the packet filter's, each in turns with its listener's own address, connection by
 //! connection. The listener is the relay's, and the daemon runs and observes in both. What is not handed over it closes, so that no byte
-//! is waited for.
+//! is waited for. What the packet filter's hooks cost a connection that is not redirected is in both of its columns.
 
 use std::{path::Path, process::Command};
 
