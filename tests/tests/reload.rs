@@ -110,7 +110,7 @@ fn a_file_that_vanishes_or_is_being_written_leaves_what_holds() {
     assert_eq!((reloads(&sidecar, "applied"), reloads(&sidecar, "refused")), (1, 1));
     assert!(!ready(&sidecar).contains("No such file"), "{}", ready(&sidecar));
 
-    // Whoever writes slowly: what there is meanwhile is valid each time, and never the same at two looks.
+    // Whoever writes slowly: what there is meanwhile is never the same at two looks.
     let script =
         "exec >$0; for n in $(seq 60); do echo \"# line $n\"; sleep 0.05; done; echo 'log: {level: warn}'";
     process::run(Command::new("sh").args(["-c", script, &config]));
@@ -120,6 +120,48 @@ fn a_file_that_vanishes_or_is_being_written_leaves_what_holds() {
     sidecar.signal(Signal::HUP);
     eventually("the settings to be read again", || (reloads(&sidecar, "applied") == 3).then_some(()));
     assert_eq!((level(&sidecar), reloads(&sidecar, "refused")), ("warn".to_owned(), 1));
+}
+
+/// A file that somebody emptied takes no policy away; one that says nothing of traffic does.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn an_empty_file_leaves_what_is_denied() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cgroup = Cgroup::new();
+    let file = dir.path().join("sidecar.yaml");
+    let denied = "{name: no, addresses: [127.9.0.1], gear: deny, while_running: true}";
+    fs::write(&file, format!("traffic: {{services: [{denied}]}}\n")).expect("settings");
+    let (path, config) = (cgroup.path().display().to_string(), file.display().to_string());
+    let sidecar = Sidecar::run(dir.path(), &["--cgroup", &path, "--config", &config], &[]);
+    sidecar.await_ready();
+    let script = "import socket, errno\ntry: socket.create_connection(('127.9.0.1', 1))\nexcept OSError as error: print(errno.errorcode[error.errno])";
+    let connect = || {
+        let words = [cgroup.wrapper(), ["python3", "-c", script].map(str::to_owned).to_vec()].concat();
+        process::run(Command::new(&words[0]).args(&words[1..]))
+    };
+    assert_eq!(connect(), "EPERM\n");
+    for (n, (text, by_signal)) in
+        [("", true), ("# traffic:\n\n", true), (" \n", false)].into_iter().enumerate()
+    {
+        fs::write(&file, text).expect("settings");
+        if by_signal {
+            sidecar.signal(Signal::HUP);
+        }
+        eventually("the refusal", || (reloads(&sidecar, "refused") > n as u64).then_some(()));
+        let expected = format!("{config}: nothing is in it");
+        assert!(ready(&sidecar).contains(&expected), "{}", ready(&sidecar));
+        assert_eq!(connect(), "EPERM\n", "{text:?}");
+    }
+    let log = sidecar.log();
+    assert!(log.contains("the old ones hold") && log.contains("nothing is in it"), "{log}");
+    assert_eq!(reloads(&sidecar, "applied"), 0);
+    let checked = process::run(Command::new(sidecar_tests::binary()).args(["check", &config]));
+    assert!(checked.starts_with("nothing is in the file"), "{checked}");
+    // Somebody means that there are no services.
+    fs::write(&file, "log: {level: debug}\n").expect("settings");
+    eventually("the change to be seen", || (reloads(&sidecar, "applied") == 1).then_some(()));
+    assert_eq!((connect().as_str(), level(&sidecar).as_str()), ("ECONNREFUSED\n", "debug"));
+    assert!(!ready(&sidecar).contains("nothing is in it"), "{}", ready(&sidecar));
 }
 
 /// Settings by a shell's process substitution, read to their end; a reload cannot read them again, and does not wait.

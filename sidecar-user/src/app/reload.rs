@@ -57,10 +57,11 @@ impl Files {
         self.watch.is_due(now)
     }
 
-    /// Reads them all. What was found is not due again until it differs, valid or not.
-    fn read(&mut self) -> Result<(Resolved, Receivers), LoadError> {
+    /// Reads them all, to take the place of those that are at work. What was found is not due again until it differs, valid or not.
+    fn read(&mut self, running: &Resolved) -> Result<(Resolved, Receivers), LoadError> {
         let mut reader = Reader::again();
         let loaded = load::load(self.settings.as_deref(), self.flags.clone(), &mut reader);
+        let loaded = loaded.and_then(|loaded| loaded.instead_of(running));
         let newest = loaded.as_ref().ok().map(|loaded| loaded.resolved.clone());
         let opened = loaded.and_then(|loaded| open(loaded, &mut reader));
         self.take(newest.as_ref(), &mut reader);
@@ -117,7 +118,7 @@ impl Reloader {
     }
 
     async fn read(&mut self) {
-        match self.files.read() {
+        match self.files.read(&self.facts.settings()) {
             Ok((new, receivers)) => {
                 for notice in &new.notices {
                     warn!("{notice}");

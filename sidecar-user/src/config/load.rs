@@ -35,6 +35,8 @@ struct Source {
     path: PathBuf,
     text: String,
     secret_lines: Vec<u64>,
+    /// It is there, and has nothing in it.
+    is_empty: bool,
 }
 
 /// Why there are no settings. All of it is the user's to mend.
@@ -58,6 +60,14 @@ pub(crate) enum LoadError {
         #[source]
         source: Utf8Error,
     },
+    /// The file has nothing in it, and had something before.
+    #[error(
+        "{}: nothing is in it, as while it is being written: `{{}}` says that no setting is meant", path.display()
+    )]
+    Empty {
+        /// As it was given.
+        path: PathBuf,
+    },
     /// What was given is not valid.
     #[error("{report}")]
     Invalid {
@@ -76,6 +86,18 @@ impl LoadError {
 }
 
 impl Loaded {
+    /// Takes the place of settings that are at work.
+    ///
+    /// # Errors
+    /// [`LoadError::Empty`], where those were of a file and nothing is in that any more.
+    pub(crate) fn instead_of(self, running: &Resolved) -> Result<Self, LoadError> {
+        let had_any = running.origins.values().any(|origin| matches!(origin, Origin::File { .. }));
+        match self.source.is_empty && had_any {
+            true => Err(LoadError::Empty { path: self.source.path }),
+            false => Ok(self),
+        }
+    }
+
     /// What a key asks for cannot be done, for a reason that the settings alone do not show.
     pub(crate) fn refuse(&self, key: &str, why: &str) -> LoadError {
         let origin = self.resolved.origin(key).clone();
@@ -109,6 +131,7 @@ pub(crate) fn file(given: Option<&Path>) -> Option<PathBuf> {
 pub(crate) fn check(file: &Path, reader: &mut Reader) -> Result<Loaded, LoadError> {
     let mut loaded = gather(Some(file), Vec::new(), Vec::new(), Vec::new(), reader)?;
     let (mut problems, mut notices) = (Vec::new(), Vec::new());
+    notices.extend(loaded.source.is_empty.then_some(Notice::Empty));
     // As the daemon does, which never waits for one.
     let mut lists = Reader::again();
     for (i, service) in loaded.resolved.config.traffic.services.iter().enumerate() {
@@ -143,9 +166,9 @@ fn gather(
     if let Some(path) = file {
         source = Source { path: path.to_owned(), text: text(path, reader)?, ..source };
     }
-    let Document { settings, secret_lines, problems: found, .. } = yaml::parse(&source.text);
+    let Document { settings, secret_lines, problems: found, is_empty, .. } = yaml::parse(&source.text);
     problems.extend(found);
-    source.secret_lines = secret_lines;
+    (source.secret_lines, source.is_empty) = (secret_lines, is_empty && file.is_some());
     let layers = Layers { file: settings, environment, flags };
     match resolve(&layers) {
         Ok(mut resolved) => {
@@ -462,6 +485,38 @@ exclude:
             "otlp:\n  headers:\n    a: \"hunter2\n",
             "otlp:\n  headers: {a: hunter2\n",
             "otlp:\n  headers: {a: hunter2}}\n",
+    /// Where there were settings, a file without anything in it is one that is being written.
+    #[test]
+    fn an_empty_file_takes_no_ones_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s.yaml");
+        let load = |text: &str| {
+            fs::write(&path, text).expect("written");
+            super::check(&path, &mut Reader::at_start()).expect("valid")
+        };
+        for (text, is_empty) in [
+            ("", true),
+            ("\n \n", true),
+            ("# nothing\n# yet\n", true),
+            ("---\n", true),
+            ("null\n", true),
+            ("{}\n", false),
+            ("log:\n", false),
+            ("traffic: {services: []}\n", false),
+        ] {
+            let running = load("log: {level: debug}\n").resolved;
+            let new = load(text);
+            let is_told = new.resolved.notices.contains(&Notice::Empty);
+            let refused = new.instead_of(&running).err().map(|error| error.to_string());
+            assert_eq!((is_told, refused.is_some()), (is_empty, is_empty), "{text:?}: {refused:?}");
+            let name = format!("{}: nothing is in it", path.display());
+            assert!(refused.iter().all(|why| why.starts_with(&name)), "{refused:?}");
+            // Where there were none, nothing is lost.
+            let before = load("{}\n").resolved;
+            assert!(load(text).instead_of(&before).is_ok(), "{text:?}");
+        }
+    }
+
         ] {
             let report = report(text);
             assert!(report.starts_with("s.yaml:"), "{report}");

@@ -19,6 +19,8 @@ pub(super) struct Document {
     pub(super) secret_lines: Vec<u64>,
     /// Keys that are not where they belong, and what ended the reading: there are no settings then.
     pub(super) problems: Vec<Problem>,
+    /// There is nothing in it, not even `{}`.
+    pub(super) is_empty: bool,
     reading: Option<Reading>,
 }
 
@@ -175,6 +177,7 @@ impl<'de> Visitor<'de> for Section<'_> {
 
     /// Nothing under a name, or nothing in the file.
     fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.document.is_empty |= self.path.is_empty();
         Ok(())
     }
 

@@ -105,6 +105,8 @@ pub enum Notice {
         /// What happens instead.
         instead: &'static str,
     },
+    /// Nothing is in the file.
+    Empty,
     /// A setting that is valid and dangerous.
     Risky {
         /// The key.
@@ -119,6 +121,9 @@ impl fmt::Display for Notice {
         match self {
             Self::Ignored { variable, why } => write!(f, "{variable} is ignored: {why}"),
             Self::NotHonoured { variable, instead } => write!(f, "{variable} is not yet honoured: {instead}"),
+            Self::Empty => f.write_str(
+                "nothing is in the file: in the place of settings that are at work it is not taken",
+            ),
             Self::Risky { key, why } => write!(f, "{key}: {why}"),
         }
     }
