@@ -182,6 +182,59 @@ fn answers_come_from_whom_was_asked() {
     assert_eq!([ONE, TWO].map(|address| world.asked(address, "A] who.example")), [12 + 6 + 1, 12 + 1]);
 }
 
+/// An address of loopback's, while it lives.
+struct Address(&'static str);
+
+impl Address {
+    fn new(address: &'static str) -> Self {
+        process::run(Command::new("ip").args(["address", "add", address, "dev", "lo"]));
+        Address(address)
+    }
+}
+
+impl Drop for Address {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["address", "del", self.0, "dev", "lo"]).status();
+    }
+}
+
+/// Sends questions from an address, and waits for no answer.
+const ASK_ONLY: &str = r#"
+import socket, struct, sys
+source, resolver, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((source, 0))
+for n in range(n):
+    name = b"\3who\7example\0"
+    s.sendto(struct.pack(">6H", n, 0x100, 1, 0, 0, 0) + name + struct.pack(">2H", 1, 1), (resolver, 53))
+"#;
+
+/// Answers to whoever is gone with its address: each is counted, and it is told once.
+#[test]
+#[ignore = "privileged: attaches BPF programs, adds an address to the loopback device"]
+fn answers_that_cannot_be_sent_are_counted() {
+    let world = World::new();
+    let sidecar = world.run(SERVICES);
+    let address = Address::new("10.77.53.1/32");
+    world.resolvers[0].signal(Signal::STOP);
+    world.say(&[ONE], &["python3", "-c", ASK_ONLY, "10.77.53.1", ONE, "5"]);
+    eventually("the questions to wait", || {
+        (sidecar.scrape().count("sidecar_dns_outstanding", &[]) == 5).then_some(())
+    });
+    drop(address);
+    world.resolvers[0].signal(Signal::CONT);
+    eventually("the answers", || (failures(&sidecar, "unsent") == 5).then_some(()));
+    let log = sidecar.log();
+    assert_eq!(log.matches("an answer could not be sent").count(), 1, "{log}");
+    let n = eventually("it to be over", || {
+        let log = sidecar.log();
+        let line = log.lines().find(|line| line.contains("answers are sent again"))?;
+        serde_json::from_str::<serde_json::Value>(line).ok()?["failures"].as_u64()
+    });
+    assert_eq!(n, 5);
+    assert_eq!(world.dig(ONE, "who.example A +short"), "127.8.0.1\n");
+}
+
 /// What `dig` shows of names that are ours, and of those that are not: the latter is what it shows without us.
 #[test]
 #[ignore = "privileged: attaches BPF programs"]

@@ -125,7 +125,7 @@ fn readings() -> Readings {
         heartbeat: steering::Heartbeat { age: Duration::from_millis(100), n_late: 1 },
         names: steering::Names {
             queries: [1, 2, 3, 4],
-            failures: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+            failures: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
             outstanding: 1,
             addresses: 2,
         },

@@ -34,14 +34,12 @@ use super::{
     doors::{Doors, Entered},
     health::Watched,
     pulse::Pulses,
-    trouble::Trouble,
+    trouble::{Trouble, end_of},
 };
 use crate::kernel::{Handover, bind_no_port, clock};
 
 /// After accept() failed: as a rule there are no descriptors left, and somebody has to close one.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Between two looks whether that is over.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Descriptors of a connection: to the client, and to the server.
 const OF_EACH: u64 = 2;
@@ -246,12 +244,7 @@ async fn serve(listener: TcpListener, server: Server) {
 
 /// Says that accepting works again, once it does.
 async fn tell_the_end(trouble: Rc<RefCell<Trouble>>) {
-    let failures = loop {
-        sleep(LOOK).await;
-        if let Some(failures) = trouble.borrow_mut().over(Instant::now()) {
-            break failures;
-        }
-    };
+    let failures = end_of(trouble).await;
     info!(failures, "the relay accepts again");
 }
 

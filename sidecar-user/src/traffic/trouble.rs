@@ -1,14 +1,20 @@
 //! What goes wrong again and again is told when it begins, and when it is over.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
+use tokio::time::sleep;
 use tracing::info;
 
 /// Without another failure for so long it is over: what comes and goes is one trouble.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// Between two looks whether one is over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the kernel did not take of what is told of besides the settings.
 #[derive(Debug, Default)]
@@ -87,6 +93,16 @@ impl Trouble {
     /// Whether it failed so shortly before.
     pub(super) fn failed_within(&self, time: Duration, now: Instant) -> bool {
         self.last.is_some_and(|last| now.saturating_duration_since(last) < time)
+    }
+}
+
+/// How often it failed, once it is over.
+pub(super) async fn end_of(trouble: Rc<RefCell<Trouble>>) -> u64 {
+    loop {
+        sleep(LOOK).await;
+        if let Some(failures) = trouble.borrow_mut().over(Instant::now()) {
+            return failures;
+        }
     }
 }
 

@@ -238,7 +238,8 @@ words! {
         Unreachable "unreachable" "the resolver could not be asked: the application was told so"
         Mismatched "mismatched" "what came in the resolver's name was not its answer, and was left alone"
         NotSteered "not_steered" "the answer's addresses could not be made the service's: the application was told that there is none"
-        Shared "shared" "an address is of two services' names, at one port: the first in the file gets its connections"
+        Unsent "unsent" "an answer could not be sent to the client"
+        Shared "shared" "an address of a service's name is another service's, too, at one port: the first in the file gets its connections"
         NoEndpoints "no_endpoints" "the service's sources did not tell of its endpoints in time: the application was told that there is no answer"
     }
 }

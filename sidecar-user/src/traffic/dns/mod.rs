@@ -6,7 +6,15 @@ mod sockets;
 mod tcp;
 mod udp;
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use sidecar_core::traffic::names::{Asked, Judged, Transport, addresses, failed, judge};
 use tokio::{
@@ -20,7 +28,7 @@ use tracing::warn;
 use sockets::Set;
 pub(super) use sockets::open;
 
-use super::apply::Traffic;
+use super::{apply::Traffic, trouble::Trouble};
 use crate::kernel::Resolvers;
 pub(crate) use counts::Questions;
 use counts::{Failed, Outcome};
@@ -64,7 +72,8 @@ impl Unanswered {
         let (own, traffic) = (Arc::clone(&counts), Arc::clone(traffic));
         let thread = thread::Builder::new().name("dns".into()).spawn(move || {
             let pulse = traffic.pulses.begin();
-            let shared = Rc::new(Shared { traffic, resolvers, counts: own, n_clients: Cell::new(0) });
+            let (n_clients, unsent) = (Cell::new(0), Rc::default());
+            let shared = Rc::new(Shared { traffic, resolvers, counts: own, n_clients, unsent });
             let local = LocalSet::new();
             let inside = runtime.enter();
             for (number, set) in sockets.into_iter().enumerate() {
@@ -118,6 +127,8 @@ struct Shared {
     resolvers: Resolvers,
     counts: Arc<Questions>,
     n_clients: Cell<usize>,
+    /// Answers that could not be sent.
+    unsent: Rc<RefCell<Trouble>>,
 }
 
 /// What is to be done about a message.

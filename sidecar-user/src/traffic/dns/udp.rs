@@ -6,7 +6,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -17,9 +17,10 @@ use tokio::{
     task::spawn_local,
     time::{sleep, timeout},
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{Failed, OUTSTANDING, PATIENCE, Shared, Step};
+use crate::traffic::trouble::end_of;
 
 /// After receiving failed.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -42,7 +43,7 @@ pub(super) async fn serve(socket: Rc<UdpSocket>, number: usize, shared: Rc<Share
             }
         };
         match shared.step(number, &message, Transport::Udp) {
-            Step::Answer(answer) => send(&socket, &answer, client).await,
+            Step::Answer(answer) => send(&socket, &answer, client, &shared).await,
             Step::Forward(asked, resolver) => {
                 if shared.counts.n_outstanding() >= OUTSTANDING as u64 {
                     shared.counts.failed(Failed::Full);
@@ -61,7 +62,7 @@ pub(super) async fn serve(socket: Rc<UdpSocket>, number: usize, shared: Rc<Share
                     if let Step::Answer(answer) =
                         shared.step_later(number, &message, Transport::Udp, &service).await
                     {
-                        send(&socket, &answer, client).await;
+                        send(&socket, &answer, client, &shared).await;
                     }
                 });
             }
@@ -87,14 +88,14 @@ async fn forward(
         Ok(Err(error)) => {
             debug!(%resolver, %error, "not asked");
             shared.counts.failed(Failed::Unreachable);
-            return refuse(socket, client, &message).await;
+            return refuse(socket, client, &message, shared).await;
         }
     };
     if asked.service.is_some() && !shared.learn(&answer).await {
-        return refuse(socket, client, &message).await;
+        return refuse(socket, client, &message, shared).await;
     }
     let answer = if asked.takes(&answer) { answer } else { truncated(&asked, &answer) };
-    send(socket, &answer, client).await;
+    send(socket, &answer, client, shared).await;
 }
 
 /// The resolver's answer, as it came but for the id.
@@ -143,14 +144,21 @@ async fn receive(socket: &UdpSocket) -> io::Result<(Vec<u8>, SocketAddr)> {
     }
 }
 
-async fn refuse(socket: &UdpSocket, client: SocketAddr, message: &[u8]) {
+async fn refuse(socket: &UdpSocket, client: SocketAddr, message: &[u8], shared: &Shared) {
     if let Some(answer) = failed(message) {
-        send(socket, &answer, client).await;
+        send(socket, &answer, client, shared).await;
     }
 }
 
-async fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
-    if let Err(error) = socket.send_to(answer, client).await {
+async fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr, shared: &Shared) {
+    let Err(error) = socket.send_to(answer, client).await else { return };
+    shared.counts.failed(Failed::Unsent);
+    if shared.unsent.borrow_mut().failed(Instant::now()) {
         warn!(%client, %error, "an answer could not be sent");
+        let unsent = Rc::clone(&shared.unsent);
+        spawn_local(async move {
+            let failures = end_of(unsent).await;
+            info!(failures, "answers are sent again");
+        });
     }
 }
