@@ -74,7 +74,7 @@ fn what_is_explained_is_what_happens() {
     let world = World::new(&format!(
         "
     - name: web
-      addresses: [10.9.0.0/24]
+      addresses: [10.9.0.0/24, 'fd09::/64']
       ports: [80]
       except: {{addresses: [10.9.0.9]}}
       endpoints: ['127.0.0.1:{one}', {{address: '127.0.0.1:{two}', weight: 0}}]
@@ -116,6 +116,16 @@ fn what_is_explained_is_what_happens() {
     assert_eq!(of(format!("127.0.0.1:{two}")), (Some(0), Some(0)));
     process::run(&mut world.curl(&["http://10.9.0.1/100.bin"]));
     assert_eq!(web["what"], "connect() is given one of the endpoints");
+    // What `check` says of it, and of nobody else.
+    let path = world.dir.path().join("settings.yaml");
+    let checked = process::run(Command::new(binary()).arg("check").arg(&path));
+    let said = "`web` has fd09::/64 and no endpoint of IPv6: connections there go where they ask";
+    assert!(checked.starts_with(&format!("traffic.services: {said}\n")), "{checked}");
+    assert_eq!(
+        (&web["futile"], &world.json(&["10.9.2.1:80"])["futile"]),
+        (&serde_json::json!([said]), &serde_json::json!([]))
+    );
+    assert!(world.ask(&["10.9.0.1:80"]).contains(&format!("\n  check      {said}\n")));
     drop(clients);
     for (to, expected) in [("10.9.1.1:80", "closed"), ("10.9.2.1:80", "wide"), ("10.9.0.9:80", "web")] {
         assert_eq!(world.json(&[to])["rule"]["service"], expected, "{to}");

@@ -391,6 +391,12 @@ fn real_addresses_become_the_services() {
     // Its other name: the first in the file has it.
     assert!(world.dig(ONE, "other.example A +short +tcp").contains("127.8.0.3"));
     assert_eq!(failures(&sidecar, "shared"), 1);
+    let log = sidecar.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("is another service's, too")).collect();
+    assert!(told.len() == 1, "{log}");
+    let told: serde_json::Value = serde_json::from_str(told[0]).expect("JSON");
+    let fields = ["service", "other", "address"].map(|field| told[field].as_str());
+    assert_eq!(fields, ["other", "real", "127.8.0.3"].map(Some));
     assert_eq!(get("http://other.example/100.bin"), "200");
     assert_eq!(sidecar.scrape().count("sidecar_dns_addresses", &[]), 2);
     // Whoever asks by a name is told of the address that the application was told.
@@ -404,6 +410,8 @@ fn real_addresses_become_the_services() {
     for (to, part) in [
         ("api.internal:80", format!("api.internal is {ours}:80: connect() is given one of the endpoints")),
         ("real.example:80", "real.example is 127.8.0.3:80: connect() is given".to_owned()),
+        ("other.example:80", "rule       service real: 127.8.0.3/32, port 80".to_owned()),
+        ("other.example:80", "shadows    other: they have this destination too, and come later".to_owned()),
         ("bad.internal:443", "connect() fails with EPERM".to_owned()),
         ("who.example:80", "no service has the name `who.example`".to_owned()),
         ("api.internal", "write IP:PORT, [IPv6]:PORT or HOST:PORT".to_owned()),
@@ -438,69 +446,6 @@ fn without_the_daemon_questions_pass() {
     drop(sidecar);
     let _again = world.run(SERVICES);
     assert_eq!(world.dig(ONE, "api.internal A +short"), ours);
-}
-
-/// What a person gets wrong about names is told with its line.
-#[test]
-#[ignore = "privileged: runs the release build"]
-fn check_names_what_is_wrong_with_names() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let check = |text: &str| {
-        let path = folder.path().join("s.yaml");
-        fs::write(&path, format!("traffic:\n{text}")).expect("written");
-        let output = process::output(Command::new(sidecar_tests::binary()).arg("check").arg(&path));
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
-    };
-    let endpoints = "endpoints: ['10.0.0.1:80'], while_running: true";
-    for (text, code, part) in [
-        (format!("  services: [{{name: a, hosts: [a.b], {endpoints}}}]\n"), 0, ""),
-        ("  services: [{name: a, hosts: [a.b]}]\n".into(), 0, ""),
-        ("  services: [{name: a, hosts: ['a b']}]\n".into(), 2, "write a host's name"),
-        (
-            "  services: [{name: a, hosts: [a.b], endpoints: ['10.0.0.1:80']}]\n".into(),
-            2,
-            "while_running: true",
-        ),
-        (
-            "  services: [{name: a, hosts: [a.b], resolve: virtual, while_running: true}]\n".into(),
-            2,
-            "needs `endpoints`",
-        ),
-        (
-            "  services: [{name: a, addresses: [10.0.0.1], resolve: real}]\n".into(),
-            2,
-            "`resolve` is for `hosts`",
-        ),
-        (
-            format!(
-                "  services:\n    - {{name: a, hosts: [a.b], {endpoints}}}\n    - {{name: b, hosts: [A.b]}}\n"
-            ),
-            2,
-            "service `a` has the host `a.b` already",
-        ),
-        (
-            format!(
-                "  services:\n    - {{name: a, hosts: [a.b], {endpoints}}}\n    - {{name: b, addresses: [240.240.1.0/24]}}\n"
-            ),
-            2,
-            "lies in `traffic.pool4`",
-        ),
-        ("  pool4: fd00::/64\n".into(), 2, "traffic.pool4"),
-        (
-            "  services: [{name: a, hosts: [a.b], gear: deny, while_running: true}]\n".into(),
-            0,
-            "by its name only",
-        ),
-        (
-            "  services: [{name: a, hosts: [a.b], gear: deny, resolve: real, while_running: true}]\n".into(),
-            0,
-            "are denied with it",
-        ),
-    ] {
-        let (got, said) = check(&text);
-        assert!(got == Some(code) && said.contains(part), "{text}: {got:?} {said}");
-    }
 }
 
 /// The first name that comes while running is answered, and leads to the endpoints; so are those that are taken back and come again.

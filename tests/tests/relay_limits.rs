@@ -72,7 +72,7 @@ impl World {
     fn run(&self, wrapper: &[&str], endpoints: &str) -> Sidecar {
         let settings: PathBuf = self.dir.path().join("settings.yaml");
         let text = format!(
-            "traffic:\n  services:\n    - {{name: web, addresses: [10.9.0.1], gear: proxy, endpoints: [{endpoints}]}}\n"
+            "traffic:\n  services:\n    - {{name: web, addresses: [10.9.0.1], gear: proxy, endpoints: [{endpoints}], limits: {{connections: 100000}}}}\n"
         );
         fs::write(&settings, text).expect("settings");
         let (cgroup, settings) = (self.cgroup.path().display().to_string(), settings.display().to_string());
@@ -112,6 +112,19 @@ fn more_than_there_are_descriptors_for_are_refused_and_counted() {
     let world = World::new(&["127.0.0.1/9101"]);
     let mut sidecar = world.run(&["prlimit", "--nofile=256:800"], "'127.0.0.1:9101'");
     assert_eq!(descriptors(&sidecar.process().pid().to_string()), [800, 800]);
+    let said = "traffic.services: `web` may have 100000 connections at a time, and the relay has descriptors for 300";
+    assert_eq!(sidecar.log().matches(said).count(), 1, "{}", sidecar.log());
+    let admin = format!("127.0.0.1:{}", sidecar.admin_port);
+    let explained = process::run(Command::new(sidecar_tests::binary()).args([
+        "explain",
+        "10.9.0.1:80",
+        "--admin",
+        &admin,
+    ]));
+    assert!(
+        explained.contains("\n  check      `web` may have 100000 connections at a time, and"),
+        "{explained}"
+    );
     // A quarter is left to others, and each connection takes two.
     let (came, n_reset) = world.open(330);
     assert_eq!(came, "ConnectionResetError=30 echo=300");

@@ -32,6 +32,8 @@ pub(super) struct Known {
     pub(super) last: Vec<Seen>,
     /// What makes Unix time of the kernel's.
     pub(super) offset: u64,
+    /// What of it does less than it seems to, as `sidecar check` says it.
+    pub(super) futile: Vec<String>,
 }
 
 impl<'a> Arrival<'a> {
@@ -111,6 +113,7 @@ impl<'a> Arrival<'a> {
                 self.known.usage.as_ref().map(|usage| usage.verdicts.iter().copied().collect::<BTreeMap<_, _>>()),
             "last": last::to_json(&self.known.last, self.known.offset),
             "notes": self.notes(),
+            "futile": self.known.futile,
         })
     }
 
@@ -131,6 +134,7 @@ impl<'a> Arrival<'a> {
             writeln!(out, "  limits     {}", destination::limits(service, self.known.usage.as_ref()))?;
         }
         self.notes().iter().try_for_each(|line| writeln!(out, "  note       {line}"))?;
+        self.known.futile.iter().try_for_each(|line| writeln!(out, "  check      {line}"))?;
         last::write(out, &self.known.last, self.known.offset)
     }
 }

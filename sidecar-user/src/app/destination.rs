@@ -58,6 +58,8 @@ pub(super) struct Known {
     pub(super) netns: Option<u64>,
     /// What makes Unix time of the kernel's.
     pub(super) offset: u64,
+    /// What of the service does less than it seems to, as `sidecar check` says it.
+    pub(super) futile: Vec<String>,
 }
 
 /// What a query asks for; `None`: it is not of a destination. `locate` says where a name leads.
@@ -222,6 +224,7 @@ impl Told<'_> {
             "verdicts": known.usage.as_ref().map(|usage| usage.verdicts.iter().copied().collect::<BTreeMap<_, _>>()),
             "when_gone": rule.map(|rule| rule.when_gone(known.is_pinned)),
             "caveats": rule.map(|rule| rule.caveats(question.destination)),
+            "futile": known.futile,
             "process": self.process().map(|(pid, cgroup, shares, text)| json!({
                 "pid": pid, "cgroup": cgroup, "same_netns": shares, "what": text,
             })),
@@ -297,15 +300,11 @@ impl Told<'_> {
             writeln!(out, "  {:9}  {line}", if at == 0 { "sources" } else { "" })?;
         }
         writeln!(out, "  limits     {}", limits(service, self.known.usage.as_ref()))?;
-        for (head, lines) in [
-            ("gone", rule.when_gone(self.known.is_pinned)),
-            ("note", rule.caveats(self.question.destination)),
-        ] {
-            for line in lines {
-                writeln!(out, "  {head:9}  {line}")?;
-            }
-        }
-        Ok(())
+        let (gone, notes) = (rule.when_gone(self.known.is_pinned), rule.caveats(self.question.destination));
+        let lines = gone.into_iter().map(|line| ("gone", line));
+        let lines = lines.chain(notes.into_iter().map(|line| ("note", line)));
+        let futile = self.known.futile.iter().map(|line| ("check", line.as_str()));
+        lines.chain(futile).try_for_each(|(head, line)| writeln!(out, "  {head:9}  {line}"))
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
         otlp::{self, Receivers, Switch},
     },
     kernel::clock,
-    traffic::ApplyError,
+    traffic::{ApplyError, relay_room},
 };
 
 /// What became of new settings.
@@ -171,6 +171,7 @@ impl Facts {
             cgroups: self.observed.cgroups(),
             netns: host::netns(None).ok(),
             offset: clock::unix_offset(),
+            futile: service.as_deref().map(|service| self.futile(service)).unwrap_or_default(),
         };
         let told = destination::tell(question, &policy, &known);
         if accept.contains("text/plain") {
@@ -178,6 +179,13 @@ impl Facts {
         } else {
             ("application/json", format!("{}\n", told.to_json()).into())
         }
+    }
+
+    /// What of a service does less than it seems to.
+    fn futile(&self, service: &str) -> Vec<String> {
+        let policy = self.settings().config.traffic.policy();
+        let all = traffic::futile(&policy).into_iter().chain(traffic::crowded(&policy, relay_room()));
+        all.filter(|one| one.service == service).map(|one| one.why).collect()
     }
 
     /// What becomes of connections that come in.
@@ -197,6 +205,7 @@ impl Facts {
                 usage: steered.and_then(|steered| steered.usage(service)),
                 last: self.handle.verdicts(Some(service.to_owned())).await.unwrap_or_default(),
                 offset: clock::unix_offset(),
+                futile: self.futile(service),
             },
         };
         let told = told.with(known);

@@ -10,18 +10,22 @@ use sidecar_core::{
     config::Config,
     model::{Directory, policy::Policy},
     signal::steering,
+    traffic::crowded,
 };
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{logging::chain, pipeline::Handle, watching::Asks};
 use crate::{
+    config::load,
     discovery::executable::Root,
     kernel::{COME_IN, DATAGRAMS, Handover, PinError, Refusal, STEERING, Steering, TAKE_OVER},
-    traffic::{Answerer, ApplyError, Questions, Relay, Relayed, Traffic, Usage, Waiting, Watched},
+    traffic::{
+        Answerer, ApplyError, Questions, Relay, Relayed, Traffic, Usage, Waiting, Watched, relay_room,
+    },
 };
 
 /// Between two looks whether the relay is empty.
@@ -134,6 +138,7 @@ impl Steered {
         match waiting.start() {
             Ok(relay) => {
                 let _ = self.relayed.set(relay.counts());
+                tell_crowded(&self.policy());
                 Some(relay)
             }
             Err(error) => {
@@ -187,7 +192,10 @@ impl Steered {
         if config.traffic.has_names() {
             self.answer()?;
         }
-        self.traffic.apply(&config.traffic.policy(), self.know())
+        let policy = config.traffic.policy();
+        self.traffic.apply(&policy, self.know())?;
+        tell_crowded(&policy);
+        Ok(())
     }
 
     /// Whether the programs are at work when it returns, those that were already among them.
@@ -293,5 +301,12 @@ impl Steered {
 
     fn answerer(&self) -> MutexGuard<'_, Option<Answerer>> {
         self.answerer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says which limits are beyond what the relay can carry.
+fn tell_crowded(policy: &Policy) {
+    for one in crowded(policy, relay_room()) {
+        warn!("{}", load::notice(one));
     }
 }

@@ -11,7 +11,7 @@ use sidecar_core::{
     config::{Config, FILE_VARIABLE, Layers, Notice, Origin, Problem, Resolved, Setting, resolve},
     model::Kind as MetricKind,
     signal::catalogue,
-    traffic::{self, Shadowed},
+    traffic::{self, Futile},
 };
 
 use crate::traffic::ROOM;
@@ -228,24 +228,16 @@ fn too_much(resolved: &Resolved) -> Option<Problem> {
     problem(&key, message)
 }
 
-/// Parts of services that never decide anything, and what names and pins do not promise.
+/// What of services does less than it seems to, and what pins do not promise.
 fn useless(config: &Config) -> impl Iterator<Item = Notice> + use<> {
-    let risks = config.traffic.risks_of_names().into_iter().chain(config.traffic.risks_of_pins());
+    let risks = config.traffic.risks_of_pins().into_iter();
     let risks = risks.map(|why| Notice::Risky { key: "traffic.services", why });
-    let policy = config.traffic.policy();
-    let keys = ["traffic.services", "traffic.inbound"];
-    let futile = traffic::futile(&policy).into_iter().zip(keys);
-    let futile = futile.flat_map(|(all, key)| all.into_iter().map(move |why| Notice::Risky { key, why }));
-    let shadowed = traffic::shadowed(&policy).into_iter().zip(keys);
-    let shadowed = shadowed.flat_map(|(shadowed, key)| {
-        shadowed.into_iter().map(move |Shadowed { service, network, port, by }| {
-            let port = port.map(|port| format!(" at port {port}")).unwrap_or_default();
-            let why =
-                format!("`{service}` never gets {network}{port}: `{by}`, which stands before it, has it");
-            Notice::Risky { key, why }
-        })
-    });
-    risks.chain(shadowed).chain(futile)
+    traffic::futile(&config.traffic.policy()).into_iter().map(notice).chain(risks)
+}
+
+/// Under the key where it is to be mended.
+pub(crate) fn notice(Futile { comes_in, why, .. }: Futile) -> Notice {
+    Notice::Risky { key: if comes_in { "traffic.inbound" } else { "traffic.services" }, why }
 }
 
 /// Buckets of what is no histogram of the catalogue, which the settings themselves do not know.
@@ -485,6 +477,14 @@ exclude:
             "otlp:\n  headers:\n    a: \"hunter2\n",
             "otlp:\n  headers: {a: hunter2\n",
             "otlp:\n  headers: {a: hunter2}}\n",
+        ] {
+            let report = report(text);
+            assert!(report.starts_with("s.yaml:"), "{report}");
+            assert!(!report.contains("hunter2") && !report.contains("72436834"), "{report}");
+        }
+        assert_eq!((report(""), report("# nothing\n")), (String::new(), String::new()));
+    }
+
     /// Where there were settings, a file without anything in it is one that is being written.
     #[test]
     fn an_empty_file_takes_no_ones_place() {
@@ -515,14 +515,6 @@ exclude:
             let before = load("{}\n").resolved;
             assert!(load(text).instead_of(&before).is_ok(), "{text:?}");
         }
-    }
-
-        ] {
-            let report = report(text);
-            assert!(report.starts_with("s.yaml:"), "{report}");
-            assert!(!report.contains("hunter2") && !report.contains("72436834"), "{report}");
-        }
-        assert_eq!((report(""), report("# nothing\n")), (String::new(), String::new()));
     }
 
     #[test]

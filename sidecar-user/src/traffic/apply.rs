@@ -17,7 +17,7 @@ use sidecar_core::{
     traffic::{
         Change, Full, Now, Planner,
         health::Judge,
-        names::{Known, Learned, Names},
+        names::{Known, Learned, Names, Shared},
         sources::Sources,
     },
 };
@@ -108,6 +108,8 @@ pub(super) struct State {
     pub(super) policy: Policy,
     /// What resolvers told besides.
     learned: Learned,
+    /// Services of which it was said that a name of the first has an address of the second's, under this policy.
+    shared: BTreeSet<(String, String)>,
     /// What sources told besides, and who has begun.
     pub(super) sources: Sources,
     /// Uses of services that wait, at the time when they began to.
@@ -174,6 +176,7 @@ impl Traffic {
             services: Vec::new(),
             policy: Policy::default(),
             learned,
+            shared: BTreeSet::new(),
             sources,
             uses: BTreeMap::new(),
             executables: Executables::default(),
@@ -226,6 +229,7 @@ impl Traffic {
         }
         state.executables.tell(&known);
         (state.policy, state.learned, state.sources) = (policy.clone(), learned, sources);
+        state.shared.clear();
         state.steering.catch(self.set_names(&merged)).map_err(ApplyError::Kernel)?;
         self.renewed.send_modify(|n| *n += 1);
         Ok(())
@@ -271,10 +275,14 @@ impl Traffic {
             }
             return Err(error);
         }
-        if let Some(other) = &shared_with {
+        if let Some(Shared { address, with }) = &shared_with
+            && state.shared.insert((service.to_owned(), with.clone()))
+        {
             warn!(
                 service,
-                other, "two names have one real address: the first in the file gets its connections"
+                other = with,
+                %address,
+                "an address of a name is another service's, too: the first in the file gets its connections"
             );
         }
         Ok(shared_with.is_some())

@@ -21,7 +21,7 @@ use sidecar_core::traffic::Room;
 pub(crate) use apply::{ApplyError, Traffic, Usage};
 pub(crate) use dns::{Answerer, Questions};
 pub(crate) use health::Watched;
-pub(crate) use relay::{Relay, Relayed, Waiting};
+pub(crate) use relay::{Relay, Relayed, Waiting, room as relay_room};
 
 /// What the kernel's maps have room for.
 pub(crate) const ROOM: Room = Room { rules: 4096, services: 256, targets: 2048, places: 65_536 };

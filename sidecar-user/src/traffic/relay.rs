@@ -136,7 +136,7 @@ impl Waiting {
     pub(crate) fn start(self) -> io::Result<Relay> {
         let Waiting { listeners, inbound, handover, doors, watched, pulses, .. } = self;
         let counts = Arc::new(Relayed::default());
-        let room = room(getrlimit(Resource::Nofile).current);
+        let room = room();
         let (stop, stopped) = watch::channel(false);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let serving: Vec<_> = {
@@ -293,8 +293,9 @@ impl Lack {
     }
 }
 
-/// How many connections there may be with so many descriptors.
-fn room(descriptors: Option<u64>) -> u64 {
+/// How many connections there may be with the descriptors that the process may have.
+pub(crate) fn room() -> u64 {
+    let descriptors = getrlimit(Resource::Nofile).current;
     descriptors.map_or(u64::MAX, |all| (all - RESERVED.min(all / 4)) / OF_EACH)
 }
 

@@ -333,12 +333,15 @@ mod tests {
 
     /// Few networks and ports, so that they cover each other.
     fn services() -> impl Strategy<Value = Vec<Service>> {
-        const NETWORKS: [&str; 8] = [
+        const NETWORKS: [&str; 11] = [
             "0.0.0.0/0",
             "10.0.0.0/8",
             "10.1.0.0/16",
             "10.1.2.0/24",
+            "10.1.2.0/25",
+            "10.1.2.128/25",
             "10.1.2.3",
+            "10.1.2.128/26",
             "::/0",
             "fd00::/8",
             "fd00::1",

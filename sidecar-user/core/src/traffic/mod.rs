@@ -2,6 +2,7 @@
 //! is told ([`Plan`]), and what of that is new ([`Change`]). Pure: who writes maps is `sidecar-user`'s `kernel`, who relays its `traffic`.
 
 mod callers;
+mod cover;
 mod deal;
 mod explain;
 mod futile;
@@ -14,7 +15,6 @@ pub mod sources;
 
 pub use callers::Caller;
 pub use explain::{Candidate, Decides, Excepted, Explanation, Now, explain};
-pub use futile::futile;
+pub use futile::{Futile, crowded, futile};
 pub use limit::{Over, Places};
 pub use plan::{Change, Found, Full, Plan, Planner, Room, n_places};
-pub use rules::{Shadowed, shadowed};

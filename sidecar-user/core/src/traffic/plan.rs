@@ -175,13 +175,13 @@ impl Planner {
                     plan.targets.insert(number, target(*id, endpoint, weigh(endpoint).cost));
                     numbers.push(number);
                 }
+                if endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+                    continue;
+                }
                 let weights: Vec<u32> = endpoints.iter().map(|endpoint| weigh(endpoint).weight).collect();
                 let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
                 let is_hashed = matches!(service.balance, Balance::Hash(_));
                 let dealt = dealt(is_hashed, &addresses, &weights);
-                if dealt.is_empty() {
-                    continue;
-                }
                 let len = dealt.len() as u32;
                 let first = place(&used, len, self.room.places)
                     .ok_or(Full { what: "places", room: self.room.places })?;
@@ -307,10 +307,9 @@ impl Planner {
             let addresses: Vec<_> = numbered.iter().map(|(_, _, address, _)| *address).collect();
             let weights: Vec<_> = numbered.iter().map(|(.., weight)| *weight).collect();
             let dealt = dealt(entry.balance >= BALANCE_HASH, &addresses, &weights);
-            let Some(places) = live.tables.get(&table.first).filter(|places| places.len() == dealt.len())
-            else {
-                continue;
-            };
+            // Without a table there are places of others where it would begin.
+            let own = live.tables.get(&table.first).filter(|_| table.len > 0);
+            let Some(places) = own.filter(|places| places.len() == dealt.len()) else { continue };
             for ((at, old), place) in dealt.into_iter().zip(places).zip(table.first..) {
                 if numbered[at].0 != *old {
                     changes.push(Change::Place(place, numbered[at].0));
@@ -608,6 +607,23 @@ mod tests {
             }
             assert_eq!(planner.reweigh("b", &[]), []);
         }
+    }
+
+    #[test]
+    fn a_family_that_weighs_nothing_gets_nothing() {
+        let mut planner = Planner::new(ROOM);
+        let mut wanted = service("a", &["1.0.0.1:1", "[1::3]:1"]);
+        wanted.endpoints[1].weight = 0;
+        let [four, six] = [0, 1].map(|at| wanted.endpoints[at].address);
+        let plan = planner.plan(&policy(&[wanted]), &Judge::default(), |_| true).expect("room");
+        planner.turn(plan);
+        let own = planner.endpoint("a", four).expect("a number");
+        let live = &planner.banks[planner.bank as usize];
+        assert!(live.tables.values().flatten().all(|place| *place == own), "{:?}", live.tables);
+        assert_eq!(live.services.values().map(|entry| entry.tables[1].len).collect::<Vec<_>>(), [0]);
+        // Nor where it would have as many places as another has.
+        let changes = planner.reweigh("a", &[(six, Weighed { weight: 0, cost: COST })]);
+        assert_eq!(changes, []);
     }
 
     #[test]

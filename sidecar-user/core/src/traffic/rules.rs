@@ -10,7 +10,10 @@ use sidecar_ebpf::abi::steer::{
     NO_SERVICE, RULE_EXACT, RULE_EXCEPTION, RULE_INBOUND, RULE_VIRTUAL, Rule, RuleKey,
 };
 
-use super::names::{self, Virtual};
+use super::{
+    cover::cover,
+    names::{self, Virtual},
+};
 use crate::model::{
     Network,
     policy::{Policy, Service},
@@ -19,17 +22,19 @@ use crate::model::{
 /// Rules by prefix length and key, for bank 0.
 pub(super) type Rules = BTreeMap<(u32, RuleKey), Rule>;
 
-/// A part of a service that never decides anything, because an earlier one has all of it.
+/// A part of a service that never decides anything, because earlier ones have all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shadowed {
+pub(super) struct Shadowed {
     /// Which service.
-    pub service: String,
+    pub(super) service: String,
     /// Which of its networks.
-    pub network: Network,
+    pub(super) network: Network,
     /// On this port; `None`: on those that it is for, all of them.
-    pub port: Option<u16>,
-    /// By which.
-    pub by: String,
+    pub(super) port: Option<u16>,
+    /// By which, in their order.
+    pub(super) by: Vec<String>,
+    /// They have all but what it excepts itself.
+    pub(super) is_partly_excepted: bool,
 }
 
 /// One rule before it is known to be of use.
@@ -44,16 +49,15 @@ struct Candidate {
 const POOLS: &str = "traffic.pool4 and pool6";
 
 /// What of a policy never decides anything: of services, and of what comes in.
-#[must_use]
-pub fn shadowed(policy: &Policy) -> [Vec<Shadowed>; 2] {
+pub(super) fn shadowed(policy: &Policy) -> [Vec<Shadowed>; 2] {
     let ids: Vec<u32> = (0..).take(policy.services.len().max(policy.inbound.len())).collect();
     [compile(policy, &ids).1, compile_inbound(&policy.inbound, &ids).1]
 }
 
 /// The rules of all services, whose ids are given in their order, and what of them is of no use.
 ///
-/// Of two rules for one port the trie finds the narrower. So one that an earlier, wider one covers is left out: then the
-/// narrower is the earlier. A rule for any port is in the same trie under port 0: which of both is the earlier the program asks.
+/// Of two rules for one port the trie finds the narrower. So one that earlier ones cover, a wider one or several, is left out: then
+/// the narrower is the earlier. A rule for any port is in the same trie under port 0: which of both is the earlier the program asks.
 ///
 /// Virtual addresses come before everything else, and the rest of their pools right behind them: whoever has all addresses has
 /// not those that nobody has.
@@ -92,24 +96,31 @@ fn sift(
     let owners: Vec<_> = places.iter().map(|(owner, _)| *owner).collect();
     for (place, (owner, candidates)) in places.into_iter().enumerate() {
         for candidate in candidates {
-            let covers = |(earlier, by): &&(Candidate, usize)| {
-                *by < place
+            let is_plain = candidate.flags & RULE_EXCEPTION == 0;
+            // What a service excepts itself is nothing that others take from it, but there it does not decide either.
+            let comes_before = |(earlier, by): &&(Candidate, usize)| {
+                (*by < place || is_plain && *by == place && earlier.flags & RULE_EXCEPTION != 0)
                     && (earlier.port == candidate.port || earlier.port == 0)
-                    && earlier.network.covers(&candidate.network)
             };
-            let cover = taken.iter().find(covers);
-            if let (Some((_, by)), Some(owner)) = (cover, owner)
-                && candidate.flags & RULE_EXCEPTION == 0
-            {
+            let before = taken.iter().filter(comes_before).map(|(earlier, by)| (earlier.network, *by));
+            let mut cover = cover(&candidate.network, before).unwrap_or_default();
+            cover.sort_unstable();
+            cover.dedup();
+            let is_partly_excepted = cover.last() == Some(&place);
+            cover.retain(|by| *by < place);
+            if let (Some(owner), true) = (owner, is_plain && !cover.is_empty()) {
+                let name =
+                    |by: &usize| owners[*by].map_or_else(|| POOLS.to_owned(), |by| services[by].name.clone());
                 shadowed.push(Shadowed {
                     service: services[owner].name.clone(),
                     network: candidate.network,
                     port: (candidate.port != 0).then_some(candidate.port),
-                    by: owners[*by].map_or_else(|| POOLS.to_owned(), |by| services[by].name.clone()),
+                    by: cover.iter().map(name).collect(),
+                    is_partly_excepted,
                 });
             }
             // What is covered on another trie than its own does no harm there, and does nothing.
-            if cover.is_none() {
+            if cover.is_empty() || is_partly_excepted {
                 let place_in_kernel = u16::try_from(place).unwrap_or(u16::MAX);
                 let service = owner.map_or(NO_SERVICE, |owner| ids[owner]);
                 let rule = Rule { service, place: place_in_kernel, flags: candidate.flags };
@@ -294,9 +305,56 @@ mod tests {
             service: "narrow".into(),
             network: "10.1.0.0/16".parse().expect("a network"),
             port: Some(80),
-            by: "wide".into(),
+            by: vec!["wide".into()],
+            is_partly_excepted: false,
         };
         assert_eq!(shadowed, [expected]);
         assert_eq!(compile(&policy(&[narrow, wide]), &[0, 1]).1, []);
+    }
+
+    #[test]
+    fn what_several_have_between_them_is_told() {
+        let halves = [service("low", &["10.0.0.0/9"], &[]), service("high", &["10.128.0.0/9"], &[80])];
+        let excepting = |network: &str, ports: &[u16]| {
+            let mut last = service("last", &["10.0.0.0/8"], &[80, 443]);
+            last.except.networks = vec![network.parse().expect("a network")];
+            last.except.ports = ports.to_vec();
+            last
+        };
+        // What stands last => at which ports it never decides, because of whom, and whether it excepts the rest itself.
+        for (last, expected) in [
+            (service("last", &["10.0.0.0/8"], &[]), &[][..]),
+            (service("last", &["10.0.0.0/8"], &[80]), &[(80, &["low", "high"][..], false)]),
+            (service("last", &["10.0.0.0/8"], &[80, 443]), &[(80, &["low", "high"], false)]),
+            (service("last", &["10.1.0.0/16"], &[443]), &[(443, &["low"], false)]),
+            (service("last", &["10.0.0.0/7"], &[80]), &[]),
+            (excepting("10.9.0.0/16", &[]), &[(80, &["low", "high"], false)]),
+            (excepting("10.128.0.0/9", &[]), &[(80, &["low", "high"], false), (443, &["low"], true)]),
+            (excepting("10.192.0.0/10", &[]), &[(80, &["low", "high"], false)]),
+            // What it excepts itself nobody takes from it, but for what they have anyway.
+            (excepting("10.0.0.0/8", &[80, 443]), &[(80, &["low", "high"], false)]),
+        ] {
+            let services = [&halves[..], std::slice::from_ref(&last)].concat();
+            let (rules, shadowed) = compile(&policy(&services), &[0, 1, 2]);
+            let told: Vec<_> = shadowed
+                .iter()
+                .map(|one| {
+                    let by: Vec<_> = one.by.iter().map(String::as_str).collect();
+                    (one.port.expect("a port"), by, one.is_partly_excepted)
+                })
+                .collect();
+            let expected: Vec<_> =
+                expected.iter().map(|(port, by, excepted)| (*port, by.to_vec(), *excepted)).collect();
+            assert_eq!(told, expected, "{last:?}");
+            for address in ["10.1.0.1", "10.129.0.1", "10.200.0.1", "11.0.0.1"] {
+                for port in [80, 443, 22] {
+                    assert_eq!(
+                        found(&rules, address, port),
+                        read(&services, address, port),
+                        "{address}:{port}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -268,6 +268,9 @@ pub struct LimitSettings {
     pub burst: Option<u32>,
 }
 
+/// New connections a second that can be told apart from any number of them.
+const MOST_A_SECOND: u32 = 1_000_000;
+
 impl ServiceSettings {
     /// What is wrong with it by itself.
     fn faults(&self) -> Vec<String> {
@@ -361,6 +364,10 @@ impl LimitSettings {
                 "`limits.burst` is for `limits.rate`, which is not set",
             ),
             (self.burst == Some(0), "`limits.burst: 0` would take none"),
+            (
+                self.rate > Some(MOST_A_SECOND) || self.burst > Some(MOST_A_SECOND),
+                "`limits.rate` and `limits.burst` are 1 to 1000000",
+            ),
         ];
         wrong.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, why)| why.to_owned())
     }

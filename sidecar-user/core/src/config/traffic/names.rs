@@ -157,27 +157,6 @@ impl Traffic {
     pub(super) fn pools(&self) -> Vec<crate::model::Network> {
         if self.has_virtual() { vec![self.pool4.0, self.pool6.0] } else { Vec::new() }
     }
-
-    /// What of names is risky, though it works.
-    #[must_use]
-    pub fn risks_of_names(&self) -> Vec<String> {
-        let by_name_only = |service: &&ServiceSettings| {
-            service.gear == GearSetting::Deny && !service.hosts.is_empty() && service.addresses.is_empty()
-        };
-        let risk = |service: &ServiceSettings| {
-            let name = &service.name;
-            match service.resolve() {
-                Resolve::Virtual => format!(
-                    "`{name}` is denied by its name only: whoever has its address from elsewhere reaches it"
-                ),
-                Resolve::Real => format!(
-                    "`{name}` is denied by its name only: whoever has its address from elsewhere reaches it, and other \
-                     names on the same address are denied with it"
-                ),
-            }
-        };
-        self.services.iter().filter(by_name_only).map(risk).collect()
-    }
 }
 
 /// Hosts and how they are resolved, into the policy.

@@ -37,6 +37,15 @@ struct Told {
     held: Held,
 }
 
+/// An address of a name that is another service's, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// The address.
+    pub address: IpAddr,
+    /// The other service: by a name of its own, by an address, or, where it stands first, by a network.
+    pub with: String,
+}
+
 impl Learned {
     /// What a daemon before was told, of names that are still a service's; and what is to be written so that that is all
     /// that the next one finds.
@@ -57,21 +66,21 @@ impl Learned {
         (learned, changes)
     }
 
-    /// Takes in what a resolver told of a service's name: addresses and for how many seconds they hold. With whom it shares
-    /// one that is new, and a port: the first in the file gets the connections.
+    /// Takes in what a resolver told of a service's name: addresses and for how many seconds they hold. Who else has
+    /// one that is new, and a port in common: the first in the file gets its connections.
     pub fn learn(
         &mut self,
         policy: &Policy,
         [service, name]: [&str; 2],
         addresses: &[(IpAddr, u32)],
         now: u64,
-    ) -> Option<String> {
+    ) -> Option<Shared> {
         let name = fitting(name);
         let mut shared_with = None;
         for (address, ttl) in addresses {
             if !self.at(*address).any(|other| other == service) {
-                let shares = |other: &&str| share_a_port(policy, service, other);
-                shared_with = shared_with.or_else(|| self.at(*address).find(shares).map(str::to_owned));
+                let with = self.other(policy, service, *address).map(str::to_owned);
+                shared_with = shared_with.or(with.map(|with| Shared { address: *address, with }));
             }
             let held = Held { told_s: now, until_s: now + u64::from(*ttl).clamp(HOLD, MOST) };
             self.by_answer.insert((*address, name.clone()), Told { service: service.to_owned(), held });
@@ -152,6 +161,21 @@ impl Learned {
         policy
     }
 
+    /// Who else has an address of a service's name, and a port in common with that service. One that stands behind it and has it by a
+    /// network of many is no surprise.
+    fn other<'a>(&self, policy: &'a Policy, service: &str, address: IpAddr) -> Option<&'a str> {
+        let place = policy.services.iter().position(|own| own.name == service)?;
+        let is_other = |(at, other): &(usize, &Service)| {
+            let by_address = |network: &Network| {
+                network.contains(address) && (*at < place || *network == Network::from(address))
+            };
+            let has =
+                self.at(address).any(|name| name == other.name) || other.networks.iter().any(by_address);
+            has && *at != place && share_a_port(&policy.services[place], other)
+        };
+        policy.services.iter().enumerate().find(is_other).map(|(_, other)| other.name.as_str())
+    }
+
     /// Services that have an address.
     fn at(&self, address: IpAddr) -> impl Iterator<Item = &str> {
         let from = self.by_answer.range((address, String::new())..);
@@ -192,9 +216,7 @@ fn read(answer: &Answer) -> Option<(IpAddr, String)> {
     Some((Ipv6Addr::from(answer.addr).to_canonical(), name.to_owned()))
 }
 
-fn share_a_port(policy: &Policy, one: &str, other: &str) -> bool {
-    let find = |name: &str| policy.services.iter().find(|service| service.name == name);
-    let (Some(one), Some(other)) = (find(one), find(other)) else { return false };
+fn share_a_port(one: &Service, other: &Service) -> bool {
     let all = |service: &Service| service.ports.is_empty();
     all(one) || all(other) || one.ports.iter().any(|port| other.ports.contains(port))
 }
@@ -249,7 +271,8 @@ mod tests {
         };
         assert_eq!(learn("a", "10.0.0.1", 5, 0), None);
         assert_eq!(learn("a", "10.0.0.1", 5, 100), None);
-        assert_eq!(learn("b", "10.0.0.1", 3600, 100).as_deref(), Some("a"));
+        let shared = Shared { address: address("10.0.0.1"), with: "a".to_owned() };
+        assert_eq!(learn("b", "10.0.0.1", 3600, 100), Some(shared));
         assert_eq!(learn("b", "10.0.0.1", 3600, 100), None, "it is told once");
         assert_eq!(learn("c", "10.0.0.1", 5, 100), None);
         assert_eq!(learn("c", "10.0.0.2", u32::MAX, 100), None);
@@ -327,6 +350,32 @@ mod tests {
         ] {
             adopted.forget(now);
             assert_eq!(told(&adopted), expected, "{now}");
+        }
+    }
+
+    /// Told of whoever has it first, and of whoever has that very address.
+    #[test]
+    fn an_address_that_is_another_services_is_told() {
+        let with = |own: &[&str], ports: &[u16]| Service {
+            networks: own.iter().map(|network| network.parse().expect("a network")).collect(),
+            ports: ports.to_vec(),
+            ..Service::named("other")
+        };
+        for (other, is_first, expected) in [
+            (with(&["10.0.0.0/8"], &[]), true, true),
+            (with(&["10.0.0.0/8"], &[80]), true, true),
+            (with(&["10.0.0.0/8"], &[443]), true, false),
+            (with(&["11.0.0.0/8"], &[]), true, false),
+            (with(&["10.0.0.0/8"], &[]), false, false),
+            (with(&["11.0.0.1", "10.0.0.1"], &[]), false, true),
+            (with(&["10.0.0.1"], &[443]), false, false),
+        ] {
+            let mut policy = policy();
+            policy.services.insert(if is_first { 0 } else { 3 }, other.clone());
+            let mut learned = Learned::default();
+            let told = learned.learn(&policy, ["a", "a.example"], &[(address("10.0.0.1"), 5)], 0);
+            let shared = Shared { address: address("10.0.0.1"), with: "other".to_owned() };
+            assert_eq!(told, expected.then_some(shared), "{other:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     net::IpAddr,
 };
 
-pub use learned::{ADDRESSES, Learned};
+pub use learned::{ADDRESSES, Learned, Shared};
 pub use message::{Asked, Judged, Transport, addresses, failed, judge, matches, truncated};
 pub use pool::{Virtual, assign, room};
 
@@ -64,7 +64,7 @@ impl Names {
                         let mut endpoints = service.endpoints.iter();
                         service.gear == Gear::Deny
                             || service.waits
-                            || endpoints.any(|one| one.address.is_ipv6() == is_v6)
+                            || endpoints.any(|one| one.weight > 0 && one.address.is_ipv6() == is_v6)
                     };
                     own.for_each(|one| {
                         let addresses = one.addresses.map(|address| address.filter(is_had));
@@ -109,7 +109,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::policy::Service;
+    use crate::model::policy::{Endpoint, Service};
 
     #[test]
     fn the_name_itself_comes_before_what_is_above_it() {
@@ -138,6 +138,28 @@ mod tests {
         ] {
             let expected = expected.map(|service| Known::Real(service.to_owned()));
             assert_eq!(names.find(name), expected.as_ref(), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_address_is_told_of_a_family_in_which_nobody_is() {
+        let endpoint = |address: &str, weight| Endpoint {
+            address: address.parse().expect("an address"),
+            weight,
+            is_near: true,
+        };
+        for (six, is_told) in [(endpoint("[fd00::1]:80", 1), true), (endpoint("[fd00::1]:80", 0), false)] {
+            let service = Service {
+                hosts: vec!["db".parse().expect("a name")],
+                resolve: Resolve::Virtual,
+                endpoints: vec![endpoint("10.0.0.1:80", 1), six],
+                ..Service::named("a")
+            };
+            let pools = ["240.240.0.0/16", "fd97::/64"].map(|pool| pool.parse().expect("a network"));
+            let policy = Policy { services: vec![service], pools: pools.to_vec(), ..Policy::default() };
+            let names = Names::new(&policy);
+            let Some(Known::Virtual(_, [four, six])) = names.find("db") else { panic!("{names:?}") };
+            assert_eq!((four.is_some(), six.is_some()), (true, is_told));
         }
     }
 }
