@@ -182,6 +182,27 @@ fn answers_come_from_whom_was_asked() {
     assert_eq!([ONE, TWO].map(|address| world.asked(address, "A] who.example")), [12 + 6 + 1, 12 + 1]);
 }
 
+/// A request without `Host` is told of by the name that its address is of; what stands for many names stands for none.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn a_request_without_a_host_is_told_by_its_name() {
+    let world = World::new();
+    let sidecar = world.run(SERVICES);
+    let any = world.dig(ONE, "x.svc.internal A +short").trim().to_owned();
+    for host in ["api.internal", "x.svc.internal"] {
+        let url = format!("http://{host}/100.bin");
+        let words = ["curl", "-4", "-0", "-s", "-H", "Host:", "-o", "/dev/null", "-w", "%{http_code}", &url];
+        assert_eq!(world.say(&[ONE], &words), "200", "{host}");
+    }
+    assert_eq!(world.served().iter().sum::<u64>(), 2);
+    let scrape = sidecar.scrape_at_rest();
+    let told = |address: &str| {
+        let labels = [("server_address", address), ("server_port", "80")];
+        scrape.count("http_client_request_duration_seconds_count", &labels)
+    };
+    assert_eq!([told("api.internal"), told(&any), told("x.svc.internal")], [1, 1, 0]);
+}
+
 /// An address of loopback's, while it lives.
 struct Address(&'static str);
 

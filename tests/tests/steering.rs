@@ -568,3 +568,25 @@ fn two_capabilities_suffice() {
     assert_idle(&sidecar);
     assert!(sidecar.stop().success());
 }
+
+/// Endpoints of a family that all weigh 0 get nothing.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn a_family_that_weighs_nothing_goes_where_it_asks() {
+    let mut world = World::new();
+    let a = world.endpoint("a", "127.0.0.1");
+    let [six, there] = ["six", "there"].map(|name| world.endpoint(name, "::1"));
+    let sidecar = world.run(&format!(
+        "
+    - name: web
+      addresses: [10.9.0.1, '::1']
+      ports: [{there}]
+      endpoints: ['127.0.0.1:{a}', {{address: '[::1]:{six}', weight: 0}}]
+"
+    ));
+    let said = world.say("plain", &[&format!("::1/{there}"), &format!("10.9.0.1/{there}")]);
+    assert_eq!(said, [format!("there ::1 {there}"), format!("a 10.9.0.1 {there}")]);
+    assert_eq!(world.told("six"), BTreeMap::new());
+    assert_eq!(verdicts(&sidecar.scrape()), counts(&[("direct gear", 1), ("passed no_endpoint", 1)]));
+    assert_idle(&sidecar);
+}

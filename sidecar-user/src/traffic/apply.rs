@@ -17,7 +17,7 @@ use sidecar_core::{
     traffic::{
         Change, Full, Now, Planner,
         health::Judge,
-        names::{Known, Learned, Names, Shared},
+        names::{self, Known, Learned, Names, Shared},
         sources::Sources,
     },
 };
@@ -338,7 +338,7 @@ impl Traffic {
     /// What the kernel's numbers stand for.
     pub(crate) fn directory(&self) -> Directory {
         let state = self.lock();
-        state.directory(&state.policy.inbound)
+        state.directory(&state.policy)
     }
 
     /// Lets every connection go where it asks, but where the policy outlives us.
@@ -456,10 +456,10 @@ impl Traffic {
 }
 
 impl State {
-    /// What the kernel's numbers stand for, and what becomes of what comes in by these services.
-    pub(super) fn directory(&self, inbound: &[Service]) -> Directory {
-        let inbound = Inbound { services: inbound.to_vec(), own: Arc::clone(&self.own) };
-        Directory { inbound: Some(inbound), ..self.planner.directory() }
+    /// What the kernel's numbers stand for, which names addresses have, and what becomes of what comes in by this policy.
+    pub(super) fn directory(&self, policy: &Policy) -> Directory {
+        let inbound = Inbound { services: policy.inbound.clone(), own: Arc::clone(&self.own) };
+        Directory { hosts: names::hosts(policy), inbound: Some(inbound), ..self.planner.directory() }
     }
 
     /// The policy with all that was told besides.
@@ -502,7 +502,7 @@ impl State {
             planner.failed(&plan);
             return Err(ApplyError::Kernel(error));
         }
-        know(self.directory(&policy.inbound));
+        know(self.directory(policy));
         let State { steering, planner, judge, watched, services, doors, uses, .. } = self;
         // Before the first of them can be counted.
         uses.retain(|name, _| policy.services.iter().any(|service| service.waits && service.name == *name));

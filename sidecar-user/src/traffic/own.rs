@@ -74,7 +74,7 @@ impl Traffic {
             Err(error) => Err(error.to_string()),
         };
         match told {
-            Ok(()) => know(state.directory(&state.policy.inbound)),
+            Ok(()) => know(state.directory(&state.policy)),
             Err(error) if state.troubles.own.failed(Instant::now()) => {
                 warn!(error, "what this host dials of its own addresses may be taken for what comes in");
             }

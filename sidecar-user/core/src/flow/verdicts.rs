@@ -61,7 +61,8 @@ impl Verdicts {
             Verdict::Proxied => target.and_then(|number| self.directory.endpoints.get(&number).copied()),
             Verdict::Passed | Verdict::Denied => None,
         };
-        Arc::new(Steered { verdict, reason, service, asked, endpoint })
+        let host = self.directory.hosts.get(&asked.ip().to_canonical()).cloned();
+        Arc::new(Steered { verdict, reason, service, asked, host, endpoint })
     }
 
     /// What was decided of a connection that came in by itself: by the policy that holds now, as the kernel had no socket to leave
@@ -83,7 +84,14 @@ impl Verdicts {
             },
         };
         let service = found.filter(|_| !is_local).map(|(service, _)| service.name.as_str().into());
-        Some(Arc::new(Steered { verdict: Verdict::Passed, reason, service, asked: local, endpoint: None }))
+        Some(Arc::new(Steered {
+            verdict: Verdict::Passed,
+            reason,
+            service,
+            asked: local,
+            host: None,
+            endpoint: None,
+        }))
     }
 
     /// Remembers one, if anything was decided of it. What came in by no service's rule nobody asks about.
@@ -144,6 +152,7 @@ mod tests {
         verdicts.set(Directory {
             services: [(3, "api".into())].into(),
             endpoints: [(5, address("10.0.1.1:8080"))].into(),
+            hosts: [(address("240.240.0.1:0").ip(), "api.test".into())].into(),
             inbound: None,
         });
         verdicts
@@ -168,6 +177,18 @@ mod tests {
             assert_eq!(steered.endpoint, to.map(address), "{verdict:?} {target:?}");
             let connection = connection(Some(steered));
             assert_eq!((connection.peer(), connection.server()), (address(peer), address(asked)));
+        }
+        // Who asks for what only a name has means that name.
+        for (asked, name) in [
+            ("240.240.0.1:80", Some("api.test")),
+            ("[::ffff:240.240.0.1]:80", Some("api.test")),
+            ("240.240.0.2:80", None),
+        ] {
+            let decided = Decided { asked: address(asked), ..decided(Verdict::Direct, Some(3), Some(5)) };
+            let named = connection(Some(verdicts.resolve(&decided, address(remote))));
+            assert_eq!(named.server_name().map(|name| &**name), name, "{asked}");
+            let accepted = Connection { role: Some(Role::Server), ..named };
+            assert_eq!(accepted.server_name(), None);
         }
         let plain = connection(None);
         assert_eq!((plain.peer(), plain.server()), (address(remote), address(remote)));

@@ -120,6 +120,12 @@ impl Connection {
         }
     }
 
+    /// The name that stands for what the client asked for, where no other has that address.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&Arc<str>> {
+        self.steered.as_ref().filter(|_| self.role != Some(Role::Server))?.host.as_ref()
+    }
+
     /// Whom the application talks to: the other end, and beyond the relay whom that talks to.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {

@@ -67,6 +67,8 @@ pub struct Steered {
     pub service: Option<Arc<str>>,
     /// What `connect()` was given; of what came in, what was dialled.
     pub asked: SocketAddr,
+    /// The name that has this address, where that is a name's alone.
+    pub host: Option<Arc<str>>,
     /// The service's endpoint that it got.
     pub endpoint: Option<SocketAddr>,
 }
@@ -86,6 +88,8 @@ pub struct Directory {
     pub services: BTreeMap<u32, Arc<str>>,
     /// Endpoints of services.
     pub endpoints: BTreeMap<u32, SocketAddr>,
+    /// Names that have an address for themselves: virtual ones.
+    pub hosts: BTreeMap<IpAddr, Arc<str>>,
     /// What is done about connections that come in; `None` where nothing is steered.
     pub inbound: Option<Inbound>,
 }

@@ -154,8 +154,9 @@ pub(super) enum Host<'a> {
     Ip(IpAddr),
 }
 
-/// The server that the request names, or the one it went to where it names none. No reverse DNS.
-pub(super) fn server<'a>(connection: &Connection, http: &'a Http) -> (Host<'a>, u16) {
+/// The server that the request names, or where it names none that which the connection was made to, by its name if that alone has
+/// the address. No reverse DNS.
+pub(super) fn server<'a>(connection: &'a Connection, http: &'a Http) -> (Host<'a>, u16) {
     let end = connection.server();
     let port = http.port.unwrap_or(end.port());
     let named = http
@@ -163,7 +164,10 @@ pub(super) fn server<'a>(connection: &Connection, http: &'a Http) -> (Host<'a>, 
         .as_deref()
         .map(|host| host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host));
     let host = match named {
-        None | Some("") => Host::Ip(end.ip().to_canonical()),
+        None | Some("") => match connection.server_name() {
+            Some(name) => Host::Name(name),
+            None => Host::Ip(end.ip().to_canonical()),
+        },
         Some(name) if looks_like_ip(name) => match name.parse::<IpAddr>() {
             Ok(ip) => Host::Ip(ip.to_canonical()),
             Err(_) => Host::Name(name),

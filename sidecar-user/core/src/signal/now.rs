@@ -2,7 +2,7 @@
 //! a snapshot finds exact numbers. By cgroup, which a connection keeps: its container may become known in between.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use super::series::overflow;
 use super::snapshot::{Attributes, Point, PointValue};
 use super::{Containers, http, key};
-use crate::model::{Activity, Method};
+use crate::model::{Activity, Connection, Method};
 
 /// Cgroups whose requests are counted apart although none is going on.
 const CGROUPS: usize = 256;
@@ -18,12 +18,19 @@ const CGROUPS: usize = 256;
 /// Server requests by method; `None` where there was never one.
 type ByMethod = [Option<u64>; http::METHODS.len()];
 
+/// Whom a client asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Server {
+    Ip(IpAddr),
+    Name(Arc<str>),
+}
+
 #[derive(Debug)]
 pub(super) struct Now {
     /// By cgroup.
     requests: FxHashMap<u64, ByMethod>,
     /// Client connections by cgroup and server, and by [`Activity`]. No more than connections that are followed.
-    connections: FxHashMap<(u64, IpAddr, u16), [u64; 2]>,
+    connections: FxHashMap<(u64, Server, u16), [u64; 2]>,
     /// Servers that are shown by name.
     cap: usize,
 }
@@ -53,15 +60,12 @@ impl Now {
         }
     }
 
-    pub(super) fn moved(
-        &mut self,
-        cgroup: u64,
-        server: SocketAddr,
-        from: Option<Activity>,
-        to: Option<Activity>,
-    ) {
-        let server = (cgroup, server.ip().to_canonical(), server.port());
-        let counts = self.connections.entry(server).or_default();
+    pub(super) fn moved(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>) {
+        let end = connection.server();
+        let named = connection.server_name().map(|name| Server::Name(Arc::clone(name)));
+        let server = named.unwrap_or_else(|| Server::Ip(end.ip().to_canonical()));
+        let server = (connection.cgroup, server, end.port());
+        let counts = self.connections.entry(server.clone()).or_default();
         if let Some(from) = from {
             counts[from as usize] = counts[from as usize].saturating_sub(1);
         }
@@ -95,21 +99,25 @@ impl Now {
 
     pub(super) fn connections(&self, containers: &Containers) -> Vec<Point> {
         let mut servers: BTreeMap<_, [u64; 2]> = BTreeMap::new();
-        for ((cgroup, address, port), counts) in &self.connections {
-            let sums = servers.entry((*address, *port, containers.of(*cgroup))).or_default();
+        for ((cgroup, server, port), counts) in &self.connections {
+            let sums = servers.entry((server, *port, containers.of(*cgroup))).or_default();
             sums.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
         }
         let mut points = Vec::new();
         let mut hidden = None;
-        for (i, ((address, port, container), counts)) in servers.into_iter().enumerate() {
+        for (i, ((server, port, container), counts)) in servers.into_iter().enumerate() {
             if i >= self.cap {
                 *hidden.get_or_insert(0) += counts[0] + counts[1];
                 continue;
             }
             for (state, activity) in [(ACTIVE, Activity::Active), (IDLE, Activity::Idle)] {
+                let address = match server {
+                    Server::Ip(ip) => ip.to_string(),
+                    Server::Name(name) => name.to_string(),
+                };
                 let mut attributes: Attributes = vec![
                     (key::CONNECTION_STATE, state.into()),
-                    (key::SERVER_ADDRESS, address.to_string().into()),
+                    (key::SERVER_ADDRESS, address.into()),
                     (key::SERVER_PORT, port.into()),
                     (key::URL_SCHEME, http::SCHEME.into()),
                 ];

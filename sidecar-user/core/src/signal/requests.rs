@@ -96,7 +96,7 @@ impl Requests {
     /// A connection changed what it is at.
     pub(super) fn activity(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>) {
         if http::role(connection) == Role::Client {
-            self.now.moved(connection.cgroup, connection.server(), from, to);
+            self.now.moved(connection, from, to);
         }
     }
 

@@ -371,6 +371,7 @@ fn spans_and_series_of_steered_connections() {
             reason: Reason::Gear,
             service: Some("api".into()),
             asked: address("10.0.0.9:80"),
+            host: None,
             endpoint: endpoint.map(address),
         })),
         ..connection(Some(Role::Client))
@@ -383,8 +384,14 @@ fn spans_and_series_of_steered_connections() {
     let direct = steered(Verdict::Direct, Some("10.0.0.2:8080"));
     let proxied = steered(Verdict::Proxied, Some("10.0.1.1:81"));
     let relayed = steered(Verdict::Proxied, None);
+    let mut by_name = direct.clone();
+    let steered =
+        Steered { host: Some("web.test".into()), ..by_name.steered.as_deref().expect("steered").clone() };
+    by_name.steered = Some(Arc::new(steered));
     // Connection, exchange => server, peer, verdict.
     for (connection, exchange, server, peer, verdict) in [
+        (&by_name, &named, "api.test 80", "10.0.0.2 8080", "direct"),
+        (&by_name, &nameless, "web.test 80", "10.0.0.2 8080", "direct"),
         (&direct, &named, "api.test 80", "10.0.0.2 8080", "direct"),
         (&direct, &nameless, "10.0.0.9 80", "10.0.0.2 8080", "direct"),
         (&proxied, &nameless, "10.0.0.9 80", "10.0.1.1 81", "proxied"),
@@ -403,6 +410,8 @@ fn spans_and_series_of_steered_connections() {
     store.exchange(&proxied, &nameless, None);
     store.exchange(&relayed, &nameless, None);
     store.activity(&proxied, None, Some(Activity::Idle));
+    store.exchange(&by_name, &nameless, None);
+    store.activity(&by_name, None, Some(Activity::Idle));
     store.tcp(Ktime(0), Some(&proxied), Tcp::Opened(None));
     let mut has = |def: &MetricDef, text: &str| {
         let all = points(&mut store, def);
@@ -412,6 +421,9 @@ fn spans_and_series_of_steered_connections() {
     let peer = "network.peer.address=10.0.1.1 network.peer.port=81";
     has(&catalogue::HTTP_CLIENT_DURATION, &format!("{asked} {peer}"));
     has(&catalogue::HTTP_CLIENT_OPEN, asked);
+    for def in [&catalogue::HTTP_CLIENT_DURATION, &catalogue::HTTP_CLIENT_OPEN] {
+        has(def, "server.address=web.test server.port=80");
+    }
     has(&catalogue::PEER_OPENED, peer);
     assert!(
         points(&mut store, &catalogue::HTTP_CLIENT_DURATION)

@@ -271,7 +271,7 @@ impl Planner {
     pub fn directory(&self) -> Directory {
         let services = self.services.iter().map(|(name, number)| (*number, name.as_str().into()));
         let endpoints = self.targets.iter().map(|((_, address), number)| (*number, *address));
-        Directory { services: services.collect(), endpoints: endpoints.collect(), inbound: None }
+        Directory { services: services.collect(), endpoints: endpoints.collect(), ..Directory::default() }
     }
 
     /// A service's endpoints in the plan that holds: addresses, numbers, and what a connection more costs there.

@@ -275,6 +275,7 @@ mod tests {
             reason: Reason::Gear,
             service: None,
             asked: proxied.remote,
+            host: None,
             endpoint: Some(endpoint),
         }));
         proxied.remote = ([127, 0, 0, 1], 9000).into();

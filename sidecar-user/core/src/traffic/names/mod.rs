@@ -12,7 +12,7 @@ use std::{
 
 pub use learned::{ADDRESSES, Learned, Shared};
 pub use message::{Asked, Judged, Transport, addresses, failed, judge, matches, truncated};
-pub use pool::{Virtual, assign, room};
+pub use pool::{Virtual, assign, hosts, room};
 
 use crate::model::{
     Host,

@@ -1,8 +1,9 @@
 //! Virtual addresses: which name has which.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use crate::model::{
@@ -45,6 +46,17 @@ pub fn assign(policy: &Policy) -> Vec<Virtual> {
         Virtual { host: host.clone(), service, addresses }
     });
     virtuals.collect()
+}
+
+/// Which name an address stands for: not for all below one.
+#[must_use]
+pub fn hosts(policy: &Policy) -> BTreeMap<IpAddr, Arc<str>> {
+    let exact = assign(policy).into_iter().filter(|one| !one.host.is_wild());
+    let named = |one: Virtual| {
+        let name: Arc<str> = one.host.name().into();
+        one.addresses.into_iter().flatten().map(move |address| (address, Arc::clone(&name)))
+    };
+    exact.flat_map(named).collect()
 }
 
 /// What a service can be had by, or might be. What is denied has addresses, so that it is refused at `connect()`.
@@ -123,7 +135,7 @@ mod tests {
         let b = service("b", &["db"], &["10.0.0.2:80"]);
         let both = assign(&policy(vec![a.clone(), b.clone()], &pools));
         let turned = assign(&policy(vec![b, a.clone()], &pools));
-        let alone = assign(&policy(vec![a], &pools));
+        let alone = assign(&policy(vec![a.clone()], &pools));
         let addresses = |virtuals: &[Virtual], host: &str| {
             let found = virtuals.iter().find(|name| name.host.to_string() == host);
             found.expect("the name").addresses
@@ -134,6 +146,11 @@ mod tests {
             assert_eq!([own, own], [addresses(&turned, host), addresses(&alone, host)]);
         }
         assert_ne!(addresses(&both, "api.internal"), addresses(&both, "*.internal"));
+        // What stands for many names stands for none.
+        let named = hosts(&policy(vec![a], &pools));
+        assert_eq!(named.values().map(|name| &**name).collect::<Vec<_>>(), ["api.internal"; 2]);
+        let own = addresses(&both, "api.internal").map(|address| address.expect("an address"));
+        assert_eq!(named.into_keys().collect::<Vec<_>>(), own);
         let [four, six] = addresses(&both, "db");
         assert!(policy(vec![], &pools).pools[0].contains(four.expect("an address")));
         assert_eq!(six, None, "its only endpoint is of IPv4");
