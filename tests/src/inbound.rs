@@ -147,7 +147,9 @@ impl World {
     }
 }
 
-fn curl(before: &[String], words: &[&str], to: &str, port: u16) -> String {
+/// Asks once: the status, or curl's own exit code where there is none.
+#[must_use]
+pub fn curl(before: &[String], words: &[&str], to: &str, port: u16) -> String {
     let to = if to.contains(':') { format!("[{to}]") } else { to.to_owned() };
     let url = format!("http://{to}:{port}/100.bin");
     let curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"];

@@ -99,6 +99,7 @@ const REFUSED: (Option<i32>, [u64; 2]) = (Some(7), [0, 0]);
 fn verdicts(sidecar: &Sidecar) -> BTreeMap<String, u64> {
     let scrape = sidecar.scrape();
     let all = scrape.all("sidecar_traffic_connections_total");
+    let all = all.filter(|(labels, _)| labels["sidecar_traffic_direction"] == "outbound");
     let word =
         |labels: &sidecar_tests::scrape::Labels, name: &str| labels.get(name).cloned().unwrap_or_default();
     let told = all.map(|(labels, n)| {

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use sidecar_tests::{
     eventually,
-    inbound::{CLIENT, CLIENT6, KEPT, Kept, OTHER, POD, POD6, PORT, Talker, World},
+    inbound::{CLIENT, CLIENT6, KEPT, Kept, OTHER, POD, POD6, PORT, Talker, World, curl},
     load::Load,
     process::{self, Process},
     scrape::{self, Scrape},
@@ -44,6 +44,16 @@ fn inbound(scrape: &Scrape) -> BTreeMap<String, u64> {
         (format!("{} {}", labels["sidecar_verdict"], labels["sidecar_reason"]), n as u64)
     };
     inbound.map(named).collect()
+}
+
+fn assert_inbound(world: &World, sidecar: &Sidecar, expected: &[(&str, u64)]) {
+    let mut told = BTreeMap::new();
+    eventually(&format!("{expected:?}"), || {
+        told = inbound(&world.scrape(sidecar));
+        (told == who(expected)).then_some(())
+    });
+    // None comes late.
+    assert_eq!(inbound(&world.scrape(sidecar)), told);
 }
 
 fn accepted(scrape: &Scrape) -> u64 {
@@ -123,8 +133,8 @@ fn who_comes_in_is_who_the_application_sees() {
 
     // A port of no service, at which nobody listens.
     assert_eq!(world.ask(CLIENT, POD, 9999), "curl 7");
-    let expected = [("passed exception", 3), ("passed no_rule", 1), ("proxied gear", 20)];
-    assert_eq!(inbound(&world.scrape(&sidecar)), who(&expected));
+    let expected = [("passed exception", 3), ("passed local", 3), ("proxied gear", 20)];
+    assert_inbound(&world, &sidecar, &expected);
     sidecar.assert_sound("what came in", 64 * 1024);
     // Killed, nothing of it is left in the way.
     sidecar.signal(Signal::KILL);
@@ -195,10 +205,12 @@ fn secondary_addresses_are_reached_once() {
     for (to, port) in [(POD, PORT), (SECOND, PORT), (SECOND6, PORT), ("10.99.0.1", 80)] {
         assert_eq!(world.ask_itself(to, port), "200", "{to}");
     }
+    let before = [world.cgroup.wrapper(), world.pod.network()].concat();
+    assert_eq!(curl(&before, &["--interface", "127.0.0.7"], POD, PORT), "200");
     for (from, to) in all {
         assert_eq!(world.ask(from, to, PORT), "curl 7", "{from} {to}");
     }
-    assert_eq!(world.came(), who(&[(POD, 3), (SECOND6, 1)]));
+    assert_eq!(world.came(), who(&[("127.0.0.7", 1), (POD, 3), (SECOND6, 1)]));
 
     // Addresses come while it runs, and go to another host.
     let is_own = |address: &str, own: bool| {
@@ -349,6 +361,25 @@ fn what_comes_in_is_limited_and_refused() {
     assert_eq!((accepted(&scrape), count(&scrape, "web", "passed")), (before, 1));
 }
 
+/// A server that sends for as long as anybody takes it.
+const STREAMS: &str = r#"
+import socket, sys, threading
+def serve(s):
+    try:
+        while True: s.sendall(bytes(65536))
+    except OSError: s.close()
+l = socket.create_server((sys.argv[1], 8093))
+while True: threading.Thread(target=serve, args=[l.accept()[0]]).start()
+"#;
+
+/// Clients that take some of it, and go.
+const LEAVES: &str = r#"
+import socket, sys
+for _ in range(50):
+    s = socket.create_connection((sys.argv[1], 8093), 20)
+    s.recv(1000); s.close()
+"#;
+
 /// Each that came in has a verdict, and a reason: also those that the relay did not bring.
 #[test]
 #[ignore = "privileged: attaches BPF programs, makes network namespaces"]
@@ -359,7 +390,7 @@ fn what_came_in_has_a_verdict() {
     world.server.signal(Signal::HUP);
     eventually("nginx to listen there", || (world.ask_itself(POD, 8091) == "200").then_some(()));
     let older = Kept::new(&world);
-    let sidecar = world.run(&format!("{THROUGH}\n    - {{name: open, ports: [8091], gear: direct}}\n"));
+    let sidecar = world.run(&format!("{THROUGH}\n    - {{name: open, ports: [8091], gear: direct}}\n    - {{name: shut, ports: [8092], gear: deny, while_running: true}}\n"));
     let (outside, inside) = (world.clients.network(), [world.cgroup.wrapper(), world.pod.network()].concat());
     let all = [
         (&outside, CLIENT, POD, "8080", ["proxied", "gear", "web"]),
@@ -394,8 +425,25 @@ fn what_came_in_has_a_verdict() {
         servers.map(of).collect()
     };
     eventually("each to be told of", || (told() == expected).then_some(()));
-    let passed = [("passed exception", 1), ("passed gear", 1), ("passed no_rule", 1), ("proxied gear", 1)];
-    assert_eq!(inbound(&world.scrape(&sidecar)), who(&passed));
+    let mut counts = vec![
+        ("passed exception", 1),
+        ("passed gear", 1),
+        ("passed local", 2),
+        ("passed no_rule", 1),
+        ("proxied gear", 1),
+    ];
+    assert_inbound(&world, &sidecar, &counts);
+    // Segments of connections that the application has left come in by themselves.
+    let _server = Talker::new(&world, STREAMS, &[CLIENT]);
+    let left = [inside.clone(), ["python3", "-c", LEAVES, CLIENT].map(str::to_owned).to_vec()].concat();
+    eventually("connections to be left", || {
+        process::output(Command::new(&left[0]).args(&left[1..])).status.success().then_some(())
+    });
+    assert_inbound(&world, &sidecar, &counts);
+    // Whoever is denied is counted by the kernel.
+    assert_eq!(world.ask(CLIENT, POD, 8092), "curl 7");
+    counts.insert(0, ("denied gear", 1));
+    assert_inbound(&world, &sidecar, &counts);
     drop(older);
 }
 

@@ -118,6 +118,7 @@ impl World {
 
 fn verdicts(scrape: &Scrape) -> BTreeMap<String, u64> {
     let all = scrape.all("sidecar_traffic_connections_total");
+    let all = all.filter(|(labels, _)| labels["sidecar_traffic_direction"] == "outbound");
     let word =
         |labels: &sidecar_tests::scrape::Labels, name: &str| labels.get(name).cloned().unwrap_or_default();
     all.map(|(labels, n)| {

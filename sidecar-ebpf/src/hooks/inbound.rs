@@ -10,8 +10,8 @@ use aya_ebpf::{
     programs::{SkLookupContext, SockOpsContext},
 };
 use sidecar_ebpf::abi::steer::{
-    Client, GEAR_DENY, GEAR_PROXY, GONE_CLOSED, REASON_DAEMON, REASON_EXCEPTION, REASON_GEAR, REASON_NO_RULE,
-    RULE_EXCEPTION, RULE_INBOUND, Steer, VERDICT_DENIED, VERDICT_PASSED, VERDICT_PROXIED,
+    Client, GEAR_DENY, GEAR_PROXY, GONE_CLOSED, REASON_DAEMON, REASON_GEAR, RULE_EXCEPTION, RULE_INBOUND,
+    Steer, VERDICT_DENIED,
 };
 
 use super::{
@@ -68,34 +68,35 @@ fn is_refused(ctx: &SkLookupContext) -> Option<()> {
     // SAFETY: the context's fields may be read; this one is in host order.
     let port = unsafe { (&raw const (*raw).local_port).read_volatile() } as u16;
     let way = RULE_INBOUND | steer::family(family != AF_INET);
-    let Some(rule) = steer::rule(way, steer.bank, remote, port) else {
-        steer::tell_of(true, None, VERDICT_PASSED, REASON_NO_RULE);
-        return None;
-    };
+    let rule = steer::rule(way, steer.bank, remote, port)?;
     let id = rule.service;
     let service = steer::service(steer.bank, id)?;
-    let (verdict, reason) = if rule.flags & RULE_EXCEPTION != 0 {
-        (VERDICT_PASSED, REASON_EXCEPTION)
-    } else if service.gear == GEAR_DENY {
-        (VERDICT_DENIED, REASON_GEAR)
-    } else if service.gear != GEAR_PROXY {
-        (VERDICT_PASSED, REASON_GEAR)
+    if rule.flags & RULE_EXCEPTION != 0 {
+        return None;
+    }
+    let reason = if service.gear == GEAR_DENY {
+        REASON_GEAR
     } else {
         let listener = u32::from(family != AF_INET);
-        if !steer.is_late(emit::now()) && assign(ctx, listener) {
-            (VERDICT_PROXIED, REASON_GEAR)
-        } else if service.gone == GONE_CLOSED {
-            (VERDICT_DENIED, REASON_DAEMON)
-        } else {
-            (VERDICT_PASSED, REASON_DAEMON)
+        let is_let_in = service.gear != GEAR_PROXY
+            || !steer.is_late(emit::now()) && assign(ctx, listener)
+            || service.gone != GONE_CLOSED;
+        if is_let_in {
+            return None;
         }
+        REASON_DAEMON
     };
-    steer::tell_of(true, Some(id), verdict, reason);
-    (verdict == VERDICT_DENIED).then_some(())
+    // Those that get in are counted where they are told of: a segment that is of no connection any more looks the same here.
+    steer::tell_of(true, Some(id), VERDICT_DENIED, reason);
+    Some(())
 }
 
 #[inline(always)]
 fn is_own(address: &[u64; 2]) -> bool {
+    // All of 127.0.0.0/8 is, whatever of it a device has.
+    if ends::is_mapped(*address) && (address[1] >> 32) & 0xff == 127 {
+        return true;
+    }
     let own: Option<*mut u32> = maps::entry(&OWN, &maps::words(*address));
     own.is_some()
 }

@@ -10,7 +10,7 @@ use std::{
 
 use sidecar_core::{
     model::{
-        Directory, Inbound,
+        Arrivals, Directory, Inbound, Verdict,
         policy::{Policy, Service},
     },
     signal::{endpoints::Endpoints, kernel, steering},
@@ -21,6 +21,7 @@ use sidecar_core::{
         sources::Sources,
     },
 };
+use sidecar_ebpf::abi::steer::VERDICTS;
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval},
@@ -123,6 +124,8 @@ pub(super) struct State {
     n_late: u64,
     /// Addresses of this network namespace.
     pub(super) own: Arc<BTreeSet<IpAddr>>,
+    /// What came in.
+    arrivals: Arc<Arrivals>,
 }
 
 impl Traffic {
@@ -184,6 +187,7 @@ impl Traffic {
             troubles: Troubles::default(),
             n_late: 0,
             own: Arc::default(),
+            arrivals: Arc::default(),
         };
         let traffic = Traffic {
             state: Mutex::new(state),
@@ -395,11 +399,13 @@ impl Traffic {
             let told =
                 state.policy.services.iter().chain(&state.policy.inbound).find(|told| told.name == *name);
             let limit = told.and_then(|told| told.limits.connections);
-            let (verdicts, refused) = (kernel::verdicts(verdicts), state.doors.refused(name));
+            let (verdicts, refused) = (state.verdicts(name, verdicts), state.doors.refused(name));
             steering::Service { name: name.clone(), active, limit, verdicts, refused }
         };
         let services = state.services.iter().map(service).collect();
-        (kernel::decisions(&state.steering.decisions()), services, endpoints)
+        let mut decisions = kernel::decisions(&state.steering.decisions());
+        decisions.extend(steering::arrived(&state.arrivals));
+        (decisions, services, endpoints)
     }
 
     /// Whether an address is this network namespace's own.
@@ -436,7 +442,8 @@ impl Traffic {
 
     /// What goes on at a service of the plan that holds.
     pub(crate) fn usage(&self, service: &str) -> Option<Usage> {
-        let State { steering, planner, services, judge, sources: told, policy, doors, .. } = &*self.lock();
+        let state = self.lock();
+        let State { steering, planner, services, judge, sources: told, policy, doors, .. } = &*state;
         let (_, number) = services.iter().find(|(name, _)| name == service)?;
         let (active, verdicts) = steering.usage(*number);
         let active = active + u64::from(doors.n_open(service));
@@ -447,7 +454,7 @@ impl Traffic {
         };
         let endpoints = planner.endpoints(*number).map(now).collect();
         let sources = sources::lines(&told.standings(policy), service);
-        Some(Usage { active, verdicts: kernel::verdicts(verdicts), endpoints, sources })
+        Some(Usage { active, verdicts: state.verdicts(service, verdicts), endpoints, sources })
     }
 
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -458,8 +465,19 @@ impl Traffic {
 impl State {
     /// What the kernel's numbers stand for, which names addresses have, and what becomes of what comes in by this policy.
     pub(super) fn directory(&self, policy: &Policy) -> Directory {
-        let inbound = Inbound { services: policy.inbound.clone(), own: Arc::clone(&self.own) };
+        let inbound = Inbound {
+            services: policy.inbound.clone(),
+            own: Arc::clone(&self.own),
+            counts: Arc::clone(&self.arrivals),
+        };
         Directory { hosts: names::hosts(policy), inbound: Some(inbound), ..self.planner.directory() }
+    }
+
+    /// A service's connections by verdict: the kernel's count, and of those that came in ours.
+    fn verdicts(&self, service: &str, counts: [u64; VERDICTS]) -> Vec<(&'static str, u64)> {
+        let all = kernel::verdicts(counts).into_iter();
+        let arrived = Verdict::ALL.map(|verdict| self.arrivals.of(service, verdict));
+        all.zip(arrived).map(|((word, n), arrived)| (word, n + arrived)).collect()
     }
 
     /// The policy with all that was told besides.
@@ -503,7 +521,7 @@ impl State {
             return Err(ApplyError::Kernel(error));
         }
         know(self.directory(policy));
-        let State { steering, planner, judge, watched, services, doors, uses, .. } = self;
+        let State { steering, planner, judge, watched, services, doors, uses, arrivals, .. } = self;
         // Before the first of them can be counted.
         uses.retain(|name, _| policy.services.iter().any(|service| service.waits && service.name == *name));
         for service in policy.services.iter().filter(|service| service.waits) {
@@ -521,6 +539,7 @@ impl State {
         *judge = next;
         health::begin(judge, watched);
         let number = |service: &Service| planner.service(&service.name).unwrap_or_default();
+        arrivals.keep(|name| policy.inbound.iter().any(|service| service.name == name));
         doors.set(&policy.inbound, policy.inbound.iter().map(number).collect());
         let numbers = policy.services.iter().chain(&policy.inbound).map(|service| {
             let number = planner.service(&service.name).unwrap_or_default();

@@ -19,7 +19,8 @@ pub(super) fn await_rest(sidecar: &Sidecar) {
 pub(super) fn judge(sidecar: &mut Sidecar, attempts: &[Attempt<'_>], account: &mut Account) {
     let scrape = sidecar.scrape();
     let mut verdicts: BTreeMap<[String; 2], u64> = BTreeMap::new();
-    for (labels, n) in scrape.all("sidecar_traffic_connections_total") {
+    let all = scrape.all("sidecar_traffic_connections_total");
+    for (labels, n) in all.filter(|(labels, _)| labels["sidecar_traffic_direction"] == "outbound") {
         let key =
             ["sidecar_verdict", "sidecar_reason"].map(|key| labels.get(key).cloned().unwrap_or_default());
         *verdicts.entry(key).or_default() += n as u64;

@@ -453,8 +453,10 @@ impl Flows {
     fn connection(&self, id: ConnectionId, role: Option<Role>, ends: &Ends, joined: bool) -> Connection {
         let Ends { local, remote, tgid, cgroup, .. } = *ends;
         let decided = ends.decided.as_ref().map(|decided| self.verdicts.resolve(decided, remote));
-        let came_in = role == Some(Role::Server) && !joined;
-        let steered = decided.or_else(|| came_in.then(|| self.verdicts.of_arrival(local, remote)).flatten());
+        let steered = match role {
+            Some(Role::Server) if !joined => self.verdicts.arrived(decided, local, remote),
+            _ => decided,
+        };
         Connection { id, role, local, remote, tgid, cgroup, joined, steered }
     }
 }

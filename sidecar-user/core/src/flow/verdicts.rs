@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     event::Decided,
     model::{
-        Connection, Directory, Failure, Ktime, Reason, Role, Steered, Verdict,
+        Connection, Directory, Failure, Inbound, Ktime, Reason, Role, Steered, Verdict,
         policy::{self, Gear},
     },
 };
@@ -65,33 +65,17 @@ impl Verdicts {
         Arc::new(Steered { verdict, reason, service, asked, host, endpoint })
     }
 
-    /// What was decided of a connection that came in by itself: by the policy that holds now, as the kernel had no socket to leave
-    /// it at. `None` where the policy must have been another.
-    pub(super) fn of_arrival(&self, local: SocketAddr, remote: SocketAddr) -> Option<Arc<Steered>> {
+    /// What was decided of a connection that came in, which is counted: in the kernel by way of the relay, else by the policy.
+    pub(super) fn arrived(
+        &self,
+        decided: Option<Arc<Steered>>,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<Arc<Steered>> {
         let inbound = self.directory.inbound.as_ref()?;
-        let is_local =
-            remote.ip().is_loopback() || remote.ip() == local.ip() || inbound.own.contains(&remote.ip());
-        let found = policy::find(&inbound.services, remote.ip(), local.port());
-        let reason = match found {
-            _ if is_local => Reason::Local,
-            None => Reason::NoRule,
-            Some((_, true)) => Reason::Exception,
-            Some((service, false)) => match service.gear {
-                Gear::Direct => Reason::Gear,
-                // The relay did not bring it.
-                Gear::Proxy => Reason::Daemon,
-                Gear::Deny => return None,
-            },
-        };
-        let service = found.filter(|_| !is_local).map(|(service, _)| service.name.as_str().into());
-        Some(Arc::new(Steered {
-            verdict: Verdict::Passed,
-            reason,
-            service,
-            asked: local,
-            host: None,
-            endpoint: None,
-        }))
+        let steered = decided.or_else(|| inbound.let_pass(local, remote))?;
+        inbound.counts.count(&steered);
+        Some(steered)
     }
 
     /// Remembers one, if anything was decided of it. What came in by no service's rule nobody asks about.
@@ -121,10 +105,40 @@ impl Verdicts {
     }
 }
 
+impl Inbound {
+    /// Of one that came in by itself: by the policy that holds now, as the kernel had no socket to leave it at. `None` where the
+    /// policy must have been another.
+    fn let_pass(&self, local: SocketAddr, remote: SocketAddr) -> Option<Arc<Steered>> {
+        let is_local =
+            remote.ip().is_loopback() || remote.ip() == local.ip() || self.own.contains(&remote.ip());
+        let found = policy::find(&self.services, remote.ip(), local.port());
+        let reason = match found {
+            _ if is_local => Reason::Local,
+            None => Reason::NoRule,
+            Some((_, true)) => Reason::Exception,
+            Some((service, false)) => match service.gear {
+                Gear::Direct => Reason::Gear,
+                // The relay did not bring it.
+                Gear::Proxy => Reason::Daemon,
+                Gear::Deny => return None,
+            },
+        };
+        let service = found.filter(|_| !is_local).map(|(service, _)| service.name.as_str().into());
+        Some(Arc::new(Steered {
+            verdict: Verdict::Passed,
+            reason,
+            service,
+            asked: local,
+            host: None,
+            endpoint: None,
+        }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ConnectionId, Inbound};
+    use crate::model::{Arrivals, ConnectionId};
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -230,15 +244,21 @@ mod tests {
         web.except.networks.push("10.0.0.3".parse().expect("a network"));
         let services = vec![web, service("open", 81, Gear::Direct), service("shut", 82, Gear::Deny)];
         let own = Arc::new(["10.0.0.1", "10.0.0.9"].map(|own| own.parse().expect("an address")).into());
-        let mut verdicts = Verdicts::default();
+        let (mut verdicts, counts) = (Verdicts::default(), Arc::<Arrivals>::default());
         let told = |verdicts: &Verdicts, port: u16, from: &str| {
-            let steered = verdicts
-                .of_arrival(address(&format!("10.0.0.1:{port}")), address(&format!("{from}:5000")))?;
+            let steered = verdicts.arrived(
+                None,
+                address(&format!("10.0.0.1:{port}")),
+                address(&format!("{from}:5000")),
+            )?;
             assert_eq!((steered.verdict, steered.endpoint), (Verdict::Passed, None));
             Some((steered.reason, steered.service.as_deref().unwrap_or_default().to_owned()))
         };
         assert_eq!(told(&verdicts, 80, "10.0.0.2"), None, "nothing is steered");
-        verdicts.set(Directory { inbound: Some(Inbound { services, own }), ..Directory::default() });
+        verdicts.set(Directory {
+            inbound: Some(Inbound { services, own, counts: Arc::clone(&counts) }),
+            ..Directory::default()
+        });
         for (port, from, expected) in [
             (80, "10.0.0.2", Some((Reason::Daemon, "web"))),
             (80, "10.0.0.3", Some((Reason::Exception, "web"))),
@@ -252,5 +272,17 @@ mod tests {
             let expected = expected.map(|(reason, service)| (reason, service.to_owned()));
             assert_eq!(told(&verdicts, port, from), expected, "{from} to {port}");
         }
+        let passed = |reason, n| (Verdict::Passed, reason, n);
+        let all = [
+            (Reason::Gear, 1),
+            (Reason::NoRule, 1),
+            (Reason::Exception, 1),
+            (Reason::Daemon, 1),
+            (Reason::Local, 3),
+        ];
+        assert_eq!(counts.all(), all.map(|(reason, n)| passed(reason, n)));
+        assert_eq!(["web", "open", "shut"].map(|name| counts.of(name, Verdict::Passed)), [2, 1, 0]);
+        counts.keep(|name| name == "open");
+        assert_eq!(["web", "open"].map(|name| counts.of(name, Verdict::Passed)), [0, 1]);
     }
 }

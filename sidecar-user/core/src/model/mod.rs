@@ -1,5 +1,6 @@
 //! Plain values that every layer speaks of. No behaviour beyond what the value itself means.
 
+mod arrivals;
 mod connection;
 mod exchange;
 mod executable;
@@ -15,6 +16,7 @@ mod tcp;
 mod time;
 mod uids;
 
+pub use arrivals::Arrivals;
 pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
 pub use exchange::{
     Cut, Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, Telemetry, TraceParent,

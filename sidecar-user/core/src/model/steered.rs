@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::policy::Service;
+use super::{Arrivals, policy::Service};
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// One of the service's endpoints was written into the address.
     Direct,
@@ -21,8 +21,13 @@ pub enum Verdict {
     Denied,
 }
 
+impl Verdict {
+    /// In the kernel's order.
+    pub const ALL: [Verdict; 4] = [Verdict::Direct, Verdict::Proxied, Verdict::Passed, Verdict::Denied];
+}
+
 /// Why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// The service's gear says so.
     Gear,
@@ -82,7 +87,7 @@ impl Steered {
 }
 
 /// What the kernel's numbers stand for.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Directory {
     /// Names of services.
     pub services: BTreeMap<u32, Arc<str>>,
@@ -95,10 +100,12 @@ pub struct Directory {
 }
 
 /// By what it is told what was decided of connections that came in, where no socket was there yet to leave it at.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Inbound {
     /// The services of `traffic.inbound`.
     pub services: Vec<Service>,
     /// Addresses of the network namespace itself.
     pub own: Arc<BTreeSet<IpAddr>>,
+    /// Where they are counted.
+    pub counts: Arc<Arrivals>,
 }

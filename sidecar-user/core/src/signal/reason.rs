@@ -278,7 +278,7 @@ words! {
     /// `sidecar.traffic.direction`.
     Direction {
         Outbound "outbound" "the application connects"
-        Inbound "inbound" "somebody connects to the application, from elsewhere"
+        Inbound "inbound" "somebody connects to the application"
     }
 }
 

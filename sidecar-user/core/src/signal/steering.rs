@@ -6,10 +6,11 @@ use super::{
     Store, catalogue,
     endpoints::{self, Endpoints},
     key,
-    reason::{DnsFailed, DnsOutcome, RelayFailed, RelayRefused},
+    reason::{Direction, DnsFailed, DnsOutcome, RelayFailed, RelayRefused, Steered, Verdict},
     snapshot::{Attributes, Point, PointValue},
     sources,
 };
+use crate::model::Arrivals;
 
 /// Everything about steering that is read when somebody asks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -93,6 +94,18 @@ pub struct Relay {
     pub bytes: [u64; 2],
     /// What went wrong, by [`RelayFailed`].
     pub failures: [u64; RelayFailed::WORDS.len()],
+}
+
+/// Connections that came in.
+#[must_use]
+pub fn arrived(arrivals: &Arrivals) -> Vec<Decision> {
+    let decision = |(verdict, reason, n)| Decision {
+        direction: Direction::Inbound.word(),
+        verdict: Verdict::from(verdict).word(),
+        reason: Steered::from(reason).word(),
+        n,
+    };
+    arrivals.all().into_iter().map(decision).collect()
 }
 
 /// Puts the readings into the store, in the place of those before. `None`: nothing is steered.

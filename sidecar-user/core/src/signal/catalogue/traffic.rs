@@ -9,8 +9,8 @@ pub static TRAFFIC_CONNECTIONS: MetricDef = def(
     Kind::Counter,
     "{connection}",
     "Connections that the application wanted (outbound), by what became of them: the endpoint was written (direct), they went to the \
-     relay (proxied), where they asked (passed), or nowhere (denied); and, with `traffic.inbound`, those that hosts elsewhere wanted of \
-     its ports (inbound), open or closed.",
+     relay (proxied), where they asked (passed), or nowhere (denied); and those \
+     that came in to it (inbound): by way of the relay (proxied), by themselves (passed), or not (denied).",
     &[key::TRAFFIC_DIRECTION, key::VERDICT, key::REASON],
 );
 /// The same by service, those of none left out.
@@ -158,7 +158,7 @@ pub static RELAY_REFUSED: MetricDef = def(
     "sidecar.relay.refused",
     Kind::Counter,
     "{connection}",
-    "Connections that came in, went to the relay (proxied), and were reset there, as they were more than their service's limits allow.",
+    "Connections that came in, and that the relay reset, as they were more than their service's limits allow.",
     &[key::SERVICE, key::REASON],
 );
 /// What went wrong, by `reason::RelayFailed`.
