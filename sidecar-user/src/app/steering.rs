@@ -296,7 +296,18 @@ impl Steered {
         let heartbeat = self.traffic.heartbeat();
         let questions = self.questions.get();
         let names = questions.map(|questions| questions.read(self.traffic.n_learned())).unwrap_or_default();
-        steering::Steering { decisions, services, endpoints, relay, pinned, heartbeat, names, sources }
+        let arrivals = self.traffic.arrivals();
+        steering::Steering {
+            decisions,
+            arrivals,
+            services,
+            endpoints,
+            relay,
+            pinned,
+            heartbeat,
+            names,
+            sources,
+        }
     }
 
     fn answerer(&self) -> MutexGuard<'_, Option<Answerer>> {

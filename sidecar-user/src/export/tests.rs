@@ -119,6 +119,7 @@ fn readings() -> Readings {
             reason: "gear",
             n: 7,
         }],
+        arrivals: Arc::default(),
         services: vec![service],
         endpoints: Endpoints { all: vec![endpoint], panics: vec![("orders".to_owned(), 1)] },
         pinned: Some(true),

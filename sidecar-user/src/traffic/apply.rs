@@ -10,7 +10,7 @@ use std::{
 
 use sidecar_core::{
     model::{
-        Arrivals, Directory, Inbound, Verdict,
+        Arrivals, Directory, Inbound,
         policy::{Policy, Service},
     },
     signal::{endpoints::Endpoints, kernel, steering},
@@ -21,7 +21,6 @@ use sidecar_core::{
         sources::Sources,
     },
 };
-use sidecar_ebpf::abi::steer::VERDICTS;
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval},
@@ -388,6 +387,11 @@ impl Traffic {
         steering::Heartbeat { age: state.steering.beaten(), n_late: state.n_late }
     }
 
+    /// What came in.
+    pub(crate) fn arrivals(&self) -> Arc<Arrivals> {
+        Arc::clone(&self.lock().arrivals)
+    }
+
     /// What became of connections, in all and by service.
     pub(crate) fn read(&self) -> (Vec<steering::Decision>, Vec<steering::Service>, Endpoints) {
         let endpoints = health::read(self.standings());
@@ -399,13 +403,11 @@ impl Traffic {
             let told =
                 state.policy.services.iter().chain(&state.policy.inbound).find(|told| told.name == *name);
             let limit = told.and_then(|told| told.limits.connections);
-            let (verdicts, refused) = (state.verdicts(name, verdicts), state.doors.refused(name));
+            let (verdicts, refused) = (kernel::verdicts(verdicts), state.doors.refused(name));
             steering::Service { name: name.clone(), active, limit, verdicts, refused }
         };
         let services = state.services.iter().map(service).collect();
-        let mut decisions = kernel::decisions(&state.steering.decisions());
-        decisions.extend(steering::arrived(&state.arrivals));
-        (decisions, services, endpoints)
+        (kernel::decisions(&state.steering.decisions()), services, endpoints)
     }
 
     /// Whether an address is this network namespace's own.
@@ -454,7 +456,8 @@ impl Traffic {
         };
         let endpoints = planner.endpoints(*number).map(now).collect();
         let sources = sources::lines(&told.standings(policy), service);
-        Some(Usage { active, verdicts: state.verdicts(service, verdicts), endpoints, sources })
+        let verdicts = state.arrivals.added_to(service, &kernel::verdicts(verdicts));
+        Some(Usage { active, verdicts, endpoints, sources })
     }
 
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -471,13 +474,6 @@ impl State {
             counts: Arc::clone(&self.arrivals),
         };
         Directory { hosts: names::hosts(policy), inbound: Some(inbound), ..self.planner.directory() }
-    }
-
-    /// A service's connections by verdict: the kernel's count, and of those that came in ours.
-    fn verdicts(&self, service: &str, counts: [u64; VERDICTS]) -> Vec<(&'static str, u64)> {
-        let all = kernel::verdicts(counts).into_iter();
-        let arrived = Verdict::ALL.map(|verdict| self.arrivals.of(service, verdict));
-        all.zip(arrived).map(|((word, n), arrived)| (word, n + arrived)).collect()
     }
 
     /// The policy with all that was told besides.

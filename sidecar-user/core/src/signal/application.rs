@@ -76,7 +76,7 @@ pub struct Program {
 }
 
 /// Everything about the application that is read when somebody asks.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Readings {
     /// What it costs, by container.
     pub all: Vec<Application>,

@@ -1,6 +1,6 @@
 //! What became of the application's connections where they are steered, under its metric names.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Store, catalogue,
@@ -10,13 +10,15 @@ use super::{
     snapshot::{Attributes, Point, PointValue},
     sources,
 };
-use crate::model::Arrivals;
+use crate::model::{self, Arrivals};
 
 /// Everything about steering that is read when somebody asks.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Steering {
-    /// Connections by verdict and reason.
+    /// Connections by verdict and reason, as the kernel counts.
     pub decisions: Vec<Decision>,
+    /// Those that came in: read with the records.
+    pub arrivals: Arc<Arrivals>,
     /// By service.
     pub services: Vec<Service>,
     /// How their endpoints stand.
@@ -68,7 +70,7 @@ pub struct Service {
     pub active: u64,
     /// How many there may be.
     pub limit: Option<u32>,
-    /// All, by verdict.
+    /// All, by verdict, as the kernel counts.
     pub verdicts: Vec<(&'static str, u64)>,
     /// Of those that came in, what the relay refused, by [`RelayRefused`]. It only grows.
     pub refused: [u64; RelayRefused::WORDS.len()],
@@ -96,9 +98,19 @@ pub struct Relay {
     pub failures: [u64; RelayFailed::WORDS.len()],
 }
 
+impl Arrivals {
+    /// A service's connections by verdict, and those that came in besides.
+    #[must_use]
+    pub fn added_to(&self, service: &str, verdicts: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
+        let all =
+            model::Verdict::ALL.map(|verdict| (Verdict::from(verdict).word(), self.of(service, verdict)));
+        let of = |word| all.iter().find(|(other, _)| *other == word).map_or(0, |(_, n)| *n);
+        verdicts.iter().map(|(word, n)| (*word, n + of(*word))).collect()
+    }
+}
+
 /// Connections that came in.
-#[must_use]
-pub fn arrived(arrivals: &Arrivals) -> Vec<Decision> {
+fn arrived(arrivals: &Arrivals) -> Vec<Decision> {
     let decision = |(verdict, reason, n)| Decision {
         direction: Direction::Inbound.word(),
         verdict: Verdict::from(verdict).word(),
@@ -110,20 +122,29 @@ pub fn arrived(arrivals: &Arrivals) -> Vec<Decision> {
 
 /// Puts the readings into the store, in the place of those before. `None`: nothing is steered.
 pub(super) fn record(store: &mut Store, steering: Option<&Steering>) {
-    let Some(Steering { decisions, services, endpoints, relay, pinned, heartbeat, names, sources: told }) =
-        steering
+    let Some(Steering {
+        decisions,
+        arrivals,
+        services,
+        endpoints,
+        relay,
+        pinned,
+        heartbeat,
+        names,
+        sources: told,
+    }) = steering
     else {
         return;
     };
-    for Decision { direction, verdict, reason, n } in decisions {
-        store.set(&catalogue::TRAFFIC_CONNECTIONS, &[direction, verdict, reason], *n);
+    for Decision { direction, verdict, reason, n } in decisions.iter().copied().chain(arrived(arrivals)) {
+        store.set(&catalogue::TRAFFIC_CONNECTIONS, &[direction, verdict, reason], n);
     }
     let point =
         |attributes: Attributes, n: u64| Point { attributes, started: None, value: PointValue::U64(n) };
     let name = |service: &Service| (key::SERVICE, service.name.clone().into());
     let by_verdict = services.iter().flat_map(|service| {
-        let verdicts = service.verdicts.iter();
-        verdicts.map(move |(verdict, n)| point(vec![name(service), (key::VERDICT, (*verdict).into())], *n))
+        let verdicts = arrivals.added_to(&service.name, &service.verdicts).into_iter();
+        verdicts.map(move |(verdict, n)| point(vec![name(service), (key::VERDICT, verdict.into())], n))
     });
     store.replace(&catalogue::TRAFFIC_SERVICE_CONNECTIONS, by_verdict.collect());
     let active = services.iter().map(|service| point(vec![name(service)], service.active));
