@@ -65,7 +65,7 @@ pub(crate) struct Conn {
     lock: bpf_spin_lock,
     pub(crate) flags: u32,
     /// 0: not filled yet.
-    pub(crate) cookie: u64,
+    pub(crate) id: u64,
     pub(crate) role: u32,
     pub(crate) class: u32,
     /// Direction of the last payload, plus one; 0: none yet.
@@ -145,8 +145,8 @@ impl Conn {
 
     /// Makes a connection of what is all zero. No verdict of its own can be older than `generation`.
     #[inline(always)]
-    pub(crate) fn fill(&mut self, cookie: u64, role: u32, flags: u32, generation: u32) {
-        self.cookie = cookie;
+    pub(crate) fn fill(&mut self, id: u64, role: u32, flags: u32, generation: u32) {
+        self.id = id;
         self.role = role;
         self.flags = flags;
         self.generation = generation;
@@ -155,7 +155,7 @@ impl Conn {
     /// Whether that is done: another CPU may have made it this very moment.
     #[inline(always)]
     pub(crate) fn is_filled(&self) -> bool {
-        self.cookie != 0
+        self.id != 0
     }
 
     /// Where one begins whose endpoint was judged.

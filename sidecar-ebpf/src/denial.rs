@@ -42,7 +42,7 @@ pub(crate) fn tell(ctx: &SockAddrContext, sk: *mut bpf_sock) {
     // SAFETY: as above.
     let (head, opened) =
         unsafe { (&mut *record.cast::<Head>(), &mut *record.byte_add(size_of::<Head>()).cast::<Opened>()) };
-    (head.at_ns, head.cookie) = (now, cookie);
+    (head.at_ns, head.id) = (now, cookie);
     (head.kind, head.role) = (KIND_DENIED, ROLE_CLIENT);
     emit::decide(&mut opened.steered, steered);
     emit::note(&mut opened.peers, who);

@@ -234,7 +234,7 @@ pub(crate) fn early<const DIR: usize>(packet: Packet, sk: *mut bpf_sock, now: u6
     let fill = |record: *mut c_void| {
         // SAFETY: `record` has room for a head and both ends, which have no invalid values.
         let (head, peers) = unsafe { (&mut *record.cast::<Head>(), record.byte_add(HEAD).cast::<Peers>()) };
-        (head.at_ns, head.cookie) = (now, 0);
+        (head.at_ns, head.id) = (now, 0);
         (head.kind, head.dir, head.flags) = (KIND_LISTEN, DIR as u8, packet.record_flags());
         head.role = if DIR == INGRESS as usize { ROLE_SERVER } else { ROLE_CLIENT };
         (head.seq, head.len, head.edge, head.skipped) = (packet.seq(), packet.len(), packet.seq(), 0);
@@ -356,10 +356,10 @@ fn fixed<T, const SIZE: usize>(
 /// All but what the record stands for.
 #[inline(always)]
 fn set_head(head: &mut Head, conn: *const Conn, now: u64, kind: u8, flags: u8) {
-    // SAFETY: the verifier proved `conn`; cookie never changes, and whoever moves `drained` moved it before.
+    // SAFETY: the verifier proved `conn`; its id never changes, and whoever moves `drained` moved it before.
     let conn = unsafe { &*conn };
     head.at_ns = now;
-    head.cookie = conn.cookie;
+    head.id = conn.id;
     (head.kind, head.dir, head.role, head.flags) = (kind, 0, conn.role as u8, flags);
     (head.seq, head.len, head.edge, head.copied, head.skipped) = (0, 0, 0, 0, 0);
     (head.drained, head.drained_at, head.read_at) = (conn.drained, conn.drained_at, conn.read_at);

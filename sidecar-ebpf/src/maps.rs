@@ -5,7 +5,10 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_sock},
     btf_maps::Array as BtfArray,
-    helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_storage_get},
+    helpers::generated::{
+        bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem, bpf_sk_storage_delete,
+        bpf_sk_storage_get,
+    },
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, SockMap},
 };
@@ -28,7 +31,7 @@ pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(count
 /// The application's bytes, by role and class.
 #[map]
 pub(crate) static TRAFFIC: PerCpuArray<count::Traffic> = PerCpuArray::with_max_entries(count::TRAFFIC, 0);
-/// What user space decided of a connection, by socket cookie. User space bounds it.
+/// What user space decided of a connection, by [`Head::id`](sidecar_ebpf::abi::record::Head). User space bounds it.
 #[map]
 pub(crate) static VERDICTS: HashMap<u64, verdict::Verdict> =
     HashMap::with_max_entries(65536, BPF_F_NO_PREALLOC);
@@ -245,6 +248,14 @@ impl<T, const FLAGS: usize> SkStorage<T, FLAGS> {
     pub(crate) fn get_or_zero(&'static self, sk: *mut bpf_sock) -> Option<*mut T> {
         let value = self.call(sk, 1);
         if value.is_null() { None } else { Some(value) }
+    }
+
+    /// The socket has none from now on. Who still has it in hand writes to what is gone.
+    #[inline(always)]
+    pub(crate) fn remove(&'static self, sk: *mut bpf_sock) {
+        let map = ptr::from_ref(self).cast_mut().cast::<c_void>();
+        // SAFETY: the verifier proves `sk` a socket; a value lives on until every program that found it is done.
+        unsafe { bpf_sk_storage_delete(map, sk.cast()) };
     }
 
     #[inline(always)]

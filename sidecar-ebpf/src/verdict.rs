@@ -34,12 +34,12 @@ pub(crate) fn may_have_changed<const DIR: usize>(conn: *mut Conn, len: u32) -> b
 #[inline(never)]
 pub(crate) fn renew(conn: *mut Conn) {
     let Some(control) = who::control() else { return };
-    // SAFETY: the verifier proved `conn` a value of the map; cookie never changes.
-    let cookie = unsafe {
+    // SAFETY: the verifier proved `conn` a value of the map; its id never changes.
+    let id = unsafe {
         (*conn).generation = control.generation;
-        &(*conn).cookie
+        &(*conn).id
     };
-    let Some(verdict) = VERDICTS.get_ptr(cookie) else { return };
+    let Some(verdict) = VERDICTS.get_ptr(id) else { return };
     // SAFETY: not null. A racing update at worst gives this packet some of the old one, and a later one the new.
     let verdict = unsafe { &*verdict };
     let (old, new, bytes) = Conn::locked(conn, |conn| {
@@ -58,7 +58,7 @@ pub(crate) fn renew(conn: *mut Conn) {
 /// only where memory ran out. (It is not returned: who asks a second time whether a pointer is null sends the verifier
 /// down the mispredicted branch, where it is no pointer.)
 #[inline(never)]
-pub(crate) fn begin<const MEETS: bool>(sk: *mut bpf_sock, cookie: u64, role: u32, flags: u32) -> bool {
+pub(crate) fn begin<const MEETS: bool>(sk: *mut bpf_sock, id: u64, role: u32, flags: u32) -> bool {
     let Some(tcp) = packet::tcp(sk) else { return false };
     // SAFETY: the state of a socket of any kind may be read.
     let state = unsafe { (*sk).state };
@@ -75,7 +75,7 @@ pub(crate) fn begin<const MEETS: bool>(sk: *mut bpf_sock, cookie: u64, role: u32
         if conn.is_filled() {
             return false;
         }
-        conn.fill(cookie, role, flags, control.generation);
+        conn.fill(id, role, flags, control.generation);
         match verdict {
             // SAFETY: not null; a racing update at worst gives the connection some of the old one.
             Some(verdict) => conn.start(unsafe { &*verdict }),

@@ -195,6 +195,37 @@ fn one_that_answers_with_errors_is_avoided_and_comes_back() {
     sidecar.assert_sound("ejections", 64 * 1024);
 }
 
+/// Has each socket refused by a port that nobody is at before it asks.
+const REFUSED_BEFORE: &str = r#"
+import socket
+for _ in range(20):
+    s = socket.socket()
+    try: raise SystemExit(s.connect(("127.0.0.1", 1)))
+    except ConnectionRefusedError: s.connect(("10.9.0.1", 80))
+    s.sendall(b"GET /100.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    while s.recv(4096): pass
+    s.close()
+"#;
+
+/// What it answers on a socket that was refused elsewhere before counts as well.
+#[test]
+#[ignore = "privileged: attaches BPF programs"]
+fn one_that_is_asked_by_sockets_that_were_refused_is_judged() {
+    let world = World::new();
+    let servers: [Server; 2] = world.servers("", |_| {});
+    let [bad, good] = &servers;
+    let sidecar = world.run(&service("web", 1, &[bad, good], "      health: {ejection: 60s}\n"));
+    bad.fail(true);
+    let words =
+        [world.cgroup.wrapper(), ["python3", "-c", REFUSED_BEFORE].map(str::to_owned).to_vec()].concat();
+    eventually("the ejection", || {
+        process::run(Command::new(&words[0]).args(&words[1..]));
+        is_ejected(&sidecar, "web", bad).then_some(())
+    });
+    assert_eq!(ejections(&sidecar, "web", bad, "errors"), 1);
+    assert!(!is_ejected(&sidecar, "web", good));
+}
+
 /// Behind the relay the endpoint is judged by its answers, too, and its connections are those that the relay makes.
 #[test]
 #[ignore = "privileged: attaches BPF programs"]

@@ -81,6 +81,9 @@ pub const END_EXPIRED: u32 = 3;
 /// How many ends that are not orderly there are.
 pub const RESETS: u32 = 3;
 
+/// Stands in [`Head::id`] above every cookie: those are counted up from 1, and down from 2⁶⁴ − 1.
+pub const AGAIN: u64 = 1 << 48;
+
 /// Room for payload, in bytes, that a data record is reserved with: `bpf_ringbuf_reserve` wants a constant.
 pub const ROOMS: [usize; 8] = [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
@@ -90,8 +93,8 @@ pub const ROOMS: [usize; 8] = [256, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
 pub struct Head {
     /// `CLOCK_MONOTONIC`, ns: when the program ran.
     pub at_ns: u64,
-    /// Socket cookie; 0 on `KIND_LISTEN`.
-    pub cookie: u64,
+    /// The connection: its socket's cookie, plus [`AGAIN`] for each one that the socket was before; 0 on `KIND_LISTEN`.
+    pub id: u64,
     /// TCP sequence number of the first byte that the record stands for.
     pub seq: u32,
     /// How many payload bytes the record stands for, copied or not.

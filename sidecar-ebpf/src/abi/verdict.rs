@@ -25,7 +25,7 @@ pub const SKIP_INGRESS: u8 = 1;
 /// `skips` bit: `skip_until[EGRESS]` holds.
 pub const SKIP_EGRESS: u8 = 2;
 
-/// Key of `VERDICTS` is the socket cookie; key of `ENDPOINTS` an [`Endpoint`], whose verdict is where new
+/// Key of `VERDICTS` is `Head::id`; key of `ENDPOINTS` an [`Endpoint`], whose verdict is where new
 /// connections start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

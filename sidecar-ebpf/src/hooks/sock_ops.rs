@@ -17,7 +17,7 @@ use aya_log_ebpf::debug;
 use sidecar_ebpf::abi::{
     count as slot,
     record::{
-        EGRESS, END_EXPIRED, END_ORDERLY, END_RECEIVED, END_SENT, FAILED_CANCELLED, FAILED_REFUSED,
+        AGAIN, EGRESS, END_EXPIRED, END_ORDERLY, END_RECEIVED, END_SENT, FAILED_CANCELLED, FAILED_REFUSED,
         FAILED_TIMEOUT, FAILED_UNREACHABLE, FLAG_RST, INGRESS, KIND_FAILED, KIND_OPEN, ROLE_CLIENT,
         ROLE_SERVER,
     },
@@ -92,10 +92,17 @@ fn listens(ctx: &SockOpsContext) -> Option<()> {
 #[inline(always)]
 fn connects(ctx: &SockOpsContext) -> Option<()> {
     let sk = socket(ctx)?;
-    if !who::of(sk).1 {
-        begin(ctx, sk, ROLE_CLIENT);
+    if who::of(sk).1 {
+        return None;
     }
-    Some(())
+    // A socket may try again after an attempt that failed, and after `connect()` to no address: what it was before is over.
+    let id = match CONN.get(sk) {
+        // SAFETY: the verifier proved `conn`; its id never changes.
+        Some(conn) => unsafe { (*conn).id }.wrapping_add(AGAIN),
+        None => cookie(ctx),
+    };
+    CONN.remove(sk);
+    begin(ctx, sk, ROLE_CLIENT, id)
 }
 
 #[inline(always)]
@@ -106,7 +113,7 @@ fn established(ctx: &SockOpsContext, role: u8) -> Option<()> {
     }
     // Where a packet was quicker there is state already, but nobody has asked for the callbacks.
     if role == ROLE_SERVER || CONN.get(sk).is_none() {
-        begin(ctx, sk, role);
+        begin(ctx, sk, role, cookie(ctx));
     }
     let conn = CONN.get(sk)?;
     let now = emit::now();
@@ -143,19 +150,19 @@ fn is_mptcp(ctx: &SockOpsContext) -> bool {
 
 /// State for a connection whose beginning we see; asks for the callbacks that it needs.
 #[inline(always)]
-fn begin(ctx: &SockOpsContext, sk: *mut bpf_sock, role: u8) -> Option<()> {
+fn begin(ctx: &SockOpsContext, sk: *mut bpf_sock, role: u8, id: u64) -> Option<()> {
     ask(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
-    // SAFETY: helper without preconditions.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     let now = emit::now();
-    verdict::begin::<false>(sk, cookie, u32::from(role), 0);
+    verdict::begin::<false>(sk, id, u32::from(role), 0);
     let conn = CONN.get(sk)?;
-    // A socket may try again after an attempt that failed.
-    Conn::locked(conn, |conn| {
-        conn.since_ns = now;
-        conn.flags &= !(RESET | RESET_SENT | EXPIRED);
-    });
+    Conn::locked(conn, |conn| conn.since_ns = now);
     Some(())
+}
+
+#[inline(always)]
+fn cookie(ctx: &SockOpsContext) -> u64 {
+    // SAFETY: helper without preconditions.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
 #[inline(always)]

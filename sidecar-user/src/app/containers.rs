@@ -11,7 +11,7 @@ use std::{
 };
 
 use sidecar_core::{
-    event::Ends,
+    event::{self, Ends},
     model::{ConnectionId, Ktime, Role},
     signal,
 };
@@ -162,7 +162,7 @@ impl Lookup {
             }
             _ => None,
         };
-        let cgroup = of_port.or_else(|| sockets.cgroup_of(ends.local, ends.remote, id.0));
+        let cgroup = of_port.or_else(|| sockets.cgroup_of(ends.local, ends.remote, event::cookie(id)));
         ends.cgroup = cgroup.unwrap_or(0);
     }
 

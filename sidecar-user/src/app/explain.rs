@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use sidecar_core::{
+    event,
     model::{HttpVersion, Ktime, Role},
     signal::{
         UnixNanos,
@@ -108,7 +109,7 @@ fn exchange(explained: &Explained, time: impl Fn(Ktime) -> String) -> Value {
         },
         "bytes": { "request_body": http.request_body, "response_body": http.response_body, "lost": exchange.lost },
         "connection": {
-            "cookie": connection.id.0,
+            "cookie": event::cookie(connection.id),
             "local": connection.local.to_string(),
             "remote": connection.remote.to_string(),
             "pid": (connection.tgid != 0).then_some(connection.tgid),
@@ -164,7 +165,7 @@ fn one(out: &mut String, explained: &Explained, time: impl Fn(Ktime) -> String) 
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "not known".to_owned(), |bytes| bytes.to_string());
     let (sent, got) = (size(http.request_body), size(http.response_body));
     writeln!(out, "  bytes       request body {sent}, response body {got}, lost {}", exchange.lost)?;
-    let (local, remote, cookie) = (connection.local, connection.remote, connection.id.0);
+    let (local, remote, cookie) = (connection.local, connection.remote, event::cookie(connection.id));
     let joined = if connection.joined { ", met in the middle" } else { "" };
     writeln!(out, "  connection  {} {local}, peer {remote}, cookie {cookie}{joined}", role_word(*role))?;
     let pattern = http.route.as_ref().map_or("none", |route| &*route.pattern);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sidecar_core::{
     config::{Level, Reload, Resolved},
+    event,
     flow::Line,
     model::{Ktime, Role, policy::Policy},
     signal::{Snapshot, UnixNanos, reason},
@@ -348,7 +349,7 @@ fn connection(line: &Line) -> Value {
     let connection = &line.connection;
     let steered = connection.steered.as_deref();
     json!({
-        "cookie": connection.id.0,
+        "cookie": event::cookie(connection.id),
         "role": connection.role.map(|role| match role { Role::Client => "client", Role::Server => "server" }),
         "local": connection.local.to_string(),
         "remote": connection.remote.to_string(),

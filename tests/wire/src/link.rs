@@ -22,7 +22,7 @@ const FLIGHT: usize = 6;
 
 /// The observed end of one connection.
 pub(crate) struct Link {
-    cookie: u64,
+    id: u64,
     /// Sequence numbers of the first byte, by direction.
     begin: [u32; 2],
     clock: u64,
@@ -34,7 +34,7 @@ impl Link {
     /// Begins anywhere in the space of sequence numbers, also just before its end.
     pub(crate) fn new(choices: &mut Choices<'_>, loss: usize) -> Link {
         let begin = [choices.of(&[1000, u32::MAX - 100, 0x7fff_ff00]), choices.of(&[5000, u32::MAX - 300])];
-        Link { cookie: 7, begin, clock: 0, loss }
+        Link { id: 7, begin, clock: 0, loss }
     }
 
     /// Carries a conversation, as far as the choices go at first and then to its end.
@@ -159,7 +159,7 @@ impl Link {
     fn head(&self) -> Head {
         Head {
             at_ns: self.clock,
-            cookie: self.cookie,
+            id: self.id,
             seq: 0,
             len: 0,
             edge: 0,

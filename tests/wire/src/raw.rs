@@ -74,10 +74,10 @@ pub(super) fn records(choices: &mut Choices<'_>, mut core: Core) {
         let skipped = if choices.once_in(10) { choices.word() >> choices.below(32) } else { 0 };
         let (role, flags) = (choices.byte() % 4, choices.byte());
         let (drained, drained_at) = (seq, choices.byte().into());
-        let cookie = connection as u64;
+        let id = connection as u64;
         let head = Head {
             at_ns: clock,
-            cookie,
+            id,
             seq,
             len,
             edge,

@@ -82,7 +82,7 @@ impl Records {
     fn head(&self, at: usize) -> Head {
         Head {
             at_ns: self.clock,
-            cookie: at as u64 + 1,
+            id: at as u64 + 1,
             seq: 0,
             len: 0,
             edge: 0,

@@ -202,7 +202,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
     let (head, rest) =
         Head::read_from_prefix(record).map_err(|_| Malformed::Short { kind: 0, got: record.len() })?;
     let short = || Malformed::Short { kind: head.kind, got: record.len() };
-    let id = ConnectionId(head.cookie);
+    let id = ConnectionId(head.id);
     let at = Ktime(head.at_ns);
     match head.kind {
         record::KIND_DATA => {
@@ -249,6 +249,14 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
         }
         other => Err(Malformed::Kind(other)),
     }
+}
+
+/// The cookie of a connection's socket, as `ss -e` shows it.
+#[must_use]
+pub fn cookie(id: ConnectionId) -> u64 {
+    let spare = record::AGAIN.leading_zeros() + 1;
+    // Those that are counted down begin with ones.
+    ((id.0 << spare).cast_signed() >> spare).cast_unsigned()
 }
 
 fn segment<'a>(head: &Head, rest: &'a [u8]) -> Option<Segment<'a>> {
@@ -371,6 +379,17 @@ mod tests {
     use zerocopy::{FromZeros, IntoBytes};
 
     use super::*;
+
+    #[test]
+    fn connections_of_one_socket_have_its_cookie() {
+        // Counted up from 1, and in an interrupt of that down from the top (`gen_cookie_next`, include/linux/cookie.h).
+        for of_socket in [1, 4097, record::AGAIN / 2 - 1, u64::MAX, u64::MAX - 4096] {
+            for n in [0, 1, 2, 65_535] {
+                let id = ConnectionId(of_socket.wrapping_add(record::AGAIN.wrapping_mul(n)));
+                assert_eq!(cookie(id), of_socket, "{n}");
+            }
+        }
+    }
 
     #[test]
     fn who_came_by_way_of_the_relay_is_the_other_end() {

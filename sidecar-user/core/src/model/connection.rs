@@ -4,7 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::Steered;
 
-/// The kernel's socket cookie: unique until reboot.
+/// The kernel's number for a connection: its socket's cookie, and how many connections the socket was before. Unique until
+/// reboot, but for a socket that is connected 65,536 times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
