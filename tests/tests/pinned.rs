@@ -389,7 +389,16 @@ fn what_is_not_ours_is_told_and_left() {
         "{said}"
     );
     fs::remove_file(pins.join("STEER")).expect("removed");
-    create("note", "other");
+    // Its name alone, which libbpf gives it, too, makes it none of ours.
+    create("RULES", "RULES");
+    told("type 2, entries of 4 and 4 bytes");
+    create("zzz", "zzz");
+    let (status, said) = world.unpin();
+    assert!(status == Some(3) && said.contains("0 pinned objects removed") && said.contains("zzz"), "{said}");
+    assert!(pins.join("RULES").exists() && pins.join("zzz").exists(), "{said}");
+    fs::remove_file(pins.join("RULES")).expect("removed");
+    fs::remove_file(pins.join("zzz")).expect("removed");
+    create("note", "note");
 
     // A second daemon.
     let first = world.run(services);

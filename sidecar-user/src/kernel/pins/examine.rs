@@ -206,6 +206,41 @@ pub(super) fn map_at(path: &Path) -> Result<sys::MapInfo, PinError> {
     Ok(found)
 }
 
+/// Whose maps a folder has.
+#[derive(Clone, Copy)]
+pub(super) enum Build {
+    /// This build's, or nobody said.
+    This,
+    /// Types and sizes may be others.
+    Other,
+}
+
+/// By what LAYOUT says.
+pub(super) fn build(dir: &Path) -> Build {
+    match layout(dir) {
+        Ok(theirs) if theirs != LAYOUT && theirs != Layout::default() => Build::Other,
+        _ => Build::This,
+    }
+}
+
+/// Whether a map is one that a sidecar pins. That it has its file's name is not enough: so has whatever libbpf pins by name.
+pub(super) fn is_ours(path: &Path, build: Build) -> Result<(), PinError> {
+    let foreign = |why: String| Err(PinError::Foreign { path: path.to_owned(), why });
+    let found = map_at(path)?;
+    let Some(map) = MAPS.iter().find(|map| map.name == name(path)) else {
+        return foreign("no map of a sidecar has that name".to_owned());
+    };
+    let theirs = (found.kind, found.key as usize, found.value as usize);
+    let is_alike = theirs == (map.kind, map.key, map.value);
+    match build {
+        Build::This if !is_alike => {
+            let (kind, key, value) = theirs;
+            foreign(format!("type {kind}, entries of {key} and {value} bytes"))
+        }
+        Build::This | Build::Other => Ok(()),
+    }
+}
+
 fn is_own(path: &Path) -> Result<(), PinError> {
     let failed = |source| PinError::Io { step: "look at", path: path.to_owned(), source };
     let found = fs::symlink_metadata(path).map_err(failed)?;

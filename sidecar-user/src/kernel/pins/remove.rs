@@ -37,13 +37,13 @@ pub(crate) fn unpin(dir: &Path) -> Result<Unpinned, PinError> {
 /// The same for a folder that is held, and stays.
 ///
 /// # Errors
-/// [`PinError`], also where something has a name that one of ours is to have, and is not ours.
+/// [`PinError`], also where something has a name that one of ours is to have, and is not ours; then everything is as it was.
 pub(super) fn all(dir: &Path) -> Result<(), PinError> {
-    every(dir)?;
-    match files(dir)?.into_iter().find(|path| examine::MAPS.iter().any(|map| map.name == name(path))) {
-        Some(path) => examine::map_at(&path).map(drop),
-        None => Ok(()),
+    let build = examine::build(dir);
+    for path in files(dir)?.iter().filter(|path| examine::MAPS.iter().any(|map| map.name == name(path))) {
+        examine::is_ours(path, build)?;
     }
+    every(dir).map(drop)
 }
 
 /// Removes links that are at work on nothing any more.
@@ -60,15 +60,18 @@ pub(super) fn dead(dir: &Path) -> Result<(), PinError> {
     Ok(())
 }
 
-/// Links first: what goes by the maps is not at work any more when they go.
+/// Links first: what goes by the maps is not at work any more when they go. LAYOUT last: where this breaks off, it still says
+/// whose the others are.
 fn every(dir: &Path) -> Result<Unpinned, PinError> {
     let mut done = Unpinned::default();
-    let (links, others): (Vec<_>, Vec<_>) =
+    let build = examine::build(dir);
+    let (links, mut others): (Vec<_>, Vec<_>) =
         files(dir)?.into_iter().partition(|path| link_of(name(path)).is_some());
+    others.sort_by_key(|path| name(path) == "LAYOUT");
     for path in links.iter().chain(&others) {
         let is_ours = match link_of(name(path)) {
             Some(_) => examine::link(path).map(drop),
-            None => examine::map_at(path).map(drop),
+            None => examine::is_ours(path, build),
         };
         if let Err(error) = is_ours {
             done.left.push(super::told(&error));
