@@ -299,14 +299,36 @@ pub(crate) fn room() -> u64 {
     descriptors.map_or(u64::MAX, |all| (all - RESERVED.min(all / 4)) / OF_EACH)
 }
 
+/// One of a connection's two streams. Where it does not come to its end, also because the daemon ends, closing it is a reset:
+/// neither side may take what it has for all.
+struct Leg {
+    stream: TcpStream,
+    is_over: bool,
+}
+
+impl Leg {
+    fn new(stream: TcpStream) -> Leg {
+        Leg { stream, is_over: false }
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        if !self.is_over {
+            reset(&self.stream);
+        }
+    }
+}
+
 async fn connection(
-    mut client: TcpStream,
+    client: TcpStream,
     steered: Steered,
     handover: &Handover,
     counts: &Relayed,
     watched: &Watched,
 ) {
     let address = steered.to;
+    let mut client = Leg::new(client);
     let begun = Instant::now();
     let server = dial(&steered, handover, counts).await;
     let lack = server.as_ref().err().and_then(Lack::of);
@@ -315,7 +337,7 @@ async fn connection(
         watched.lock().relayed(clock::now(), address, reached);
     }
     let mut server = match server {
-        Ok(server) => server,
+        Ok(server) => Leg::new(server),
         Err(error) => {
             let count = match lack {
                 Some(Lack::Port) => &counts.portless,
@@ -324,21 +346,22 @@ async fn connection(
             };
             count.fetch_add(1, Ordering::Relaxed);
             debug!(%address, %error, "not reached");
-            reset(&client);
             return;
         }
     };
-    for stream in [&client, &server] {
+    for Leg { stream, .. } in [&client, &server] {
         // Without it each small write would wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
+        // Else reading would leave out what was sent as urgent (MSG_OOB).
+        let _ = sockopt::set_socket_oobinline(stream, true);
         keep_alive(stream);
     }
-    if let Err(error) = carry::both(&mut client, &mut server, &counts.bytes).await {
-        counts.broken.fetch_add(1, Ordering::Relaxed);
-        debug!(%address, %error, "broken off");
-        // Neither side may take what it has for all.
-        reset(&client);
-        reset(&server);
+    match carry::both(&mut client.stream, &mut server.stream, &counts.bytes).await {
+        Ok(()) => [client.is_over, server.is_over] = [true, true],
+        Err(error) => {
+            counts.broken.fetch_add(1, Ordering::Relaxed);
+            debug!(%address, %error, "broken off");
+        }
     }
 }
 
