@@ -361,6 +361,51 @@ fn what_comes_in_is_limited_and_refused() {
     assert_eq!((accepted(&scrape), count(&scrape, "web", "passed")), (before, 1));
 }
 
+/// A server that says what it was sent until its end, and one that answers in part, and waits.
+const HEARS: &str = r#"
+import socket, sys
+l = socket.create_server((sys.argv[1], 8080))
+s = l.accept()[0]
+s.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+print(b"".join(iter(lambda: s.recv(100), b"")).decode(), flush=True)
+s = l.accept()[0]; s.sendall(b"in part")
+l.accept()
+"#;
+
+/// Its clients: the second one says how it ended.
+const SAYS: &str = r#"
+import socket, sys
+at = (sys.argv[1], 8080)
+s = socket.create_connection(at, 20); s.sendall(b"abc"); s.send(b"!", socket.MSG_OOB); s.sendall(b"def"); s.close()
+s = socket.create_connection(at, 20); print(s.recv(100).decode(), flush=True)
+try: print("ended" if s.recv(100) == b"" else "more", flush=True)
+except ConnectionResetError: print("reset", flush=True)
+"#;
+
+/// Urgent bytes stay in the stream. A connection that the daemon's end cuts off is not one that came to its end.
+#[test]
+#[ignore = "privileged: attaches BPF programs, makes network namespaces"]
+fn nothing_is_left_out_and_what_is_cut_off_is_reset() {
+    let mut world = World::plain();
+    world.server.signal(Signal::QUIT);
+    world.server.wait();
+    let inside = [world.cgroup.wrapper(), world.pod.network()].concat();
+    let mut server = Talker::within(&inside, HEARS, &[POD]);
+    let listens =
+        [world.pod.network(), ["ss", "-Htln", "sport", "=", ":8080"].map(str::to_owned).to_vec()].concat();
+    eventually("the server to listen", || {
+        (!process::run(Command::new(&listens[0]).args(&listens[1..])).is_empty()).then_some(())
+    });
+    let mut sidecar = world.run(THROUGH);
+    let mut client = Talker::new(&world, SAYS, &[POD]);
+    assert_eq!(server.hear(), "abc!def");
+    assert_eq!(client.hear(), "in part");
+    assert_eq!(accepted(&world.scrape(&sidecar)), 2);
+    sidecar.signal(Signal::TERM);
+    assert_eq!(client.hear(), "reset");
+    sidecar.wait();
+}
+
 /// A server that sends for as long as anybody takes it.
 const STREAMS: &str = r#"
 import socket, sys, threading

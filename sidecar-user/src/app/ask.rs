@@ -68,7 +68,9 @@ pub(super) fn destination(explain: &Explain) -> Result<u8, AskError> {
         print!("{body}");
         return Ok(0);
     }
-    eprintln!("sidecar: {}", body.trim_end());
+    let told: Option<serde_json::Value> = serde_json::from_str(&body).ok();
+    let why = told.as_ref().and_then(|told| told["error"].as_str());
+    eprintln!("sidecar: {}", why.unwrap_or(body.trim_end()));
     Ok(EXIT_USAGE)
 }
 

@@ -202,7 +202,7 @@ impl Decides<'_> {
         let Decides { service, except: None, .. } = self else { return Vec::new() };
         let mut all = Vec::new();
         if service.gear == Gear::Deny {
-            all.push("deny is no sandbox: raw sockets are not asked");
+            all.push("deny is no sandbox: raw sockets are not asked, nor connected ones of UDP-Lite");
             return all;
         }
         all.push("what is not TCP goes where it asks");

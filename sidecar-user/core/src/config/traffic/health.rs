@@ -33,7 +33,7 @@ pub struct HealthSettings {
     pub ejection: Duration,
     /// No ejection lasts longer.
     pub max_ejection: Duration,
-    /// For so long after its return an endpoint gets less than its share. `0s`: it gets all of it at once.
+    /// For so long after its return, or after it was added, an endpoint gets less than its share. `0s`: it gets all of it at once.
     pub slow_start: Duration,
     /// Below this percentage of healthy endpoints all are tried. They are in any case where none is healthy.
     #[schemars(range(max = 100))]

@@ -30,7 +30,8 @@ pub struct InboundSettings {
     /// How connections are carried: to the application as they are, through the relay, or not at all.
     #[serde(default = "through_the_relay")]
     pub gear: GearSetting,
-    /// How many connections there may be through the relay. Those beyond are closed.
+    /// How many connections there may be through the relay. Those beyond are closed. A place is free again once both the client's and
+    /// the application's side are closed.
     #[serde(default)]
     pub limits: LimitSettings,
     /// What becomes of connections through the relay while the daemon hangs: the application gets them, or they are refused.

@@ -186,8 +186,8 @@ pub struct ServiceSettings {
     /// written as `endpoints` is, which tells both.
     #[serde(default)]
     pub sources: Vec<SourceSettings>,
-    /// Which endpoint a connection gets: of two that are drawn by weight the one with less to do, one that is drawn by
-    /// weight, or always the same one for the same process, user, cgroup or bound source address.
+    /// Which endpoint a connection gets: of two that are drawn by weight the one with less to do (so the longer connections are
+    /// held, the less weights count), one that is drawn by weight, or always the same one for the same process, user, cgroup or bound source address.
     #[serde(default)]
     pub balance: BalanceSetting,
     /// How many connections there may be. Those beyond are refused (`ECONNREFUSED`).
