@@ -115,13 +115,20 @@ fn report(all: &[Way], rounds: &[Vec<Figures>]) {
     );
     let heads = ["connect()", "added", "a byte there and back", "added", "to"];
     println!("{:24} {:>22} {:>22} {:>22} {:>22}  {}", "", heads[0], heads[1], heads[2], heads[3], heads[4]);
+    let told = |Median { value, low, high }: Median| format!("{value:.2} [{low:.2}, {high:.2}]");
     for (at, way) in all.iter().enumerate() {
         let base = all.iter().position(|each| *each == way.base()).unwrap_or_default();
         let column = |figure: usize| median(rounds.iter().map(|round| round[at][figure]));
         let over = |figure: usize| median(rounds.iter().map(|round| round[at][figure] - round[base][figure]));
-        let told = |Median { value, low, high }: Median| format!("{value:.2} [{low:.2}, {high:.2}]");
         let cells = [told(column(0)), told(over(0)), told(column(1)), told(over(1))];
         let [a, b, c, d] = cells;
         println!("{:24} {a:>22} {b:>22} {c:>22} {d:>22}  {}", way.name(), way.base().name());
+    }
+    println!("\nadded to connect(), and to a byte there and back, of what has no sidecar\n");
+    for (at, way) in all.iter().enumerate().filter(|(_, way)| **way != Way::Plain) {
+        let plain = all.iter().position(|each| *each == Way::Plain).unwrap_or_default();
+        let over =
+            |figure: usize| told(median(rounds.iter().map(|round| round[at][figure] - round[plain][figure])));
+        println!("{:24} {:>22} {:>22}", way.name(), over(0), over(1));
     }
 }

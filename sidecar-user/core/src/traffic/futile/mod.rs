@@ -38,6 +38,7 @@ pub fn futile(policy: &Policy) -> Vec<Futile> {
         let all = [
             names::denied_by_name_only(service).into_iter().collect(),
             names::had_by_others(service, earlier).into_iter().collect(),
+            names::unanswered(service, &policy.services).into_iter().collect(),
             endpoints::of_families(service),
             endpoints::hashed_alike(service).into_iter().collect(),
             exceptions::futile(service),

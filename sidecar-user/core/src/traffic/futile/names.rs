@@ -7,6 +7,9 @@ use crate::model::{
     policy::{Except, Gear, Resolve, Service},
 };
 
+/// Where resolvers are asked.
+const DNS: u16 = 53;
+
 /// A denial that goes by the name.
 pub(super) fn denied_by_name_only(service: &Service) -> Option<String> {
     let Service { name, hosts, resolve, networks, gear, .. } = service;
@@ -19,6 +22,27 @@ pub(super) fn denied_by_name_only(service: &Service) -> Option<String> {
             "`{name}` is denied by its name only: whoever has its address from elsewhere reaches it{others}"
         )
     })
+}
+
+/// Names that nobody is asked for, as all resolvers are denied.
+pub(super) fn unanswered(service: &Service, all: &[Service]) -> Option<String> {
+    if service.hosts.is_empty() || service.gear == Gear::Deny {
+        return None;
+    }
+    let of_dns = || all.iter().filter(|other| other.is_for(DNS) && !other.networks.is_empty());
+    // Else some are let through, perhaps.
+    if of_dns().any(|other| other.gear != Gear::Deny || other.except != Except::default()) {
+        return None;
+    }
+    let networks =
+        || of_dns().flat_map(|other| other.networks.iter().map(move |network| (*network, &other.name)));
+    let [Some(four), Some(six)] = Network::ALL.map(|all| cover(&all, networks())) else { return None };
+    let mut by = [four, six].concat();
+    by.dedup();
+    let deny = if by.len() == 1 { "denies" } else { "deny" };
+    let by = listed(by.into_iter().map(|by| format!("`{by}`")));
+    let name = &service.name;
+    Some(format!("`{name}` has names that are not answered: {by} {deny} every resolver; except theirs"))
 }
 
 /// Real names behind networks of `earlier` services.
@@ -149,6 +173,39 @@ mod tests {
             assert_eq!(said(&behind), Vec::<String>::new());
             let fake = [&earlier[..], &[named(Gear::Direct, Resolve::Virtual, ports)]].concat();
             assert_eq!(said(&fake), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn names_are_answered_where_a_resolver_may_be_asked() {
+        let denies = |name: &str, own: &[&str], ports: &[u16]| Service {
+            gear: Gear::Deny,
+            ..service(name, own, ports)
+        };
+        let all = denies("all", &["0.0.0.0/0", "::/0"], &[]);
+        let excepted = Service {
+            except: Except { networks: networks(&["10.0.0.53"]), ..Except::default() },
+            ..all.clone()
+        };
+        for (others, by) in [
+            (vec![all.clone()], Some("`all` denies")),
+            (vec![denies("dns", &["0.0.0.0/0", "::/0"], &[80, 53])], Some("`dns` denies")),
+            (
+                vec![denies("four", &["0.0.0.0/0"], &[]), denies("six", &["::/0"], &[53])],
+                Some("`four` and `six` deny"),
+            ),
+            (vec![denies("four", &["0.0.0.0/0"], &[])], None),
+            (vec![denies("web", &["0.0.0.0/0", "::/0"], &[80])], None),
+            (vec![excepted], None),
+            (vec![service("resolver", &["10.0.0.53"], &[53]), all], None),
+        ] {
+            let services = [&[named(Gear::Direct, Resolve::Virtual, &[80])], &others[..]].concat();
+            let said = said(&services);
+            let said: Vec<_> = said.iter().filter(|why| why.contains("not answered")).collect();
+            let expected = by.map(|by| {
+                format!("`last` has names that are not answered: {by} every resolver; except theirs")
+            });
+            assert_eq!(said, expected.iter().collect::<Vec<_>>(), "{others:?}");
         }
     }
 
