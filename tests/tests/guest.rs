@@ -29,12 +29,13 @@ fn start(words: &[String], output: &Path) -> Process {
     Process::start(Command::new(&words[0]).args(&words[1..]), output)
 }
 
-/// What was counted at both ends is what both ends counted, all of it explained, and nothing was dropped.
-fn assert_exact(scrapes: [(&str, &Sidecar); 2], nginx: &Nginx, load: &Load) {
+/// What was counted at both ends is what both ends counted, all of it explained, and nothing was dropped but for these reasons.
+fn assert_exact(scrapes: [(&str, &Sidecar); 2], nginx: &Nginx, load: &Load, but: &[&str]) {
     for (role, sidecar) in scrapes {
         let scraped = sidecar.scrape_at_rest();
         let own = if role == "server" { nginx.answered() } else { load.answered.clone() };
-        let (seen, explained, drops) = (scraped.bytes("seen"), scraped.bytes("explained"), scraped.drops());
+        let (seen, explained, mut drops) =
+            (scraped.bytes("seen"), scraped.bytes("explained"), scraped.drops());
         let [lost, joined] = ["lost", "before_join"].map(|class| scraped.bytes(class));
         let facts = format!(
             "{role}: seen {seen}, explained {explained}, lost {lost}, before_join {joined}, drops {drops:?}; {}: {}",
@@ -42,6 +43,7 @@ fn assert_exact(scrapes: [(&str, &Sidecar); 2], nginx: &Nginx, load: &Load) {
             sidecar.log()
         );
         assert_eq!(scraped.requests(role), own, "{facts}");
+        drops.retain(|reason, _| !but.contains(&reason.as_str()));
         assert!(seen == explained && drops.is_empty(), "{facts}");
     }
 }
@@ -316,7 +318,7 @@ fn counts() {
     nginx.await_listening();
     let mut load = Load::new(dir.path(), &cgroup.wrapper());
     requests(&mut load, &nginx);
-    assert_exact([("server", &daemon), ("client", &daemon)], &nginx, &load);
+    assert_exact([("server", &daemon), ("client", &daemon)], &nginx, &load, &[]);
 }
 
 /// The kernel's own faults on a wire: both ends' devices lose, double and swap what they send.
@@ -343,7 +345,8 @@ fn netem() {
     });
     let mut load = Load::new(far.path(), &[clients.wrapper(), client.wrapper()].concat());
     requests(&mut load, &nginx);
-    assert_exact([("server", &at_server), ("client", &at_client)], &nginx, &load);
+    // The wire's copy of a segment may come when its connection's end has just been told: no byte of it is new.
+    assert_exact([("server", &at_server), ("client", &at_client)], &nginx, &load, &["unknown_connection"]);
     // By the kernels' own account it was that kind of wire.
     for netns in [&server, &client] {
         for (group, name) in
