@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Write as _},
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -59,11 +60,7 @@ impl World {
         let (pod, clients) = (Netns::new(), Netns::new());
         let ours = [format!("{POD}/24"), format!("{POD6}/64")];
         let theirs = [format!("{CLIENT}/24"), format!("{OTHER}/24"), format!("{CLIENT6}/64")];
-        pod.cable(
-            &clients,
-            "wire0",
-            [&ours.each_ref().map(String::as_str), &theirs.each_ref().map(String::as_str)],
-        );
+        pod.cable(&clients, "wire0", [&ours, &theirs]);
         let (dir, cgroup) = (tempfile::tempdir().expect("a folder"), Cgroup::new());
         let nginx = Nginx::prepare(dir.path(), POD, PORT, "");
         let all =
@@ -87,14 +84,7 @@ impl World {
     /// Starts the daemon, and waits until it is ready.
     pub fn run(&self, inbound: &str) -> Sidecar {
         let settings = self.settings(inbound);
-        let cgroup = self.cgroup.path().display().to_string();
-        let wrapper = self.pod.network();
-        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
-        let arguments = ["--cgroup", &cgroup, "--config", &settings];
-        let mut sidecar = Sidecar::spawn(self.dir.path(), &wrapper, &arguments, &[]);
-        sidecar.await_attached();
-        self.pod.within(|| sidecar.await_ready());
-        sidecar
+        Sidecar::beside(&self.pod, &self.cgroup, self.dir.path(), Path::new(&settings))
     }
 
     /// What its metrics tell, once it has read all records.

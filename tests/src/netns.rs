@@ -61,12 +61,12 @@ impl Netns {
     }
 
     /// Joins it to another by a cable whose ends are called `name`, and gives each end addresses.
-    pub fn cable(&self, other: &Netns, name: &str, [own, others]: [&[&str]; 2]) {
+    pub fn cable<A: AsRef<str>>(&self, other: &Netns, name: &str, [own, others]: [&[A]; 2]) {
         let words =
             ["link", "add", name, "netns", &self.0, "type", "veth", "peer", "name", name, "netns", &other.0];
         process::run(Command::new("ip").args(words));
         for (netns, addresses) in [(self, own), (other, others)] {
-            for address in addresses {
+            for address in addresses.iter().map(AsRef::as_ref) {
                 // IPv6 addresses are not asked for whether somebody has them already, which takes a second.
                 let flags = if address.contains(':') { "nodad" } else { "" };
                 netns.ip(&format!("address add {address} dev {name} {flags}"));

@@ -9,7 +9,9 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
+    cgroup::Cgroup,
     eventually, eventually_within, free_port,
+    netns::Netns,
     process::{self, Process},
     scrape::{self, Scrape},
 };
@@ -45,7 +47,19 @@ impl Sidecar {
         sidecar
     }
 
-    /// The same behind a wrapper (`setpriv …`, `sh -c …`), without waiting for anything.
+    /// With these settings in the network namespace of an application, of which it observes the cgroup. Returns once it is ready.
+    #[must_use]
+    pub fn beside(pod: &Netns, cgroup: &Cgroup, dir: &Path, settings: &Path) -> Sidecar {
+        let (cgroup, settings) = (cgroup.path().display().to_string(), settings.display().to_string());
+        let wrapper = pod.network();
+        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+        let mut sidecar = Sidecar::spawn(dir, &wrapper, &["--cgroup", &cgroup, "--config", &settings], &[]);
+        sidecar.await_attached();
+        pod.within(|| sidecar.await_ready());
+        sidecar
+    }
+
+    /// Behind a wrapper (`setpriv …`, `sh -c …`), without waiting for anything.
     #[must_use]
     pub fn spawn(dir: &Path, wrapper: &[&str], args: &[&str], command: &[&str]) -> Sidecar {
         let (port, admin_port) = (free_port(), free_port());

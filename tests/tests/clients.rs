@@ -153,15 +153,7 @@ impl World {
         let services = [of(1, "direct", "direct"), of(2, "proxy", "proxied")].concat();
         fs::write(self.path("settings.yaml"), format!("traffic:\n  services:\n{services}"))
             .expect("settings");
-        let settings = self.path("settings.yaml").display().to_string();
-        let cgroup = self.cgroup.path().display().to_string();
-        let wrapper = self.pod.network();
-        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
-        let arguments = ["--cgroup", &cgroup, "--config", &settings];
-        let mut sidecar = Sidecar::spawn(self.dir.path(), &wrapper, &arguments, &[]);
-        sidecar.await_attached();
-        self.pod.within(|| sidecar.await_ready());
-        sidecar
+        Sidecar::beside(&self.pod, &self.cgroup, self.dir.path(), &self.path("settings.yaml"))
     }
 
     /// Words that run what follows them as the application.

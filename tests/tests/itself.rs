@@ -40,11 +40,7 @@ impl World {
         let (pod, outside, dir) = (Netns::new(), Netns::new(), tempfile::tempdir().expect("a folder"));
         let with = |[four, six]: [&str; 2]| [format!("{four}/24"), format!("{six}/64")];
         let (ours, theirs) = (with(POD), with(OUTSIDE));
-        pod.cable(
-            &outside,
-            "wire0",
-            [&ours.each_ref().map(String::as_str), &theirs.each_ref().map(String::as_str)],
-        );
+        pod.cable(&outside, "wire0", [&ours, &theirs]);
         let other = Nginx::prepare(&dir.path().join("other"), OUTSIDE[0], 8080, "");
         let listen = format!("listen {}:8080 ;", OUTSIDE[0]);
         other.amend(&listen, &format!("{listen} listen [{}]:8080;", OUTSIDE[1]));
@@ -75,15 +71,7 @@ impl World {
             }
         }
         fs::write(self.path("settings.yaml"), settings).expect("settings");
-        let settings = self.path("settings.yaml").display().to_string();
-        let cgroup = self.cgroup.path().display().to_string();
-        let wrapper = self.pod.network();
-        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
-        let arguments = ["--cgroup", &cgroup, "--config", &settings];
-        let mut sidecar = Sidecar::spawn(self.dir.path(), &wrapper, &arguments, &[]);
-        sidecar.await_attached();
-        self.pod.within(|| sidecar.await_ready());
-        sidecar
+        Sidecar::beside(&self.pod, &self.cgroup, self.dir.path(), &self.path("settings.yaml"))
     }
 
     /// Words that run what follows them as the application.

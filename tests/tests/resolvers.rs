@@ -87,11 +87,7 @@ impl World {
         let (pod, outside, dir) = (Netns::new(), Netns::new(), tempfile::tempdir().expect("a folder"));
         let with = |[four, six]: [&str; 2]| [format!("{four}/24"), format!("{six}/64")];
         let (ours, theirs) = (with(POD), with(OUTSIDE));
-        pod.cable(
-            &outside,
-            "wire0",
-            [&ours.each_ref().map(String::as_str), &theirs.each_ref().map(String::as_str)],
-        );
+        pod.cable(&outside, "wire0", [&ours, &theirs]);
         let mut hosts = String::new();
         for (at, (name, _, _)) in NAMES.iter().enumerate() {
             let all = addresses(at, '4').into_iter().chain(addresses(at, '6'));
@@ -126,14 +122,7 @@ impl World {
     fn run(&self) -> Sidecar {
         let settings = self.path("settings.yaml");
         fs::write(&settings, SERVICES).expect("settings");
-        let (settings, cgroup) = (settings.display().to_string(), self.cgroup.path().display().to_string());
-        let wrapper = self.pod.network();
-        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
-        let arguments = ["--cgroup", &cgroup, "--config", &settings];
-        let mut sidecar = Sidecar::spawn(self.dir.path(), &wrapper, &arguments, &[]);
-        sidecar.await_attached();
-        self.pod.within(|| sidecar.await_ready());
-        sidecar
+        Sidecar::beside(&self.pod, &self.cgroup, self.dir.path(), &settings)
     }
 
     /// What a program in the pod says, as the application or as somebody else, and what dnsmasq was asked for that.

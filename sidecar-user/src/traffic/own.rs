@@ -9,9 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recv,
-    socket_with,
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recv,
+        socket_with,
+    },
 };
 use sidecar_core::model::Directory;
 use tokio::{io::unix::AsyncFd, task::spawn_blocking, time::sleep};
@@ -44,9 +47,13 @@ impl Changes {
     async fn next(&self) -> io::Result<()> {
         let mut ready = self.0.readable().await?;
         let mut message = [0_u8; 4096];
-        while recv(&self.0, &mut message[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC)
-            != Err(rustix::io::Errno::AGAIN)
-        {}
+        loop {
+            match recv(&self.0, &mut message[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+                Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
         ready.clear_ready();
         Ok(())
     }
