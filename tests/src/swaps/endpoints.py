@@ -39,7 +39,8 @@ def serve(name, stream, at, said):
                 continue
             said += got
             if b"\n" in said:
-                tell(name, stream, said.decode().strip(), at)
+                # A client that a signal interrupts in sendto() may have sent it twice: Python calls it again.
+                tell(name, stream, said.split(b"\n")[0].decode(), at)
                 stream.send(name.encode() + b"\n")
     except BlockingIOError:
         return False
