@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 use sidecar_core::{
     event,
-    model::{HttpVersion, Ktime, Role},
+    model::{Detail, Http, HttpVersion, Ktime, Role},
     signal::{
         UnixNanos,
         explain::{Answer, BadSelector, Explained, Selector},
@@ -73,8 +73,8 @@ pub(super) fn to_json(answer: &Answer, offset: u64) -> Value {
 }
 
 fn exchange(explained: &Explained, time: impl Fn(Ktime) -> String) -> Value {
-    let Explained { kept, role, metric, series, value, error, route } = explained;
-    let (connection, exchange, http) = (&kept.connection, &kept.exchange, kept.http());
+    let Explained { kept, worded, metric, series, value, route } = explained;
+    let (connection, exchange, http) = (&kept.connection, &kept.exchange, kept.exchange.http());
     let series: Map<_, _> =
         series.iter().map(|(key, value)| ((*key).to_owned(), value.to_string().into())).collect();
     let seconds = |from: Option<Ktime>, to: Option<Ktime>| Some(to?.since(from?).as_secs_f64());
@@ -85,12 +85,21 @@ fn exchange(explained: &Explained, time: impl Fn(Ktime) -> String) -> Value {
         "unit": metric.unit,
         "value": value,
         "series": series,
-        "role": role_word(*role),
-        "protocol": match http.version { HttpVersion::Http10 => "http/1.0", HttpVersion::Http11 => "http/1.1" },
+        "role": role_word(worded.role),
+        "protocol": match http.map(|http| http.version) {
+            Some(HttpVersion::Http10) => "http/1.0",
+            Some(HttpVersion::Http11) => "http/1.1",
+            Some(HttpVersion::Http2) => "http/2",
+            None => kept.protocol,
+        },
         "outcome": Ended::from(exchange.outcome).word(),
-        "status": http.status,
-        "path": http.path,
-        "host": http.host,
+        "operation": worded.operation,
+        "status": match &exchange.detail {
+            Detail::Http(http) => json!(http.status),
+            _ => json!(worded.status),
+        },
+        "path": http.and_then(|http| http.path.as_deref()),
+        "host": http.and_then(|http| http.host.as_deref()),
         "times": {
             "started": time(exchange.started),
             "requested": exchange.requested.map(&time),
@@ -107,7 +116,7 @@ fn exchange(explained: &Explained, time: impl Fn(Ktime) -> String) -> Value {
             "response": seconds(exchange.answered, ended),
             "total": seconds(started, ended),
         },
-        "bytes": { "request_body": http.request_body, "response_body": http.response_body, "lost": exchange.lost },
+        "bytes": { "request_body": worded.bytes[0], "response_body": worded.bytes[1], "lost": exchange.lost },
         "connection": {
             "cookie": event::cookie(connection.id),
             "local": connection.local.to_string(),
@@ -116,14 +125,14 @@ fn exchange(explained: &Explained, time: impl Fn(Ktime) -> String) -> Value {
             "cgroup_id": (connection.cgroup != 0).then_some(connection.cgroup),
             "joined": connection.joined,
         },
-        "route": { "value": http.route.as_ref().map(|route| &*route.pattern), "why": route },
-        "error": error.as_ref().map(|(value, why)| json!({ "type": value, "why": why })),
+        "route": route.map(|why| json!({ "value": pattern(http), "why": why })),
+        "error": worded.error.as_ref().map(|(value, why)| json!({ "type": value, "why": why })),
         "span": {
             "decision": kept.decision.as_str(),
             "trace_id": ids.map(|ids| hex(&ids.trace)),
             "span_id": ids.map(|ids| hex(&ids.span)),
-            "parent_trace_id": http.parent.map(|parent| hex(&parent.trace)),
-            "parent_span_id": http.parent.map(|parent| hex(&parent.span)),
+            "parent_trace_id": exchange.trace.as_ref().map(|trace| hex(&trace.parent.trace)),
+            "parent_span_id": exchange.trace.as_ref().map(|trace| hex(&trace.parent.span)),
         },
     })
 }
@@ -146,14 +155,17 @@ pub(super) fn to_text(answer: &Answer, offset: u64) -> String {
 }
 
 fn one(out: &mut String, explained: &Explained, time: impl Fn(Ktime) -> String) -> std::fmt::Result {
-    let Explained { kept, role, metric, series, value, error, route } = explained;
-    let (connection, exchange, http) = (&kept.connection, &kept.exchange, kept.http());
+    let Explained { kept, worded, metric, series, value, route } = explained;
+    let (connection, exchange, http) = (&kept.connection, &kept.exchange, kept.exchange.http());
     let series: Vec<_> = series.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
     writeln!(out, "\n{}  {} {value} {}", time(exchange.started), metric.name, metric.unit)?;
     writeln!(out, "  series      {}", series.join(" "))?;
-    let path = http.path.as_deref().unwrap_or("-");
-    let status = http.status.map_or_else(|| "no status".to_owned(), |status| status.to_string());
-    writeln!(out, "  exchange    {path} {status}, {}", Ended::from(exchange.outcome).word())?;
+    let what = match &exchange.detail {
+        Detail::Http(http) => http.path.as_deref(),
+        _ => worded.operation.as_deref(),
+    };
+    let (what, status) = (what.unwrap_or("-"), worded.status.as_deref().unwrap_or("no status"));
+    writeln!(out, "  exchange    {what} {status}, {}", Ended::from(exchange.outcome).word())?;
     let ms = |to: Option<Ktime>| {
         let ms = to.map(|to| to.since(exchange.started).as_secs_f64() * 1000.0);
         ms.map_or_else(|| "not seen".to_owned(), |ms| format!("+{ms:.3} ms"))
@@ -163,14 +175,20 @@ fn one(out: &mut String, explained: &Explained, time: impl Fn(Ktime) -> String) 
     let read = exchange.read.map(|_| format!(", read {}", ms(exchange.read))).unwrap_or_default();
     writeln!(out, "  times       request ended {requested}{read}, first byte {answered}, ended {ended}")?;
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "not known".to_owned(), |bytes| bytes.to_string());
-    let (sent, got) = (size(http.request_body), size(http.response_body));
-    writeln!(out, "  bytes       request body {sent}, response body {got}, lost {}", exchange.lost)?;
+    let (sent, got) = (size(worded.bytes[0]), size(worded.bytes[1]));
+    let body = if http.is_some() { " body" } else { "" };
+    writeln!(out, "  bytes       request{body} {sent}, response{body} {got}, lost {}", exchange.lost)?;
     let (local, remote, cookie) = (connection.local, connection.remote, event::cookie(connection.id));
     let joined = if connection.joined { ", met in the middle" } else { "" };
-    writeln!(out, "  connection  {} {local}, peer {remote}, cookie {cookie}{joined}", role_word(*role))?;
-    let pattern = http.route.as_ref().map_or("none", |route| &*route.pattern);
-    writeln!(out, "  route       {pattern}: {route}")?;
-    if let Some((value, why)) = error {
+    writeln!(
+        out,
+        "  connection  {} {local}, peer {remote}, cookie {cookie}{joined}",
+        role_word(worded.role)
+    )?;
+    if let Some(why) = route {
+        writeln!(out, "  route       {}: {why}", pattern(http).unwrap_or("none"))?;
+    }
+    if let Some((value, why)) = &worded.error {
         writeln!(out, "  error       {value}: {why}")?;
     }
     let decision = kept.decision.as_str();
@@ -178,6 +196,10 @@ fn one(out: &mut String, explained: &Explained, time: impl Fn(Ktime) -> String) 
         Some(ids) => writeln!(out, "  span        {decision}: {} {}", hex(&ids.trace), hex(&ids.span)),
         None => writeln!(out, "  span        {decision}"),
     }
+}
+
+fn pattern(http: Option<&Http>) -> Option<&str> {
+    http?.route.as_ref().map(|route| &*route.pattern)
 }
 
 fn role_word(role: Role) -> &'static str {

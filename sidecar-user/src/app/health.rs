@@ -63,6 +63,7 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
         (Oddity::Oversized, odd.oversized),
         (Oddity::OutstandingFull, odd.overflow),
         (Oddity::Resync, odd.resyncs),
+        (Oddity::Unresolved, odd.unresolved),
     ];
     for (reason, n) in oddities {
         store.set(&catalogue::PARSER_ODDITIES, &[reason.word()], u64::from(n));

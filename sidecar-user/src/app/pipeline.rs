@@ -17,7 +17,7 @@ use sidecar_core::{
     config::{Config, HeaderName, Histograms},
     event::{self, Event},
     flow::{self, Flows, Line, Seen, Sink},
-    model::{Activity, Connection, ConnectionId, Detail, Directory, Exchange, Ktime, Start, Tcp},
+    model::{Activity, Connection, ConnectionId, Directory, Exchange, Ktime, Message, Start, Tcp},
     protocol::{Keep, Limits, Protocol},
     signal::{
         self, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
@@ -416,12 +416,12 @@ impl Sink for Out {
         self.store.activity(connection, from, to);
     }
 
-    fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, mut exchange: Exchange) {
+    fn finished(&mut self, connection: &Connection, protocol: &'static Protocol, mut exchange: Exchange) {
         if let Some(watched) = &self.watched {
             watched.lock().exchange(connection, &exchange);
         }
         if exchange.is_excluded {
-            self.store.exchange(connection, &exchange, None);
+            self.store.exchange(connection, protocol.name, &exchange, None);
             return;
         }
         self.meet(connection);
@@ -432,15 +432,18 @@ impl Sink for Out {
             spans::tell(app, &mut self.tracer);
         }
         if !self.shows_path {
-            let Detail::Http(http) = &mut exchange.detail;
-            http.path = None;
+            exchange.hide_path();
         }
         let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
         if let Some(ids) = decision.ids() {
             self.spans.send(Span::new(connection, &exchange, ids, container.as_deref()));
         }
-        self.store.exchange(connection, &exchange, exemplar);
-        self.explain.keep(connection, exchange, decision, container);
+        self.store.exchange(connection, protocol.name, &exchange, exemplar);
+        self.explain.keep(connection, protocol.name, exchange, decision, container);
+    }
+
+    fn message(&mut self, connection: &Connection, protocol: &'static Protocol, message: &Message) {
+        self.store.message(connection, protocol.name, message);
     }
 
     fn delivered(

@@ -38,10 +38,10 @@ pub(super) fn snapshot() -> Snapshot {
         }
         store.delivered(at, &connection, took);
         store.activity(&connection, None, Some(Activity::Idle));
-        store.started(&connection, &Start { at: Ktime(0), method: Method::Get, is_excluded: false });
+        store.started(&connection, &Start { at: Ktime(0), method: Some(Method::Get), is_excluded: false });
         let exchange = exchange(&format!("odd\"host\\{i}\n"), Ktime(0), Ktime(30_000_000 << i));
         let span = ExemplarIds { trace: [i as u8; 16], span: [0xab; 8] };
-        store.exchange(&connection, &exchange, Some(span).filter(|_| i < 2));
+        store.exchange(&connection, "http", &exchange, Some(span).filter(|_| i < 2));
     }
     let traffic = |entry| Traffic { bytes: [entry as u64, 2 * entry as u64], retransmits: 1 };
     let counted = kernel::Counted {
@@ -161,8 +161,6 @@ fn exchange(host: &str, started: Ktime, ended: Ktime) -> Exchange {
         route: None,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
-        parent: None,
-        trace_state: None,
         exports: None,
         request_body: Some(0),
         response_body: Some(0),
@@ -176,6 +174,7 @@ fn exchange(host: &str, started: Ktime, ended: Ktime) -> Exchange {
         outcome: Outcome::Complete,
         is_excluded: false,
         lost: 0,
+        trace: None,
         detail: Detail::Http(http),
     }
 }
@@ -185,7 +184,12 @@ pub(super) fn served(n: u64) -> Snapshot {
     let mut store = Store::new(Options { exponential: true, ..Options::default() });
     for i in 1..=n {
         let ended = Ktime(i * 1_000_000_000);
-        store.exchange(&connection(Role::Server), &exchange("a", Ktime(ended.0 - 1_000_000), ended), None);
+        store.exchange(
+            &connection(Role::Server),
+            "http",
+            &exchange("a", Ktime(ended.0 - 1_000_000), ended),
+            None,
+        );
     }
     let now = n * 1_000_000_000;
     store.snapshot(Moment { ktime: Ktime(now), unix: UnixNanos(now) })

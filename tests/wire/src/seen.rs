@@ -5,7 +5,7 @@ use std::time::Duration;
 use sidecar_core::{
     event,
     flow::{Exclude, Flows, Options, Sink, Tally},
-    model::{Activity, Connection, ConnectionId, Detail, Exchange, Ktime, Start, Tcp},
+    model::{Activity, Connection, ConnectionId, Detail, Exchange, Ktime, Message, Start, Tcp},
     protocol::{Limits, Protocol},
     signal::{self, Moment, PointValue, RouteOptions, Routes, Store, catalogue},
 };
@@ -112,7 +112,7 @@ fn is_duration(name: &str) -> bool {
 
 /// An exchange without its times.
 pub(crate) fn written(exchange: &Exchange) -> String {
-    let Detail::Http(http) = &exchange.detail;
+    let Detail::Http(http) = &exchange.detail else { panic!("only HTTP is talked here: {exchange:?}") };
     let known = format!("{:?}", http.method).to_uppercase();
     let method = http.method_original.as_deref().unwrap_or(&known);
     let path = http.path.as_deref().unwrap_or("-");
@@ -137,11 +137,15 @@ impl Sink for Out {
         self.store.activity(connection, from, to);
     }
 
-    fn finished(&mut self, connection: &Connection, _: &'static Protocol, mut exchange: Exchange) {
+    fn finished(&mut self, connection: &Connection, protocol: &'static Protocol, mut exchange: Exchange) {
         self.n_finished += 1;
         self.routes.label(connection, &mut exchange);
-        self.store.exchange(connection, &exchange, None);
+        self.store.exchange(connection, protocol.name, &exchange, None);
         self.exchanges.push(exchange);
+    }
+
+    fn message(&mut self, connection: &Connection, protocol: &'static Protocol, message: &Message) {
+        self.store.message(connection, protocol.name, message);
     }
 
     fn delivered(&mut self, at: Ktime, connection: &Connection, _: &'static Protocol, took: Duration) {

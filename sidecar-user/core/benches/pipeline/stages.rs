@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use sidecar_core::{
     event,
     flow::{self, Flows, Sink},
-    model::{Activity, Connection, ConnectionId, Exchange, Ktime, Start, Tcp},
+    model::{Activity, Connection, ConnectionId, Exchange, Ktime, Message, Start, Tcp},
     protocol::{Keep, Limits, Protocol},
     signal::{
         self, ExemplarIds, IdSource, IfInstrumented, Instrumented, RouteOptions, Routes, Sampler, Scope,
@@ -127,7 +127,7 @@ impl Sink for Out {
         }
     }
 
-    fn finished(&mut self, connection: &Connection, _protocol: &'static Protocol, mut exchange: Exchange) {
+    fn finished(&mut self, connection: &Connection, protocol: &'static Protocol, mut exchange: Exchange) {
         self.n_finished += 1;
         if let Some(routes) = &mut self.routes {
             routes.label(connection, &mut exchange);
@@ -140,9 +140,15 @@ impl Sink for Out {
         }
         if let Some(store) = &mut self.store {
             let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
-            store.exchange(connection, &exchange, exemplar);
+            store.exchange(connection, protocol.name, &exchange, exemplar);
         }
-        self.explain.keep(connection, exchange, decision, None);
+        self.explain.keep(connection, protocol.name, exchange, decision, None);
+    }
+
+    fn message(&mut self, connection: &Connection, protocol: &'static Protocol, message: &Message) {
+        if let Some(store) = &mut self.store {
+            store.message(connection, protocol.name, message);
+        }
     }
 
     fn delivered(

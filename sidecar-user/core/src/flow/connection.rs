@@ -13,8 +13,12 @@ use super::{
 };
 use crate::{
     event::{Drained, Segment},
-    model::{Account, Activity, Connection, ConnectionId, Dir, End, Exchange, Ktime, Outcome, Role, Tcp},
-    protocol::{Birth, Close, Detection, Detector, Limits, Next, Parser, Protocol, Signal, Step, Then},
+    model::{
+        Account, Activity, Connection, ConnectionId, Detail, Dir, End, Exchange, Ktime, Outcome, Role, Tcp,
+    },
+    protocol::{
+        Birth, Close, Detection, Detector, Limits, Next, Parser, Protocol, Signal, Step, Successor, Then,
+    },
 };
 
 /// A skip that lies so far behind could be mistaken for one ahead: it is taken back.
@@ -103,7 +107,8 @@ impl Flow {
             lane.begin(seq);
         }
         let birth = if connection.joined { Birth::Joined } else { Birth::Seen };
-        let detector = Detector::with_table(table, connection.role, birth);
+        let (local, remote) = (connection.local.port(), connection.remote.port());
+        let detector = Detector::with_table(table, connection.role, birth, local, remote);
         Flow {
             connection,
             lanes,
@@ -401,9 +406,11 @@ impl Flow {
     ) {
         self.connection.role = self.connection.role.or(role);
         match (protocol.then, self.connection.role) {
-            (Then::Encrypted, _) => self.leave(Opaque::Encrypted, context),
-            (Then::Parse(_), None) => self.leave(Opaque::Unclassified, context),
-            (Then::Parse(open), Some(role)) => {
+            (Then::Handshake(_), role) if role.is_none() || self.connection.joined => {
+                self.leave(Opaque::Encrypted, context);
+            }
+            (_, None) => self.leave(Opaque::Unclassified, context),
+            (Then::Parse(open) | Then::Handshake(open), Some(role)) => {
                 let birth = if self.connection.joined { Birth::Joined } else { Birth::Seen };
                 let parser = open(Arc::clone(&context.options.limits), birth);
                 context.tally.classified[0] += 1;
@@ -443,15 +450,30 @@ impl Flow {
 
     /// Does what the parser asks for.
     fn follow<S: Sink>(&mut self, step: Step, context: &mut Context<'_, S>) {
-        if step.next == Next::Opaque {
-            if let Stage::Parsing { parser, .. } = &mut self.stage {
-                parser.close(self.last, Close::Forgotten, context.signals);
-            }
-            self.flush(context);
-            self.leave(Opaque::Unclassified, context);
-            return;
+        let why = match step.next {
+            Next::Continue => return context.wanted = Some(step.want),
+            Next::Become if self.succeed(context) => return context.wanted = Some(step.want),
+            Next::Become | Next::Opaque => Opaque::Unclassified,
+            Next::Encrypted => Opaque::Encrypted,
+        };
+        if let Stage::Parsing { parser, .. } = &mut self.stage {
+            parser.close(self.last, Close::Forgotten, context.signals);
         }
-        context.wanted = Some(step.want);
+        self.flush(context);
+        self.leave(why, context);
+    }
+
+    /// Lets another protocol's parser go on, if there is one.
+    fn succeed<S: Sink>(&mut self, context: &mut Context<'_, S>) -> bool {
+        let Stage::Parsing { parser, role, .. } = &mut self.stage else { return false };
+        let Some(Successor { protocol, parser: next, mut signals }) = parser.successor() else {
+            return false;
+        };
+        context.tally.oddities.add(parser.oddities());
+        self.stage = Stage::Parsing { protocol, parser: next, role: *role };
+        context.signals.append(&mut signals);
+        self.flush(context);
+        true
     }
 
     /// Tells the kernel what the parser wants, if that is news. Only now, with all of the segment taken: a skip counts
@@ -543,12 +565,14 @@ impl Flow {
                     self.answered = answered(&exchange);
                     sink.finished(&self.connection, protocol, exchange);
                 }
+                Signal::Message(message) => sink.message(&self.connection, protocol, &message),
             }
         }
     }
 }
 
-/// When its response began, if that was seen from its first byte to its last.
+/// When its response began, if that was seen from its first byte to its last. Only of HTTP is its way to the peer measured.
 fn answered(exchange: &Exchange) -> Option<Ktime> {
-    exchange.answered.filter(|_| exchange.outcome == Outcome::Complete)
+    let is_measured = exchange.outcome == Outcome::Complete && matches!(exchange.detail, Detail::Http(_));
+    exchange.answered.filter(|_| is_measured)
 }

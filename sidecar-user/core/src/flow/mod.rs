@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     event::{Ends, Event},
-    model::{Activity, Connection, ConnectionId, Directory, Exchange, Ktime, Role, Start, Tcp},
+    model::{Activity, Connection, ConnectionId, Directory, Exchange, Ktime, Message, Role, Start, Tcp},
     protocol::{self, Close, Keep, Limits, Oddities, Protocol, Signal, Want},
 };
 
@@ -46,6 +46,8 @@ pub trait Sink {
     fn activity(&mut self, connection: &Connection, from: Option<Activity>, to: Option<Activity>);
     /// A request is over.
     fn finished(&mut self, connection: &Connection, protocol: &'static Protocol, exchange: Exchange);
+    /// A message of a stream passed.
+    fn message(&mut self, connection: &Connection, protocol: &'static Protocol, message: &Message);
     /// The peer had acknowledged a response's last byte so long after its first byte passed. Of a server's connection, and
     /// only where one request was answered at a time.
     fn delivered(&mut self, at: Ktime, connection: &Connection, protocol: &'static Protocol, took: Duration);

@@ -11,8 +11,8 @@ use super::{Exclude, Flows, Options, Sink};
 use crate::{
     event::{Drained, Ends, Event, Segment},
     model::{
-        Account, Activity, Connection, ConnectionId, Detail, Dir, End, Exchange, Failure, Ktime, Outcome,
-        Role, Start, Tcp,
+        Account, Activity, Connection, ConnectionId, Detail, Dir, End, Exchange, Failure, Ktime, Message,
+        Outcome, Role, Start, Tcp,
     },
     protocol::Protocol,
 };
@@ -57,7 +57,7 @@ impl Sink for Told {
 
     fn finished(&mut self, connection: &Connection, _: &'static Protocol, exchange: Exchange) {
         self.reads.push(exchange.read.map(|read| read.0));
-        let Detail::Http(http) = exchange.detail;
+        let Detail::Http(http) = exchange.detail else { panic!("HTTP's: {exchange:?}") };
         let role = match connection.role {
             Some(Role::Client) => "client",
             Some(Role::Server) => "server",
@@ -69,6 +69,8 @@ impl Sink for Told {
         };
         self.exchanges.push(format!("{role} {what}"));
     }
+
+    fn message(&mut self, _: &Connection, _: &'static Protocol, _: &Message) {}
 
     fn delivered(&mut self, _: Ktime, _: &Connection, _: &'static Protocol, took: Duration) {
         self.delivered.push(took.as_nanos() as u64);

@@ -2,32 +2,44 @@
 
 mod arrivals;
 mod connection;
+mod db;
+mod dns;
 mod exchange;
 mod executable;
 pub mod health;
 mod host;
+mod http;
 mod metric;
 mod network;
 mod pattern;
 pub mod policy;
 mod route;
+mod rpc;
 mod steered;
+mod stream;
 mod tcp;
 mod time;
+mod tls;
+mod trace;
 mod uids;
 
 pub use arrivals::Arrivals;
 pub use connection::{Activity, Connection, ConnectionId, Dir, Role, Side};
-pub use exchange::{
-    Cut, Detail, Exchange, Headers, Http, HttpVersion, Method, Outcome, Start, Telemetry, TraceParent,
-};
+pub use db::{Db, DbSystem};
+pub use dns::Dns;
+pub use exchange::{Cut, Detail, Exchange, Outcome, Start};
 pub use executable::{Executable, FileId};
 pub use host::{Host, MalformedHost};
+pub use http::{Headers, Http, HttpVersion, Method, Telemetry};
 pub use metric::{Kind, MetricDef};
 pub use network::{MalformedNetwork, Network};
 pub use pattern::{Malformed, PathPattern};
 pub use route::{Route, RouteSource};
+pub use rpc::{Rpc, RpcSystem};
 pub use steered::{Directory, Inbound, Reason, Steered, Verdict};
+pub use stream::{Message, MessageKind, WebSocket};
 pub use tcp::{Account, End, Failure, Tcp};
 pub use time::Ktime;
+pub use tls::{Tls, TlsVersion};
+pub use trace::{TraceContext, TraceParent};
 pub use uids::{MalformedUids, Uids};

@@ -85,14 +85,18 @@ fn check(mut parser: Box<dyn Parser>, limits: &Limits, calls: &[Call], how: Clos
         explained += step.explained;
         assert!(explained <= given, "{name}: {explained} of {given} bytes explained");
         assert!(parser.held() <= bound, "{name}: holds {}", parser.held());
-        if step.next == Next::Opaque {
+        if step.next != Next::Continue {
             break;
         }
     }
     parser.close(Ktime(calls.len() as u64 + 1), how, &mut out);
     let mut n_open = 0i64;
     for signal in &out {
-        n_open += if matches!(signal, Signal::Started(_)) { 1 } else { -1 };
+        n_open += match signal {
+            Signal::Started(_) => 1,
+            Signal::Finished(_) => -1,
+            Signal::Message(_) => 0,
+        };
         assert!(n_open >= 0, "{name}: finished before it started");
     }
     assert_eq!(n_open, 0, "{name}: started and never finished");
@@ -141,10 +145,9 @@ proptest! {
         let small = Limits { head_bytes: 64, outstanding: 4, keep: Arc::new(keep) };
         let limits = if is_small { small } else { Limits::default() };
         for protocol in ALL {
-            if let Then::Parse(open) = protocol.then {
-                check(open(limits.clone().into(), birth), &limits, &calls, how, protocol.name);
-                check(open(limits.clone().into(), birth), &limits, &cut(&calls, at), how, protocol.name);
-            }
+            let (Then::Parse(open) | Then::Handshake(open)) = protocol.then;
+            check(open(limits.clone().into(), birth), &limits, &calls, how, protocol.name);
+            check(open(limits.clone().into(), birth), &limits, &cut(&calls, at), how, protocol.name);
         }
     }
 

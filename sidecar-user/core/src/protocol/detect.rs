@@ -20,6 +20,8 @@ pub struct Detector {
     attempts: u32,
     /// Whose bytes were last refused.
     refused: Option<Dir>,
+    /// The server's port, by each [`Role`] of the observed end: it breaks a tie.
+    ports: [u16; 2],
     /// First bytes, by [`Dir::index`].
     kept: [Vec<u8>; 2],
 }
@@ -47,18 +49,27 @@ impl Detector {
     /// A connection met in the middle may begin in the middle of anything, so that the table's No is not final: the
     /// bytes it was given for are dropped, and the next are asked about, for a bounded number of turns.
     #[must_use]
-    pub fn new(role: Option<Role>, birth: Birth) -> Self {
-        Detector::with_table(super::ALL, role, birth)
+    pub fn new(role: Option<Role>, birth: Birth, local: u16, remote: u16) -> Self {
+        Detector::with_table(super::ALL, role, birth, local, remote)
     }
 
     /// The same with another table.
     #[must_use]
-    pub fn with_table(table: &'static [&'static Protocol], role: Option<Role>, birth: Birth) -> Self {
+    pub fn with_table(
+        table: &'static [&'static Protocol],
+        role: Option<Role>,
+        birth: Birth,
+        local: u16,
+        remote: u16,
+    ) -> Self {
         let attempts = match birth {
             Birth::Seen => 1,
             Birth::Joined => ATTEMPTS * PIECES,
         };
-        Detector { table, role, attempts, refused: None, kept: Default::default() }
+        // By the server's side of each role.
+        let mut ports = [0; 2];
+        (ports[Role::Client as usize], ports[Role::Server as usize]) = (remote, local);
+        Detector { table, role, attempts, refused: None, ports, kept: Default::default() }
     }
 
     /// The next bytes in `dir`.
@@ -110,11 +121,12 @@ impl Detector {
         self.kept.iter().map(Vec::capacity).sum()
     }
 
-    /// What the table says, with `bytes` as the first of `dir`.
+    /// What the table says, with `bytes` as the first of `dir`: the one row that says yes when no other is in doubt any
+    /// more, or when there is no room to wait any longer.
     fn ask(&self, dir: Dir, bytes: &[u8]) -> Answer {
         let first = |asked: Dir| if asked == dir { bytes } else { &self.kept[asked.index()] };
         let is_full = bytes.len() >= KEPT;
-        let mut is_open = false;
+        let (mut is_open, mut yes) = (false, Tie::default());
         for protocol in self.table.iter().copied() {
             let of_role = |role: Role| match role {
                 Role::Client => (protocol.detect)(first(Dir::Egress), first(Dir::Ingress)),
@@ -125,14 +137,47 @@ impl Detector {
                 None => either(of_role(Role::Client), of_role(Role::Server)),
             };
             match answer {
-                // At the bound a higher row's doubt is not waited out any more.
-                Detect::Yes if !is_open || is_full => return Answer::Known { protocol, role },
-                Detect::Yes => return Answer::Open,
+                Detect::Yes => yes.add(protocol, role, self.is_hinted(protocol, role)),
                 Detect::NeedMore => is_open = true,
                 Detect::No => {}
             }
         }
-        if is_open && !is_full { Answer::Open } else { Answer::None }
+        match yes.broken() {
+            _ if is_open && !is_full => Answer::Open,
+            Some((protocol, role)) => Answer::Known { protocol, role },
+            None if yes.n > 0 && !is_full => Answer::Open,
+            None => Answer::None,
+        }
+    }
+
+    /// The server's port is one of the protocol's.
+    fn is_hinted(&self, protocol: &Protocol, role: Option<Role>) -> bool {
+        let has = |role: Role| protocol.ports.contains(&self.ports[role as usize]);
+        role.map_or_else(|| has(Role::Client) || has(Role::Server), has)
+    }
+}
+
+/// Rows that say yes to the same bytes.
+#[derive(Default)]
+struct Tie {
+    n: usize,
+    n_hinted: usize,
+    /// The last of them; a hinted one before any other.
+    last: Option<(&'static Protocol, Option<Role>)>,
+}
+
+impl Tie {
+    fn add(&mut self, protocol: &'static Protocol, role: Option<Role>, is_hinted: bool) {
+        self.n += 1;
+        self.n_hinted += usize::from(is_hinted);
+        if is_hinted || self.n_hinted == 0 {
+            self.last = Some((protocol, role));
+        }
+    }
+
+    /// The one that is meant, if that can be told.
+    fn broken(&self) -> Option<(&'static Protocol, Option<Role>)> {
+        self.last.filter(|_| self.n == 1 || self.n_hinted == 1)
     }
 }
 
@@ -220,7 +265,7 @@ mod tests {
             ),
         ];
         for (name, role, birth, pushes, answer) in cases {
-            assert_eq!(ask(&mut Detector::new(*role, *birth), pushes), *answer, "{name}");
+            assert_eq!(ask(&mut Detector::new(*role, *birth, 1, 2), pushes), *answer, "{name}");
         }
     }
 
@@ -229,7 +274,11 @@ mod tests {
         for (n, answer) in [(4000, "http Server"), (8100, "http Server"), (20_000, "unknown")] {
             let line = format!("GET /{} HTTP/1.1\r\n", "a".repeat(n));
             let pushes: Vec<_> = line.as_bytes().chunks(1448).map(|piece| (Ingress, piece)).collect();
-            assert_eq!(ask(&mut Detector::new(Some(Role::Server), Birth::Seen), &pushes), answer, "{n}");
+            assert_eq!(
+                ask(&mut Detector::new(Some(Role::Server), Birth::Seen, 1, 2), &pushes),
+                answer,
+                "{n}"
+            );
         }
     }
 
@@ -237,16 +286,16 @@ mod tests {
     fn an_endless_puzzle_is_given_up() {
         let both = |n: u32| if n.is_multiple_of(2) { Ingress } else { Egress };
         let turns: Vec<(Dir, &[u8])> = (0..ATTEMPTS).map(|n| (both(n), &b"\x01\x02"[..])).collect();
-        assert_eq!(ask(&mut Detector::new(None, Birth::Joined), &turns), "unknown");
+        assert_eq!(ask(&mut Detector::new(None, Birth::Joined, 1, 2), &turns), "unknown");
         let one_turn = vec![(Ingress, &b"\x01\x02"[..]); (ATTEMPTS * PIECES) as usize];
-        assert_eq!(ask(&mut Detector::new(None, Birth::Joined), &one_turn), "unknown");
+        assert_eq!(ask(&mut Detector::new(None, Birth::Joined, 1, 2), &one_turn), "unknown");
     }
 
     #[test]
     fn a_long_rest_is_no_puzzle() {
         let mut pushes = vec![(Egress, &b"\x01\x02"[..]); 3000];
         pushes.push((Ingress, b"GET / HTTP/1.1\r\n"));
-        assert_eq!(ask(&mut Detector::new(Some(Role::Server), Birth::Joined), &pushes), "http Server");
+        assert_eq!(ask(&mut Detector::new(Some(Role::Server), Birth::Joined, 1, 2), &pushes), "http Server");
     }
 
     /// Yes from the third byte on.
@@ -266,23 +315,41 @@ mod tests {
         Detect::NeedMore
     }
 
-    const SLOW: Protocol = Protocol { name: "slow", detect: slow, then: Then::Encrypted };
-    const QUICK: Protocol = Protocol { name: "quick", detect: quick, then: Then::Encrypted };
-    const NEVER: Protocol = Protocol { name: "never", detect: never_sure, then: Then::Encrypted };
+    fn opened(_: std::sync::Arc<super::super::Limits>, _: Birth) -> Box<dyn super::super::Parser> {
+        unreachable!("nobody parses here")
+    }
+
+    const fn row(name: &'static str, detect: fn(&[u8], &[u8]) -> Detect, ports: &'static [u16]) -> Protocol {
+        Protocol { name, detect, ports, then: Then::Parse(opened) }
+    }
+
+    const SLOW: Protocol = row("slow", slow, &[]);
+    const QUICK: Protocol = row("quick", quick, &[]);
+    const HINTED: Protocol = row("hinted", quick, &[7]);
+    const NEVER: Protocol = row("never", never_sure, &[]);
 
     #[test]
-    fn rank_settles_what_is_ambiguous() {
-        let check = |table, bytes: &[u8], answer: &str| {
-            let mut detector = Detector::with_table(table, Some(Role::Server), Birth::Seen);
-            let pushes: Vec<_> = bytes.chunks(1).map(|byte| (Ingress, byte)).collect();
-            assert_eq!(ask(&mut detector, &pushes), answer, "{bytes:?}");
-        };
-        check(&[&SLOW, &QUICK], b"ab", "pending");
-        check(&[&SLOW, &QUICK], b"abc", "slow Server");
-        check(&[&SLOW, &QUICK], b"ax", "quick Server");
-        check(&[&QUICK, &SLOW], b"a", "quick Server");
-        check(&[&NEVER, &QUICK], &[b'a'; KEPT - 1], "pending");
-        check(&[&NEVER, &QUICK], &[b'a'; KEPT], "quick Server");
-        check(&[&NEVER], &[b'a'; KEPT], "unknown");
+    fn what_is_ambiguous_is_waited_out_and_never_settled_by_order() {
+        let check =
+            |tables: &[&'static [&'static Protocol]], bytes: &[u8], ports: (u16, u16), answer: &str| {
+                for table in tables {
+                    let (local, remote) = ports;
+                    let (role, birth) = (Some(Role::Server), Birth::Seen);
+                    let mut detector = Detector::with_table(table, role, birth, local, remote);
+                    let pushes: Vec<_> = bytes.chunks(1).map(|byte| (Ingress, byte)).collect();
+                    assert_eq!(ask(&mut detector, &pushes), answer, "{bytes:?} {ports:?}");
+                }
+            };
+        let doubt: &[&'static [&'static Protocol]] = &[&[&SLOW, &QUICK], &[&QUICK, &SLOW]];
+        check(doubt, b"ab", (1, 2), "pending");
+        check(doubt, b"ax", (1, 2), "quick Server");
+        check(doubt, b"abc", (1, 2), "pending");
+        check(doubt, &[b'a'; KEPT], (1, 2), "unknown");
+        check(&[&[&NEVER, &QUICK], &[&QUICK, &NEVER]], &[b'a'; KEPT - 1], (1, 2), "pending");
+        check(&[&[&NEVER, &QUICK], &[&QUICK, &NEVER]], &[b'a'; KEPT], (1, 2), "quick Server");
+        check(&[&[&NEVER]], &[b'a'; KEPT], (1, 2), "unknown");
+        let tie: &[&'static [&'static Protocol]] = &[&[&HINTED, &QUICK], &[&QUICK, &HINTED]];
+        check(tie, b"a", (7, 2), "hinted Server");
+        check(tie, b"a", (1, 7), "pending");
     }
 }

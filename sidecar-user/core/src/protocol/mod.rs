@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod conformance;
 mod detect;
+mod http;
 pub mod http1;
 pub mod tls;
 
@@ -13,9 +14,9 @@ pub use detect::{Detection, Detector};
 
 use std::sync::Arc;
 
-use crate::model::{Exchange, Ktime, PathPattern, Side, Start};
+use crate::model::{Exchange, Ktime, Message, PathPattern, Side, Start};
 
-/// Every protocol that is understood, by rank: where two rows say yes to the same bytes, the upper one is taken.
+/// Every protocol that is understood. Their order means nothing.
 pub const ALL: &[&Protocol] = &[&http1::PROTOCOL, &tls::PROTOCOL];
 
 /// A row of the table.
@@ -25,6 +26,9 @@ pub struct Protocol {
     pub name: &'static str,
     /// Is this it? Asked with the first bytes of both sides, as far as they have come; pure.
     pub detect: fn(client: &[u8], server: &[u8]) -> Detect,
+    /// Ports that its servers have as a rule: where several rows say yes to the same bytes, the one that has the server's
+    /// is taken.
+    pub ports: &'static [u16],
     /// What becomes of a connection that speaks it.
     pub then: Then,
 }
@@ -34,8 +38,8 @@ pub struct Protocol {
 pub enum Then {
     /// A parser reads it.
     Parse(fn(Arc<Limits>, Birth) -> Box<dyn Parser>),
-    /// It is encrypted: only TCP's own account is kept.
-    Encrypted,
+    /// A parser reads its beginning; the rest is encrypted, and so is all of it where its beginning was not seen.
+    Handshake(fn(Arc<Limits>, Birth) -> Box<dyn Parser>),
 }
 
 /// Where in a connection's life the first bytes come from.
@@ -98,8 +102,10 @@ impl Default for Limits {
 pub enum Signal {
     /// A request began. Each is followed by one `Finished`.
     Started(Start),
-    /// The oldest request that was started and not finished is over (HTTP/1 answers in order).
+    /// A request that was started and not finished is over, in whatever order.
     Finished(Exchange),
+    /// A message of a stream.
+    Message(Message),
 }
 
 /// What a parser made of bytes.
@@ -121,9 +127,12 @@ pub struct Step {
 pub enum Next {
     /// Give me what comes.
     Continue,
-    /// The connection speaks something else from here on (Upgrade, CONNECT), or was never this: no more calls but
-    /// `close`.
+    /// The connection speaks something else from here on (CONNECT), or was never this: no more calls but `close`.
     Opaque,
+    /// It is encrypted from here on: no more calls but `close`.
+    Encrypted,
+    /// It speaks another protocol from here on (Upgrade): [`Parser::successor`] says who reads it.
+    Become,
 }
 
 /// How much of a side's bytes a parser wants.
@@ -153,6 +162,10 @@ pub trait Parser: Send {
     fn limit(&mut self, limits: &Arc<Limits>);
     /// The connection is gone. Whatever was started is finished here.
     fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>);
+    /// Who goes on, once after [`Next::Become`].
+    fn successor(&mut self) -> Option<Successor> {
+        None
+    }
     /// Counts of what was odd, by a reason from a fixed set, since the last call.
     fn oddities(&mut self) -> Oddities {
         Oddities::default()
@@ -161,6 +174,17 @@ pub trait Parser: Send {
     fn held(&self) -> usize {
         0
     }
+}
+
+/// The parser of the protocol that a connection changed to. What came after the change in the same call has been given to it,
+/// and its bytes are part of that call's [`Step`].
+pub struct Successor {
+    /// The row of the table.
+    pub protocol: &'static Protocol,
+    /// Who reads it.
+    pub parser: Box<dyn Parser>,
+    /// What it said so far.
+    pub signals: Vec<Signal>,
 }
 
 /// How a connection went.
@@ -191,6 +215,9 @@ pub struct Oddities {
     pub resyncs: u32,
     /// Bytes passed over, on a connection joined in the middle, before the first message boundary.
     pub before_join: u64,
+    /// References to what was told before the connection was met, or in bytes that were lost: fields of a header table,
+    /// prepared statements.
+    pub unresolved: u32,
 }
 
 impl Oddities {
@@ -202,5 +229,6 @@ impl Oddities {
         self.overflow += other.overflow;
         self.resyncs += other.resyncs;
         self.before_join += other.before_join;
+        self.unresolved += other.unresolved;
     }
 }

@@ -4,10 +4,12 @@
 //! conventions have none that fit); `container.*` and `process.*` its resources, `sidecar.app.*` what the conventions
 //! have no name for; the rest of `sidecar.*` is the daemon's own health.
 
+mod calls;
 mod endpoints;
 mod tcp;
 mod traffic;
 
+pub use calls::*;
 pub use endpoints::*;
 pub use tcp::*;
 pub use traffic::*;
@@ -32,6 +34,19 @@ pub const ALL: &[&MetricDef] = &[
     &HTTP_CLIENT_REQUEST_SIZE,
     &HTTP_CLIENT_RESPONSE_SIZE,
     &HTTP_CLIENT_OPEN,
+    &RPC_SERVER_DURATION,
+    &RPC_CLIENT_DURATION,
+    &DB_SERVER_DURATION,
+    &DB_CLIENT_DURATION,
+    &DB_CLIENT_ROWS,
+    &DNS_SERVER_DURATION,
+    &DNS_CLIENT_DURATION,
+    &TLS_SERVER_DURATION,
+    &TLS_CLIENT_DURATION,
+    &WEBSOCKET_SERVER_DURATION,
+    &WEBSOCKET_CLIENT_DURATION,
+    &MESSAGES,
+    &MESSAGE_SIZE,
     &TCP_ACTIVE,
     &TCP_OPENED,
     &TCP_CLOSED,

@@ -7,8 +7,6 @@ use crate::model::{Connection, Cut, Http, HttpVersion, Method, Outcome, Role, Si
 
 /// `url.scheme` of what could be read without keys.
 pub(super) const SCHEME: &str = "http";
-/// `network.protocol.name`.
-pub(super) const PROTOCOL: &str = "http";
 
 /// All methods, each at its own number.
 pub(super) const METHODS: [Method; 11] = [
@@ -48,6 +46,7 @@ pub(super) fn version(version: HttpVersion) -> &'static str {
     match version {
         HttpVersion::Http10 => "1.0",
         HttpVersion::Http11 => "1.1",
+        HttpVersion::Http2 => "2",
     }
 }
 
@@ -80,7 +79,13 @@ impl ErrorType {
     pub(super) fn without_status() -> Vec<(String, String)> {
         let sides = [Side::Client, Side::Server];
         let closed = sides.map(|side| Cut::Closed(Some(side)));
-        let cuts = [&closed[..], &sides.map(Cut::Reset), &[Cut::Closed(None), Cut::Expired]].concat();
+        let cuts = [
+            &closed[..],
+            &sides.map(Cut::Reset),
+            &sides.map(Cut::Stream),
+            &[Cut::Closed(None), Cut::Expired],
+        ]
+        .concat();
         let stages = [Outcome::Aborted, Outcome::Unanswered, Outcome::Truncated];
         let ended = stages.into_iter().flat_map(|stage| cuts.iter().map(move |cut| stage(*cut)));
         let all = ended.chain([Outcome::NotObserved]).map(ErrorType::Ended);
@@ -111,6 +116,8 @@ impl ErrorType {
             Cut::Closed(None) => "the connection was closed, by which side first was not seen,",
             Cut::Reset(Side::Client) => "the client reset the connection (RST)",
             Cut::Reset(Side::Server) => "the server reset the connection (RST)",
+            Cut::Stream(Side::Client) => "the client ended the stream (RST_STREAM)",
+            Cut::Stream(Side::Server) => "the server ended the stream (RST_STREAM)",
             Cut::Expired => "the connection was given up, as nothing was acknowledged any more,",
         };
         Cow::Owned(format!("{what} {when}"))
@@ -133,6 +140,8 @@ impl ErrorType {
             Cut::Closed(None) => "connection_closed",
             Cut::Reset(Side::Client) => "client_reset",
             Cut::Reset(Side::Server) => "server_reset",
+            Cut::Stream(Side::Client) => "client_stream_reset",
+            Cut::Stream(Side::Server) => "server_stream_reset",
             Cut::Expired => "connection_timeout",
         };
         if stage.is_empty() { Cow::Borrowed(what) } else { Cow::Owned(format!("{what}{stage}")) }
@@ -157,12 +166,19 @@ pub(super) enum Host<'a> {
 /// The server that the request names, or where it names none that which the connection was made to, by its name if that alone has
 /// the address. No reverse DNS.
 pub(super) fn server<'a>(connection: &'a Connection, http: &'a Http) -> (Host<'a>, u16) {
+    server_named(connection, http.host.as_deref(), http.port)
+}
+
+/// The same, where the request names `host` and `port`, or not.
+pub(super) fn server_named<'a>(
+    connection: &'a Connection,
+    host: Option<&'a str>,
+    port: Option<u16>,
+) -> (Host<'a>, u16) {
     let end = connection.server();
-    let port = http.port.unwrap_or(end.port());
-    let named = http
-        .host
-        .as_deref()
-        .map(|host| host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host));
+    let port = port.unwrap_or(end.port());
+    let named =
+        host.map(|host| host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host));
     let host = match named {
         None | Some("") => match connection.server_name() {
             Some(name) => Host::Name(name),
@@ -199,8 +215,6 @@ mod tests {
             route: None,
             request_headers: Vec::new(),
             response_headers: Vec::new(),
-            parent: None,
-            trace_state: None,
             exports: None,
             request_body: Some(0),
             response_body: Some(0),
@@ -243,7 +257,7 @@ mod tests {
         let all = ErrorType::without_status();
         let names: std::collections::BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
         let meanings: std::collections::BTreeSet<_> = all.iter().map(|(_, meaning)| meaning).collect();
-        assert_eq!((names.len(), meanings.len()), (3 * 6 + 1, 3 * 6 + 1));
+        assert_eq!((names.len(), meanings.len()), (3 * 8 + 1, 3 * 8 + 1));
     }
 
     #[test]

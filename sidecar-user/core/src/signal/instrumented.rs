@@ -4,7 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{catalogue, store::Store};
-use crate::model::{Connection, Detail, Exchange, Ktime, Role, Telemetry};
+use crate::model::{Connection, Exchange, Ktime, Role, Telemetry};
 
 /// Applications that are remembered. Beyond it, the one that has not exported for longest is forgotten.
 const APPS: usize = 1024;
@@ -64,7 +64,7 @@ impl Instrumented {
 
     /// Takes note of an exchange; the application, if this shows for the first time that it traces itself.
     pub fn note(&mut self, connection: &Connection, exchange: &Exchange) -> Option<App> {
-        let Detail::Http(http) = &exchange.detail;
+        let http = exchange.http()?;
         let telemetry = http.exports?;
         let app = self.app(connection)?;
         let is_accepted = http.status.is_some_and(|status| (200..300).contains(&status));
@@ -155,7 +155,7 @@ fn is_over(known: &Known, at: Ktime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Method, Outcome};
+    use crate::model::{Detail, Method, Outcome};
     use crate::signal::PointValue;
     use crate::signal::tests::{connection, exchange};
 
@@ -168,7 +168,7 @@ mod tests {
     fn export(telemetry: Telemetry, status: u16, ended: u64) -> Exchange {
         let mut made = exchange(Method::Post, Some(status), Outcome::Complete);
         made.ended = Ktime(ended);
-        let Detail::Http(http) = &mut made.detail;
+        let Detail::Http(http) = &mut made.detail else { panic!("HTTP") };
         http.exports = Some(telemetry);
         made
     }

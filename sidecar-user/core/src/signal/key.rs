@@ -22,7 +22,51 @@ pub const STATUS: &str = "http.response.status_code";
 pub const PEER_ADDRESS: &str = "network.peer.address";
 /// Port of the same; of metrics only where it is a server's.
 pub const PEER_PORT: &str = "network.peer.port";
-/// `http`.
+/// `grpc` or `grpc_web`.
+pub const RPC_SYSTEM: &str = "rpc.system.name";
+/// Service and method: `grpc.health.v1.Health/Check`.
+pub const RPC_METHOD: &str = "rpc.method";
+/// gRPC's status by name; absent where none was sent.
+pub const RPC_STATUS: &str = "rpc.response.status_code";
+/// `postgresql`, `mysql`, `mariadb`, `redis` or `memcached`.
+pub const DB_SYSTEM: &str = "db.system.name";
+/// The operation, where it is one.
+pub const DB_OPERATION: &str = "db.operation.name";
+/// Table or the like, where it is one.
+pub const DB_COLLECTION: &str = "db.collection.name";
+/// Operations and what they are on, without any literal.
+pub const DB_SUMMARY: &str = "db.query.summary";
+/// Database, or its number.
+pub const DB_NAMESPACE: &str = "db.namespace";
+/// What the server says by code: SQLSTATE, error number, or an error's first word.
+pub const DB_STATUS: &str = "db.response.status_code";
+/// Rows that came back (spans).
+pub const DB_ROWS: &str = "db.response.returned_rows";
+/// Operations of a batch (spans).
+pub const DB_BATCH: &str = "db.operation.batch.size";
+/// The name that was asked for.
+pub const DNS_QUESTION: &str = "dns.question.name";
+/// `A`, `AAAA`, ...: the type that was asked for.
+pub const DNS_TYPE: &str = "sidecar.dns.question.type";
+/// Records that the answer has (spans).
+pub const DNS_ANSWERS: &str = "sidecar.dns.answers";
+/// The answer was cut short (spans).
+pub const DNS_TRUNCATED: &str = "sidecar.dns.truncated";
+/// `1.2`, `1.3`, ...: what was agreed on.
+pub const TLS_VERSION: &str = "tls.protocol.version";
+/// Whether an earlier session went on; absent where that does not show.
+pub const TLS_RESUMED: &str = "tls.resumed";
+/// The application protocol, as far as it shows (ALPN).
+pub const TLS_ALPN: &str = "tls.next_protocol";
+/// Server name that the client asked for (SNI).
+pub const TLS_SERVER_NAME: &str = "tls.client.server_name";
+/// `text`, `binary`, `ping`, `pong`, `close`, `event`, `call` or `push`.
+pub const MESSAGE_TYPE: &str = "sidecar.message.type";
+/// Messages that were sent, of a stream (spans).
+pub const MESSAGES_SENT: &str = "sidecar.messages.sent";
+/// Messages that were received, of a stream (spans).
+pub const MESSAGES_RECEIVED: &str = "sidecar.messages.received";
+/// A protocol of the table: `http`, `http2`, `redis`, ...
 pub const PROTOCOL_NAME: &str = "network.protocol.name";
 /// `1.0` or `1.1`: the request's, whatever the server answers in.
 pub const PROTOCOL_VERSION: &str = "network.protocol.version";

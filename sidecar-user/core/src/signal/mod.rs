@@ -2,6 +2,7 @@
 //! yield [`crate::model::Exchange`]) and not for formats: every exposition is an encoder of a [`Snapshot`].
 
 pub mod application;
+mod calls;
 pub mod catalogue;
 mod containers;
 mod coverage;
@@ -10,6 +11,7 @@ pub mod endpoints;
 mod exemplar;
 pub mod explain;
 mod exponential;
+mod family;
 mod histogram;
 mod http;
 mod ids;
@@ -34,6 +36,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tracer;
+mod worded;
 
 pub use containers::Containers;
 pub use coverage::{Bytes, coverage};
@@ -50,3 +53,4 @@ pub use span::{Span, SpanIds};
 pub use steering::Steering;
 pub use store::{Number, Options, Store};
 pub use tracer::{Decision, IfInstrumented, Tracer};
+pub use worded::Worded;

@@ -106,6 +106,7 @@ words! {
         Oversized "oversized" "a head longer than is held, or than what was copied of it"
         OutstandingFull "outstanding_full" "more requests without a response than are held: the connection is read no further"
         Resync "resync" "the place in the bytes was lost, and found again"
+        Unresolved "unresolved" "what was told before the connection was met, or in bytes that were lost, was referred to: a header table's field, a prepared statement"
     }
 }
 

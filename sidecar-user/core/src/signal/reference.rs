@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    catalogue,
+    catalogue, family,
     http::{self, ErrorType},
     key, names,
     reason::{
@@ -66,6 +66,10 @@ impl Values {
             key::ERROR_TYPE if is(&[&catalogue::TCP_FAILED, &catalogue::PEER_FAILED]) => {
                 let words = pairs(&ConnectFailed::WORDS, &ConnectFailed::MEANINGS);
                 Some(Values { title: "error.type of attempts to connect".to_owned(), words })
+            }
+            key::ERROR_TYPE if let Some((of, own)) = family::errors(def) => {
+                let words = [own, ErrorType::without_status()].concat();
+                Some(Values { title: format!("error.type of {of}"), words })
             }
             key::ERROR_TYPE => {
                 let role = if def.name.contains(".server.") { Role::Server } else { Role::Client };

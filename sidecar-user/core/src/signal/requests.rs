@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::calls::{self, Calls};
+use super::family;
 use super::http::{self, ErrorType, Host};
 use super::interned::Names;
 use super::now::Now;
@@ -11,7 +13,7 @@ use super::series::Series;
 use super::snapshot::{Attributes, Moment, Point, PointValue};
 use super::{Containers, ExemplarIds, Histogram, Layout, Options, catalogue, key};
 use crate::model::{
-    Activity, Connection, Detail, Exchange, Http, HttpVersion, Ktime, Method, MetricDef, Outcome, Role,
+    Activity, Connection, Exchange, Http, HttpVersion, Ktime, Message, Method, MetricDef, Outcome, Role,
     Route, Start,
 };
 
@@ -49,7 +51,9 @@ pub(super) struct Requests {
     layouts: Layouts,
     hosts: Names,
     now: Now,
-    outcomes: [u64; Ended::WORDS.len()],
+    calls: Calls,
+    /// By protocol.
+    outcomes: Vec<(&'static str, [u64; Ended::WORDS.len()])>,
     excluded: u64,
 }
 
@@ -74,7 +78,8 @@ impl Requests {
             },
             hosts: Names::default(),
             now: Now::new(options.series_cap),
-            outcomes: [0; Ended::WORDS.len()],
+            calls: Calls::new(options),
+            outcomes: Vec::new(),
             excluded: 0,
         }
     }
@@ -84,12 +89,15 @@ impl Requests {
         self.server.set_cap(cap);
         self.client.set_cap(cap);
         self.now.set_cap(cap);
+        self.calls.set_cap(cap);
     }
 
     /// A request began.
     pub(super) fn started(&mut self, connection: &Connection, start: &Start) {
-        if !start.is_excluded && http::role(connection) == Role::Server {
-            self.now.began(connection.cgroup, start.method);
+        if let Some(method) = start.method.filter(|_| !start.is_excluded)
+            && http::role(connection) == Role::Server
+        {
+            self.now.began(connection.cgroup, method);
         }
     }
 
@@ -105,6 +113,7 @@ impl Requests {
     pub(super) fn record(
         &mut self,
         connection: &Connection,
+        protocol: &'static str,
         exchange: &Exchange,
         at: Moment,
         span: Option<ExemplarIds>,
@@ -114,8 +123,8 @@ impl Requests {
             self.excluded += 1;
             return;
         }
-        let Detail::Http(http) = &exchange.detail;
-        self.outcomes[Ended::from(exchange.outcome) as usize] += 1;
+        self.count(protocol, exchange.outcome);
+        let Err(http) = self.calls.record(connection, exchange, at, span, container.as_ref()) else { return };
         let role = http::role(connection);
         let key = |server| HttpKey::new(role, exchange.outcome, http, server, container);
         let measured = match role {
@@ -145,9 +154,29 @@ impl Requests {
         }
     }
 
+    /// A message passed at `at`.
+    pub(super) fn message(
+        &mut self,
+        connection: &Connection,
+        protocol: &'static str,
+        message: &Message,
+        at: Moment,
+    ) {
+        self.calls.message(connection, protocol, message, at);
+    }
+
+    fn count(&mut self, protocol: &'static str, outcome: Outcome) {
+        let place = self.outcomes.iter().position(|(known, _)| *known == protocol).unwrap_or_else(|| {
+            self.outcomes.push((protocol, [0; Ended::WORDS.len()]));
+            self.outcomes.len() - 1
+        });
+        self.outcomes[place].1[Ended::from(outcome) as usize] += 1;
+    }
+
     /// Forgets what was last measured before `since`; how many series that were.
     pub(super) fn expire(&mut self, since: Ktime) -> u64 {
         let before = self.n_series();
+        self.calls.expire(since);
         self.server.expire(since);
         self.reads.expire(since);
         if self.client.expire(since) > 0 {
@@ -182,7 +211,7 @@ impl Requests {
                 value: PointValue::U64(self.excluded),
             }])
         } else {
-            None
+            self.calls.points(def)
         }
     }
 
@@ -191,11 +220,14 @@ impl Requests {
             let n = |measured: &Measured<N>| measured.iter().filter(|one| one.count > 0).count() as u64;
             series.iter().map(|(_, measured)| n(measured)).sum()
         }
-        of(&self.server) + of(&self.client) + of(&self.reads)
+        of(&self.server) + of(&self.client) + of(&self.reads) + self.calls.n_series()
     }
 
     pub(super) fn overflowed(&self) -> u64 {
-        self.server.overflowed() + self.client.overflowed() + self.reads.overflowed()
+        self.server.overflowed()
+            + self.client.overflowed()
+            + self.reads.overflowed()
+            + self.calls.overflowed()
     }
 
     fn histograms<const N: usize>(
@@ -211,13 +243,15 @@ impl Requests {
     }
 
     fn outcomes(&self) -> Vec<Point> {
-        let counted = Ended::WORDS.iter().zip(self.outcomes).filter(|(_, n)| *n > 0);
-        let point = |(outcome, n): (&&'static str, u64)| Point {
-            attributes: vec![(key::OUTCOME, (*outcome).into()), (key::PROTOCOL_NAME, http::PROTOCOL.into())],
-            started: None,
-            value: PointValue::U64(n),
-        };
-        counted.map(point).collect()
+        let mut points = Vec::new();
+        for (protocol, outcomes) in &self.outcomes {
+            for (outcome, n) in Ended::WORDS.iter().zip(outcomes).filter(|(_, n)| **n > 0) {
+                let attributes =
+                    vec![(key::OUTCOME, (*outcome).into()), (key::PROTOCOL_NAME, (*protocol).into())];
+                points.push(Point { attributes, started: None, value: PointValue::U64(*n) });
+            }
+        }
+        points
     }
 }
 
@@ -243,7 +277,7 @@ fn of_read(exchange: &Exchange) -> Option<[f64; 2]> {
 
 /// The metrics that exchanges are measured by.
 pub(super) fn measured() -> Vec<&'static MetricDef> {
-    [&OF_SERVER[..], &OF_READS, &OF_CLIENT].concat()
+    [&OF_SERVER[..], &OF_READS, &OF_CLIENT].concat().into_iter().chain(calls::measured()).collect()
 }
 
 /// How an exchange was measured by `def`, or by its duration: the metric, the series and the value. `None` where the
@@ -254,7 +288,10 @@ pub(super) fn measurement(
     exchange: &Exchange,
     container: Option<Arc<str>>,
 ) -> Option<(&'static MetricDef, Attributes, f64)> {
-    let Detail::Http(http) = &exchange.detail;
+    let http = match family::called(connection, exchange) {
+        Ok(called) => return calls::measurement(def, &called, exchange, container.as_ref()),
+        Err(http) => http,
+    };
     let role = http::role(connection);
     let defs = match role {
         Role::Server => OF_SERVER,
@@ -273,6 +310,14 @@ pub(super) fn measurement(
     };
     let series = HttpKey::new(role, exchange.outcome, http, server, container).attributes(&hosts);
     Some((def, series, value))
+}
+
+/// Whether it counts as an error.
+pub(super) fn is_error(connection: &Connection, exchange: &Exchange) -> bool {
+    match family::called(connection, exchange) {
+        Ok(called) => called.error.is_some(),
+        Err(http) => ErrorType::of(http::role(connection), exchange.outcome, http).is_some(),
+    }
 }
 
 fn empty<const N: usize>(layouts: &[Layout; N]) -> Measured<N> {

@@ -69,6 +69,12 @@ impl From<Cow<'static, str>> for Value {
     }
 }
 
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Value::Int(number)
+    }
+}
+
 impl From<u16> for Value {
     fn from(number: u16) -> Self {
         Value::Int(number.into())

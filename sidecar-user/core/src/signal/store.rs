@@ -10,7 +10,7 @@ use super::series::{Series, overflow};
 use super::snapshot::{Attributes, Family, Moment, Point, PointValue, Snapshot};
 use super::tcp::Connections;
 use super::{Containers, ExemplarIds, Layout};
-use crate::model::{Activity, Connection, Exchange, Kind, Ktime, MetricDef, Start, Tcp};
+use crate::model::{Activity, Connection, Exchange, Kind, Ktime, Message, MetricDef, Start, Tcp};
 
 /// What a store is told.
 #[derive(Clone, Debug)]
@@ -171,9 +171,21 @@ impl Store {
 
     /// Records a finished exchange under the role of the end that was observed. `span` names the span that it is
     /// exported as, where it is. Allocates only for a new series or a new exemplar.
-    pub fn exchange(&mut self, connection: &Connection, exchange: &Exchange, span: Option<ExemplarIds>) {
+    pub fn exchange(
+        &mut self,
+        connection: &Connection,
+        protocol: &'static str,
+        exchange: &Exchange,
+        span: Option<ExemplarIds>,
+    ) {
         let container = self.containers.of(connection.cgroup);
-        self.requests.record(connection, exchange, self.now.of(exchange.ended), span, container);
+        let at = self.now.of(exchange.ended);
+        self.requests.record(connection, protocol, exchange, at, span, container);
+    }
+
+    /// Records a message of a stream, of a connection that speaks `protocol`.
+    pub fn message(&mut self, connection: &Connection, protocol: &'static str, message: &Message) {
+        self.requests.message(connection, protocol, message, self.now.of(message.at));
     }
 
     /// Forgets the application's series that nothing was added to for `Options::expiry`, but only what was last

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use super::*;
 use crate::model::{
     Activity, Connection, ConnectionId, Cut, Detail, Exchange, Http, HttpVersion, Kind, Ktime, Method,
-    MetricDef, Outcome, Reason, Role, Side, Start, Steered, Tcp, TraceParent, Verdict,
+    MetricDef, Outcome, Reason, Role, Side, Start, Steered, Tcp, TraceContext, TraceParent, Verdict,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -35,8 +35,6 @@ pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) ->
         route: None,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
-        parent: None,
-        trace_state: None,
         exports: None,
         request_body: Some(0),
         response_body: None,
@@ -50,13 +48,14 @@ pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) ->
         outcome,
         is_excluded: false,
         lost: 0,
+        trace: None,
         detail: Detail::Http(http),
     }
 }
 
 fn to_host(host: &str) -> Exchange {
     let mut exchange = exchange(Method::Get, Some(200), Outcome::Complete);
-    let Detail::Http(http) = &mut exchange.detail;
+    let Detail::Http(http) = &mut exchange.detail else { panic!("HTTP") };
     http.host = (!host.is_empty()).then(|| host.into());
     exchange
 }
@@ -121,7 +120,7 @@ fn attributes_of_durations() {
     ];
     for (role, exchange, def, expected) in cases {
         let mut store = Store::new(Options::default());
-        store.exchange(&connection(role), &exchange, None);
+        store.exchange(&connection(role), "http", &exchange, None);
         let made = points(&mut store, def);
         assert_eq!(made.len(), 1, "{expected}");
         assert_eq!(made[0].0, expected);
@@ -138,12 +137,12 @@ fn a_wait_is_split_only_where_the_read_was_seen() {
     let mut made = exchange(Method::Get, Some(200), Outcome::Complete);
     (made.requested, made.answered) = (Some(Ktime(1_001_000_000)), Some(Ktime(1_030_000_000)));
     let split = [&catalogue::HTTP_SERVER_SOCKET_WAIT, &catalogue::HTTP_SERVER_WORK];
-    store.exchange(&connection(Some(Role::Server)), &made, None);
+    store.exchange(&connection(Some(Role::Server)), "http", &made, None);
     for def in split {
         assert_eq!(points(&mut store, def), []);
     }
     made.read = Some(Ktime(1_006_000_000));
-    store.exchange(&connection(Some(Role::Server)), &made, None);
+    store.exchange(&connection(Some(Role::Server)), "http", &made, None);
     let whole = points(&mut store, &catalogue::HTTP_SERVER_WAIT);
     for (def, expected) in split.into_iter().zip([0.005, 0.024]) {
         let made = points(&mut store, def);
@@ -159,7 +158,7 @@ fn a_wait_is_split_only_where_the_read_was_seen() {
 fn one_spelling_for_each_address() {
     let mut store = Store::new(Options::default());
     for host in ["", "10.0.0.2", "::ffff:10.0.0.2", "[::ffff:10.0.0.2]"] {
-        store.exchange(&connection(Some(Role::Client)), &to_host(host), None);
+        store.exchange(&connection(Some(Role::Client)), "http", &to_host(host), None);
     }
     assert_eq!(points(&mut store, &catalogue::HTTP_CLIENT_DURATION).len(), 1);
 }
@@ -176,7 +175,7 @@ fn every_request_is_counted_once() {
     ];
     let mut store = Store::new(Options::default());
     for outcome in outcomes {
-        store.exchange(&connection(Some(Role::Server)), &exchange(Method::Get, None, outcome), None);
+        store.exchange(&connection(Some(Role::Server)), "http", &exchange(Method::Get, None, outcome), None);
     }
     let durations = points(&mut store, &catalogue::HTTP_SERVER_DURATION);
     let counted: u64 = durations
@@ -198,7 +197,7 @@ fn every_request_is_counted_once() {
 fn cap_overflows_into_one_series() {
     let mut store = Store::new(Options { series_cap: 3, ..Options::default() });
     for host in ["a", "b", "c", "d", "e", "a"] {
-        store.exchange(&connection(Some(Role::Client)), &to_host(host), None);
+        store.exchange(&connection(Some(Role::Client)), "http", &to_host(host), None);
     }
     let made = points(&mut store, &catalogue::HTTP_CLIENT_DURATION);
     assert_eq!(made.len(), 4);
@@ -230,7 +229,7 @@ fn vanished_series_give_their_room_back() {
         made.iter().map(|(attributes, _)| host(attributes).replace(" server.port=8080", "")).collect()
     };
     for (host, seconds) in [("a", 1), ("b", 2), ("c", 3), ("a", 4)] {
-        store.exchange(&connection(Some(Role::Client)), &at(host, seconds), None);
+        store.exchange(&connection(Some(Role::Client)), "http", &at(host, seconds), None);
     }
     store.expire(Ktime(6 * SECOND), Ktime(u64::MAX));
     assert_eq!(hosts(&mut store), ["a", "b", "otel.metric.overflow=true"]);
@@ -241,7 +240,7 @@ fn vanished_series_give_their_room_back() {
     // Ended 1 ns after the fourth second.
     store.expire(Ktime(9 * SECOND + SECOND / 2 * 3), Ktime(3 * SECOND + 2));
     assert_eq!(hosts(&mut store), ["a"]);
-    store.exchange(&connection(Some(Role::Client)), &at("c", 11), None);
+    store.exchange(&connection(Some(Role::Client)), "http", &at("c", 11), None);
     assert_eq!(hosts(&mut store), ["a", "c"]);
     let snapshot = taken(&mut store);
     let family = snapshot.family(&catalogue::HTTP_CLIENT_DURATION).expect("a family");
@@ -256,7 +255,7 @@ fn bounds_are_overridden_by_name() {
     let buckets = [("http.server.request.duration".to_owned(), vec![0.01, 0.03])];
     let mut store = Store::new(Options { buckets: buckets.into(), exponential: true, ..Options::default() });
     for role in [Role::Server, Role::Client] {
-        store.exchange(&connection(Some(role)), &to_host("a"), None);
+        store.exchange(&connection(Some(role)), "http", &to_host("a"), None);
     }
     let bounds = |store: &mut Store, def| match &points(store, def)[0].1 {
         PointValue::Histogram(histogram) => (histogram.bounds.to_vec(), histogram.counts.to_vec()),
@@ -297,7 +296,7 @@ fn snapshots_are_ordered() {
         let mut store = Store::new(Options::default());
         for i in 0..hosts.len() {
             let host = hosts[(i + turn) % hosts.len()];
-            store.exchange(&connection(Some(Role::Client)), &to_host(host), None);
+            store.exchange(&connection(Some(Role::Client)), "http", &to_host(host), None);
             store.add(&catalogue::CAPTURE_DROPS, &[["x", "y", "z"][(i + turn) % 3]], 1u64);
         }
         taken(&mut store)
@@ -324,8 +323,8 @@ fn counters_and_gauges_have_few_attributes() {
 fn spans() {
     let ids = SpanIds { trace: [1; 16], span: [2; 8] };
     let mut traced = exchange(Method::Get, Some(404), Outcome::Complete);
-    let Detail::Http(http) = &mut traced.detail;
-    http.parent = Some(TraceParent { trace: [7; 16], span: [8; 8], flags: 2 });
+    let parent = TraceParent { trace: [7; 16], span: [8; 8], flags: 2 };
+    traced.trace = Some(Box::new(TraceContext { parent, state: None }));
 
     let server = Span::new(&connection(Some(Role::Server)), &traced, ids, None);
     assert_eq!((&*server.name, server.role, server.error), ("GET", Role::Server, false));
@@ -348,7 +347,7 @@ fn spans() {
     );
 
     let mut own = exchange(Method::Other, None, Outcome::Unanswered(Cut::Reset(Side::Client)));
-    let Detail::Http(http) = &mut own.detail;
+    let Detail::Http(http) = &mut own.detail else { panic!("HTTP") };
     http.method_original = Some("PURGE".into());
     let root = Span::new(&connection(Some(Role::Server)), &own, ids, None);
     assert_eq!((&*root.name, root.trace, root.parent), ("HTTP", [1; 16], None));
@@ -379,7 +378,7 @@ fn spans_and_series_of_steered_connections() {
     let ids = SpanIds { trace: [1; 16], span: [2; 8] };
     let named = exchange(Method::Get, Some(200), Outcome::Complete);
     let mut nameless = named.clone();
-    let Detail::Http(http) = &mut nameless.detail;
+    let Detail::Http(http) = &mut nameless.detail else { panic!("HTTP") };
     http.host = None;
     let direct = steered(Verdict::Direct, Some("10.0.0.2:8080"));
     let proxied = steered(Verdict::Proxied, Some("10.0.1.1:81"));
@@ -407,10 +406,10 @@ fn spans_and_series_of_steered_connections() {
         assert!(told.ends_with(&expected), "{told}, not {expected}");
     }
     let mut store = Store::new(Options { peers: 4, ..Options::default() });
-    store.exchange(&proxied, &nameless, None);
-    store.exchange(&relayed, &nameless, None);
+    store.exchange(&proxied, "http", &nameless, None);
+    store.exchange(&relayed, "http", &nameless, None);
     store.activity(&proxied, None, Some(Activity::Idle));
-    store.exchange(&by_name, &nameless, None);
+    store.exchange(&by_name, "http", &nameless, None);
     store.activity(&by_name, None, Some(Activity::Idle));
     store.tcp(Ktime(0), Some(&proxied), Tcp::Opened(None));
     let mut has = |def: &MetricDef, text: &str| {
@@ -437,11 +436,11 @@ fn spans_and_series_of_steered_connections() {
 fn measures_of_an_exchange() {
     let mut whole = exchange(Method::Post, Some(200), Outcome::Complete);
     (whole.requested, whole.answered) = (Some(Ktime(1_010_000_000)), Some(Ktime(1_012_000_000)));
-    let Detail::Http(http) = &mut whole.detail;
+    let Detail::Http(http) = &mut whole.detail else { panic!("HTTP") };
     (http.request_body, http.response_body) = (Some(3000), Some(20_000_000_000));
     let mut early = whole.clone();
     early.answered = Some(Ktime(1_001_000_000));
-    let Detail::Http(http) = &mut early.detail;
+    let Detail::Http(http) = &mut early.detail else { panic!("HTTP") };
     http.request_body = None;
     let none = exchange(Method::Post, None, Outcome::Unanswered(Cut::Reset(Side::Client)));
     // What is measured => sums of the three, in their order.
@@ -455,7 +454,7 @@ fn measures_of_an_exchange() {
     for (def, sums) in cases {
         for (exchange, expected) in [&whole, &early, &none].into_iter().zip(sums) {
             let mut store = Store::new(Options::default());
-            store.exchange(&connection(Some(Role::Server)), exchange, None);
+            store.exchange(&connection(Some(Role::Server)), "http", exchange, None);
             let sum = points(&mut store, def).into_iter().next().map(|(_, value)| match value {
                 PointValue::Histogram(histogram) => histogram.sum,
                 PointValue::U64(_) | PointValue::F64(_) => f64::NAN,
@@ -471,16 +470,17 @@ fn measures_of_an_exchange() {
 fn what_is_going_on_is_exact() {
     let mut store = Store::new(Options { series_cap: 4, ..Options::default() });
     let (server, client) = (connection(Some(Role::Server)), connection(Some(Role::Client)));
-    let start = Start { at: Ktime(0), method: Method::Get, is_excluded: false };
+    let start = Start { at: Ktime(0), method: Some(Method::Get), is_excluded: false };
     assert!(points(&mut store, &catalogue::HTTP_SERVER_ACTIVE).is_empty());
-    for start in [start, start, Start { method: Method::Put, ..start }, Start { is_excluded: true, ..start }]
+    for start in
+        [start, start, Start { method: Some(Method::Put), ..start }, Start { is_excluded: true, ..start }]
     {
         store.started(&server, &start);
         store.started(&client, &start);
     }
-    store.exchange(&server, &exchange(Method::Put, Some(200), Outcome::Complete), None);
+    store.exchange(&server, "http", &exchange(Method::Put, Some(200), Outcome::Complete), None);
     let excluded = Exchange { is_excluded: true, ..exchange(Method::Get, Some(200), Outcome::Complete) };
-    store.exchange(&server, &excluded, None);
+    store.exchange(&server, "http", &excluded, None);
     let active = [
         ("http.request.method=GET url.scheme=http".to_owned(), PointValue::U64(2)),
         ("http.request.method=PUT url.scheme=http".to_owned(), PointValue::U64(0)),
@@ -528,12 +528,12 @@ fn routes_and_headers() {
     for (role, name, is_shown) in [(Role::Server, "GET /a", true), (Role::Client, "GET", false)] {
         let connection = connection(Some(role));
         let mut exchange = exchange(Method::Get, Some(200), Outcome::Complete);
-        let Detail::Http(http) = &mut exchange.detail;
+        let Detail::Http(http) = &mut exchange.detail else { panic!("HTTP") };
         http.request_headers =
             vec![("user-agent".into(), vec!["curl".into()]), ("x-id".into(), vec!["1".into(), "2".into()])];
         http.response_headers = vec![("etag".into(), vec!["z".into()])];
         routes.label(&connection, &mut exchange);
-        store.exchange(&connection, &exchange, None);
+        store.exchange(&connection, "http", &exchange, None);
         let span = Span::new(&connection, &exchange, ids, None);
         assert_eq!(span.name, name);
         let attributes = told(&span.attributes);
@@ -555,7 +555,7 @@ fn routes_and_headers() {
 fn containers_are_told_apart() {
     let mut store = Store::new(Options { peers: 4, ..Options::default() });
     let of = |cgroup, role| Connection { cgroup, id: ConnectionId(cgroup), ..connection(Some(role)) };
-    let start = Start { at: Ktime(0), method: Method::Get, is_excluded: false };
+    let start = Start { at: Ktime(0), method: Some(Method::Get), is_excluded: false };
     let done = exchange(Method::Get, Some(200), Outcome::Complete);
     store.started(&of(7, Role::Server), &start);
     store.activity(&of(7, Role::Client), None, Some(Activity::Active));
@@ -577,8 +577,8 @@ fn containers_are_told_apart() {
     }
     assert_eq!(active(&mut store), [one("", 1), one(" container.name=a", 1), one(" container.name=b", 2)]);
     for cgroup in [7, 8, 9, 5] {
-        store.exchange(&of(cgroup, Role::Server), &done, None);
-        store.exchange(&of(cgroup, Role::Client), &done, None);
+        store.exchange(&of(cgroup, Role::Server), "http", &done, None);
+        store.exchange(&of(cgroup, Role::Client), "http", &done, None);
         store.delivered(Ktime(0), &of(cgroup, Role::Server), Duration::from_millis(1));
     }
     assert_eq!(active(&mut store), [one("", 0), one(" container.name=a", 0), one(" container.name=b", 0)]);
@@ -611,7 +611,7 @@ fn containers_are_told_apart() {
 
     // One ends: what is late of it has its name, and the other keeps its own.
     store.containers_mut().set(true, named(&[(8, "b"), (9, "b")]));
-    store.exchange(&of(7, Role::Server), &done, None);
+    store.exchange(&of(7, Role::Server), "http", &done, None);
     assert_eq!(counts(&mut store, &catalogue::HTTP_SERVER_DURATION), expected([1, 2, 2]));
     assert_eq!(active(&mut store), [one("", 0), one(" container.name=b", 0)]);
     let ids = SpanIds { trace: [1; 16], span: [2; 8] };

@@ -1,7 +1,7 @@
 //! What becomes of an exchange as a span, decided before anything is made of it.
 
 use super::{App, IdSource, Instrumented, Sampler, SpanIds, catalogue, reason::Decided, store::Store};
-use crate::model::{Connection, Detail, Exchange, Role};
+use crate::model::{Connection, Exchange, Role};
 
 /// Decides, and counts what it decided.
 #[derive(Debug)]
@@ -112,8 +112,8 @@ impl Tracer {
         if !self.is_on || exchange.is_excluded {
             return Decision::Off;
         }
-        let Detail::Http(http) = &exchange.detail;
-        if http.exports.is_some() && connection.role == Some(Role::Client) {
+        let exports = exchange.http().is_some_and(|http| http.exports.is_some());
+        if exports && connection.role == Some(Role::Client) {
             return Decision::Export;
         }
         let is_instrumented = match self.if_instrumented {
@@ -124,7 +124,7 @@ impl Tracer {
         if is_instrumented {
             return Decision::Instrumented;
         }
-        let parent = http.parent.as_ref();
+        let parent = exchange.trace.as_ref().map(|trace| &trace.parent);
         let trace = parent.map_or_else(|| self.ids.trace(), |parent| parent.trace);
         if self.sampler.samples(trace, parent) {
             Decision::Sampled(SpanIds { trace, span: self.ids.span() })
@@ -147,7 +147,7 @@ impl Tracer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Method, Outcome, Telemetry, TraceParent};
+    use crate::model::{Detail, Method, Outcome, Telemetry, TraceContext, TraceParent};
     use crate::signal::tests::{connection, exchange, points};
     use crate::signal::{Options, PointValue, Root, Scope};
 
@@ -160,8 +160,8 @@ mod tests {
         let server = connection(Some(Role::Server));
         let own = exchange(Method::Get, Some(200), Outcome::Complete);
         let mut of_a_trace = own.clone();
-        let Detail::Http(http) = &mut of_a_trace.detail;
-        http.parent = Some(TraceParent { trace: [7; 16], span: [8; 8], flags: 1 });
+        let parent = TraceParent { trace: [7; 16], span: [8; 8], flags: 1 };
+        of_a_trace.trace = Some(Box::new(TraceContext { parent, state: None }));
 
         let only_of_sampled = Sampler { is_parent_based: true, root: Root::AlwaysOff };
         let mut tracer_ = tracer(true, only_of_sampled, IfInstrumented::Skip);
@@ -186,7 +186,7 @@ mod tests {
         let of = |role| Connection { cgroup: 3, ..connection(Some(role)) };
         let own = exchange(Method::Get, Some(200), Outcome::Complete);
         let mut export = own.clone();
-        let Detail::Http(http) = &mut export.detail;
+        let Detail::Http(http) = &mut export.detail else { panic!("HTTP") };
         http.exports = Some(Telemetry::Traces);
         for (policy, before, after) in [
             (IfInstrumented::Skip, "sampled", "instrumented"),

@@ -7,10 +7,15 @@ use std::mem::MaybeUninit;
 
 use httparse::{Error, Header, ParserConfig, Status};
 
-use super::authority::{Target, decimal, host_and_port};
-use super::{captured, odd_line, otlp, plain, traceparent, tracestate};
-use crate::model::{Headers, Http, HttpVersion, Method};
-use crate::protocol::Keep;
+use super::{odd_line, plain};
+use crate::model::{Headers, Http, HttpVersion, Method, TraceContext};
+use crate::protocol::{
+    Keep,
+    http::{
+        authority::{Target, decimal, host_and_port},
+        captured, otlp, traceparent, tracestate,
+    },
+};
 
 /// More than any client or server sends by default (Apache refuses more than 100).
 pub(super) const HEADERS_MAX: usize = 128;
@@ -35,6 +40,7 @@ pub(super) enum Parsed<T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) http: Http,
+    pub(super) trace: Option<Box<TraceContext>>,
     pub(super) framing: Framing,
     /// Its path is to be left out.
     pub(super) is_excluded: bool,
@@ -199,7 +205,7 @@ impl<'a> Heads<'a> {
         let authority = target.authority.map(str::as_bytes).or(lines.host).unwrap_or_default();
         let (host, port) = host_and_port(authority);
         let parent = lines.parent.and_then(traceparent::parse);
-        let trace_state = parent.and_then(|_| tracestate::list(&lines.states));
+        let trace = parent.map(|parent| TraceContext { parent, state: tracestate::list(&lines.states) });
         let http = Http {
             method,
             method_original: (method == Method::Other).then(|| original(start.method)),
@@ -211,15 +217,13 @@ impl<'a> Heads<'a> {
             route: None,
             request_headers: captured,
             response_headers: Headers::new(),
-            parent,
-            trace_state,
             exports: otlp::exported(method, target.path, lines.content_type),
             request_body: None,
             response_body: None,
         };
         let is_excluded =
             target.path.is_some_and(|path| self.keep.excluded.iter().any(|pattern| pattern.matches(path)));
-        Request { http, framing: lines.framing(), is_excluded }
+        Request { http, trace: trace.map(Box::new), framing: lines.framing(), is_excluded }
     }
 }
 

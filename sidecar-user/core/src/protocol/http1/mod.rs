@@ -4,17 +4,14 @@
 //! `parser` is the entry; it goes from one `reader::Place` to the next. `messages` acts on heads and bodies that
 //! were read, `lost` on bytes that were not, `ending` on the connection's end. The rest are parts without state.
 
-mod authority;
 mod blank_line;
 mod body;
-mod captured;
 mod chunked;
 mod ending;
 mod head;
 mod lost;
 mod messages;
 mod odd_line;
-mod otlp;
 mod parser;
 mod plain;
 mod queue;
@@ -22,8 +19,6 @@ mod reader;
 mod start_line;
 #[cfg(test)]
 mod tests;
-mod traceparent;
-mod tracestate;
 mod want;
 
 use std::sync::Arc;
@@ -31,7 +26,8 @@ use std::sync::Arc;
 use super::{Birth, Detect, Limits, Parser, Protocol, Then};
 
 /// The row of the table.
-pub const PROTOCOL: Protocol = Protocol { name: "http", detect, then: Then::Parse(open) };
+pub const PROTOCOL: Protocol =
+    Protocol { name: "http", detect, ports: &[80, 8000, 8080], then: Then::Parse(open) };
 
 /// One side is enough, since a connection may be met in the middle of a body; where a side's bytes are no beginning
 /// of a message, only the other's saying yes outweighs it.

@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 
-use super::captured;
 use super::head::{Request, Response};
-use crate::model::{Detail, Exchange, Headers, Http, Ktime, Outcome, Start};
-use crate::protocol::Signal;
+use crate::model::{Detail, Exchange, Headers, Http, Ktime, Outcome, Start, TraceContext};
+use crate::protocol::{Signal, http::captured};
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -27,6 +26,7 @@ pub(super) struct Pending {
     lost: u32,
     /// Bytes of the request's body so far.
     sent: u64,
+    trace: Option<Box<TraceContext>>,
     pub(super) http: Http,
 }
 
@@ -46,10 +46,10 @@ impl Queue {
 
     /// A request's head was read; it began at `started`.
     pub(super) fn start(&mut self, started: Ktime, request: Request, out: &mut Vec<Signal>) {
-        let Request { http, is_excluded, .. } = request;
-        out.push(Signal::Started(Start { at: started, method: http.method, is_excluded }));
+        let Request { http, trace, is_excluded, .. } = request;
+        out.push(Signal::Started(Start { at: started, method: Some(http.method), is_excluded }));
         let pending =
-            Pending { started, requested: None, answered: None, is_excluded, lost: 0, sent: 0, http };
+            Pending { started, requested: None, answered: None, is_excluded, lost: 0, sent: 0, trace, http };
         self.texts += pending.texts();
         // As a rule it stays the only one.
         if self.requests.capacity() == 0 {
@@ -118,14 +118,14 @@ impl Queue {
             // A connection that idles holds nothing.
             self.requests = VecDeque::new();
         }
-        let Pending { started, requested, answered, is_excluded, lost, mut http, .. } = pending;
+        let Pending { started, requested, answered, is_excluded, lost, trace, mut http, .. } = pending;
         http.response_body = http.response_body.filter(|_| outcome != Outcome::NotObserved);
         self.is_sending &= !self.requests.is_empty();
         let detail = Detail::Http(http);
         // What passes does not show when it was read: that is added behind the parsers.
         let read = None;
         let exchange =
-            Exchange { started, requested, read, answered, ended, outcome, is_excluded, lost, detail };
+            Exchange { started, requested, read, answered, ended, outcome, is_excluded, lost, trace, detail };
         out.push(Signal::Finished(exchange));
     }
 
@@ -152,7 +152,8 @@ impl Pending {
     fn texts(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let http = &self.http;
+        let state = self.trace.as_ref().map_or(0, |trace| size_of::<TraceContext>() + text(&trace.state));
         let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
-        text(&http.method_original) + text(&http.host) + text(&http.path) + text(&http.trace_state) + headers
+        text(&http.method_original) + text(&http.host) + text(&http.path) + state + headers
     }
 }

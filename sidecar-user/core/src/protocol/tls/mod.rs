@@ -1,9 +1,12 @@
 //! TLS, seen from outside: recognised, never opened.
 
+mod handshake;
+
 use super::{Detect, Protocol, Then};
 
 /// The row of the table.
-pub const PROTOCOL: Protocol = Protocol { name: "tls", detect, then: Then::Encrypted };
+pub const PROTOCOL: Protocol =
+    Protocol { name: "tls", detect, ports: &[443, 8443], then: Then::Handshake(handshake::open) };
 
 /// Content type, version, length (RFC 8446 section 5.1).
 const HEADER: usize = 5;

@@ -5,8 +5,7 @@ mod selector;
 use std::{collections::VecDeque, sync::Arc};
 
 pub use self::selector::{BadSelector, Selector};
-use super::http::{self, ErrorType};
-use super::{Attributes, Decision, requests};
+use super::{Attributes, Decision, Worded, requests};
 use crate::model::{Connection, Detail, Exchange, Http, Ktime, MetricDef, Role, RouteSource};
 
 /// Of the newest exchanges, one in so many is kept longer if it was an error, so that a flood of others does not push
@@ -30,6 +29,8 @@ pub struct Explain {
 pub struct Kept {
     /// Its connection, as it was at the exchange's end.
     pub connection: Connection,
+    /// Name of the protocol.
+    pub protocol: &'static str,
     /// Without header values; its path, if at all, up to 256 bytes.
     pub exchange: Exchange,
     /// What became of it as a span.
@@ -59,18 +60,16 @@ pub struct Answer {
 pub struct Explained {
     /// As it was kept.
     pub kept: Kept,
-    /// The end that was observed.
-    pub role: Role,
+    /// In words.
+    pub worded: Worded,
     /// The metric.
     pub metric: &'static MetricDef,
     /// The series, beyond whose cap it went to the overflow's.
     pub series: Attributes,
     /// What was measured, in the metric's unit.
     pub value: f64,
-    /// `error.type`, and why it is that.
-    pub error: Option<(String, String)>,
-    /// Why `http.route` is what it is, or is not.
-    pub route: &'static str,
+    /// Why `http.route` is what it is, or is not; `None`: it is no HTTP.
+    pub route: Option<&'static str>,
 }
 
 impl Explain {
@@ -87,8 +86,7 @@ impl Explain {
             kept.drain(..kept.len().saturating_sub(cap));
             kept.shrink_to_fit();
             for one in kept.iter_mut().filter(|_| !with_paths) {
-                let Detail::Http(http) = &mut one.exchange.detail;
-                http.path = None;
+                one.exchange.hide_path();
             }
         }
     }
@@ -97,6 +95,7 @@ impl Explain {
     pub fn keep(
         &mut self,
         connection: &Connection,
+        protocol: &'static str,
         mut exchange: Exchange,
         decision: Decision,
         container: Option<Arc<str>>,
@@ -104,20 +103,29 @@ impl Explain {
         if self.cap == 0 {
             return;
         }
-        let Detail::Http(http) = &mut exchange.detail;
-        http.path = http.path.take().filter(|_| self.with_paths).map(shortened);
-        (http.request_headers, http.response_headers) = (Vec::new(), Vec::new());
-        http.trace_state = None;
+        if let Some(http) = exchange.http_mut() {
+            http.path = http.path.take().filter(|_| self.with_paths).map(shortened);
+            (http.request_headers, http.response_headers) = (Vec::new(), Vec::new());
+        }
+        if let Some(trace) = &mut exchange.trace {
+            trace.state = None;
+        }
         if self.newest.len() >= self.cap
             && let Some(oldest) = self.newest.pop_front()
-            && oldest.error().is_some()
+            && oldest.is_error()
         {
             if self.errors.len() >= self.cap.div_ceil(ERRORS) {
                 self.errors.pop_front();
             }
             self.errors.push_back(oldest);
         }
-        self.newest.push_back(Kept { connection: connection.clone(), exchange, decision, container });
+        self.newest.push_back(Kept {
+            connection: connection.clone(),
+            protocol,
+            exchange,
+            decision,
+            container,
+        });
     }
 
     /// The last `limit` exchanges that were measured in the series of `selector`. Without a metric, it selects by the
@@ -145,24 +153,20 @@ impl Explain {
 }
 
 impl Kept {
-    /// HTTP's part.
-    #[must_use]
-    pub fn http(&self) -> &Http {
-        let Detail::Http(http) = &self.exchange.detail;
-        http
-    }
-
-    fn error(&self) -> Option<ErrorType> {
-        ErrorType::of(http::role(&self.connection), self.exchange.outcome, self.http())
+    fn is_error(&self) -> bool {
+        requests::is_error(&self.connection, &self.exchange)
     }
 
     fn explained(&self, metric: Option<&'static MetricDef>) -> Option<Explained> {
-        let role = http::role(&self.connection);
         let (metric, series, value) =
             requests::measurement(metric, &self.connection, &self.exchange, self.container.clone())?;
-        let error = self.error().map(|error| (error.text().into_owned(), error.why(role).into_owned()));
-        let route = route(role, self.http());
-        Some(Explained { kept: self.clone(), role, metric, series, value, error, route })
+        let worded = Worded::new(&self.connection, &self.exchange);
+        let role = worded.role;
+        let route = match &self.exchange.detail {
+            Detail::Http(http) => Some(route(role, http)),
+            _ => None,
+        };
+        Some(Explained { kept: self.clone(), worded, metric, series, value, route })
     }
 }
 
@@ -194,7 +198,7 @@ mod tests {
     fn keep(explain: &mut Explain, role: Role, status: u16, started: u64) {
         let mut made = exchange(Method::Get, Some(status), Outcome::Complete);
         (made.started, made.ended) = (Ktime(started), Ktime(started + 1_000_000));
-        explain.keep(&connection(Some(role)), made, Decision::Off, None);
+        explain.keep(&connection(Some(role)), "http", made, Decision::Off, None);
     }
 
     fn starts(explain: &Explain, selector: &str, limit: usize) -> Vec<u64> {
@@ -244,7 +248,7 @@ mod tests {
         explain.set(4, false);
         assert_eq!(starts(&explain, "", 20), [19, 18, 17, 16, 11]);
         let all = explain.find(&Selector::default(), 20).expect("an answer");
-        assert!(all.last.iter().all(|one| one.kept.http().path.is_none()));
+        assert!(all.last.iter().all(|one| one.kept.exchange.http().expect("HTTP").path.is_none()));
         explain.set(6, true);
         for at in 20..30 {
             keep(&mut explain, Role::Server, 200, at);
@@ -259,12 +263,12 @@ mod tests {
         for (with_paths, expected) in [(true, Some(PATH_MAX - 1)), (false, None)] {
             let mut explain = Explain::new(1, with_paths);
             let mut made = exchange(Method::Get, Some(200), Outcome::Complete);
-            let Detail::Http(http) = &mut made.detail;
+            let Detail::Http(http) = &mut made.detail else { panic!("HTTP") };
             http.path = Some(format!("/{}", "\u{e9}".repeat(500)).into());
             http.request_headers = vec![("authorization".into(), vec!["secret".into()])];
-            explain.keep(&connection(Some(Role::Server)), made, Decision::Off, None);
+            explain.keep(&connection(Some(Role::Server)), "http", made, Decision::Off, None);
             let found = explain.find(&Selector::default(), 1).expect("an answer");
-            let http = found.last[0].kept.http();
+            let http = found.last[0].kept.exchange.http().expect("HTTP");
             assert_eq!(http.path.as_ref().map(|path| path.len()), expected);
             assert!(http.request_headers.is_empty());
         }

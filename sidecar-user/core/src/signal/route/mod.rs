@@ -57,7 +57,7 @@ impl Routes {
 
     /// Adds its route to a request that the application answered, if it has one.
     pub fn label(&mut self, connection: &Connection, exchange: &mut Exchange) {
-        let Detail::Http(http) = &mut exchange.detail;
+        let Detail::Http(http) = &mut exchange.detail else { return };
         if exchange.is_excluded || http::role(connection) != Role::Server {
             return;
         }
@@ -165,8 +165,6 @@ mod tests {
             route: None,
             request_headers: Vec::new(),
             response_headers: Vec::new(),
-            parent: None,
-            trace_state: None,
             request_body: Some(0),
             response_body: Some(0),
             exports: None,

@@ -110,19 +110,24 @@ fn judge(exchange: &Exchange, slow: Option<Duration>) -> Option<Result<(), Cause
     let waited = |asked: Ktime| exchange.answered.unwrap_or(exchange.ended).since(asked);
     let is_slow = slow.zip(exchange.requested.map(waited)).is_some_and(|(slow, waited)| waited > slow);
     let is_error = match &exchange.detail {
-        // gRPC tells in a trailer of an answer with 200: it gets its arm here when it is read.
         Detail::Http(http) => http.status.is_some_and(|status| (500..600).contains(&status)),
+        Detail::Rpc(rpc) => rpc.is_server_error(),
+        // What a database, a resolver or a handshake refuses as a rule is the asker's fault.
+        Detail::Db(_) | Detail::Dns(_) | Detail::Tls(_) | Detail::WebSocket(_) => false,
     };
     match exchange.outcome {
         Outcome::Complete if is_error => Some(Err(Cause::Errors)),
         Outcome::Complete if is_slow => Some(Err(Cause::Slow)),
         Outcome::Complete => Some(Ok(())),
         Outcome::Truncated(cut) | Outcome::Unanswered(cut) => match cut {
-            Cut::Closed(Some(Side::Server)) | Cut::Reset(Side::Server) | Cut::Expired => {
-                Some(Err(Cause::CutOff))
-            }
+            Cut::Closed(Some(Side::Server))
+            | Cut::Reset(Side::Server)
+            | Cut::Stream(Side::Server)
+            | Cut::Expired => Some(Err(Cause::CutOff)),
             // The client gave up: of its own accord, unless it had waited too long.
-            Cut::Closed(_) | Cut::Reset(Side::Client) => is_slow.then_some(Err(Cause::Slow)),
+            Cut::Closed(_) | Cut::Reset(Side::Client) | Cut::Stream(Side::Client) => {
+                is_slow.then_some(Err(Cause::Slow))
+            }
         },
         // Of half a request nobody knows who gave up first.
         Outcome::NotObserved | Outcome::Aborted(_) => None,
@@ -192,6 +197,7 @@ mod tests {
             outcome,
             is_excluded: false,
             lost: 0,
+            trace: None,
             detail: Detail::Http(Http {
                 method: Method::Get,
                 method_original: None,
@@ -203,8 +209,6 @@ mod tests {
                 route: None,
                 request_headers: Vec::new(),
                 response_headers: Vec::new(),
-                parent: None,
-                trace_state: None,
                 exports: None,
                 request_body: None,
                 response_body: None,

@@ -120,6 +120,7 @@ impl World {
             outcome: Outcome::Complete,
             is_excluded: false,
             lost: 0,
+            trace: None,
             detail: Detail::Http(Http {
                 method: Method::Get,
                 method_original: None,
@@ -131,8 +132,6 @@ impl World {
                 route: None,
                 request_headers: Vec::new(),
                 response_headers: Vec::new(),
-                parent: None,
-                trace_state: None,
                 exports: None,
                 request_body: None,
                 response_body: None,

@@ -489,7 +489,7 @@ fn a_loss_marks_the_requests_that_are_outstanding() {
     let _ = parser.push(Side::Server, Ktime(5), text(OK).as_bytes(), &mut out);
     let lost = |signal: &Signal| match signal {
         Signal::Finished(Exchange { lost, .. }) => Some(*lost),
-        Signal::Started(_) => None,
+        Signal::Started(_) | Signal::Message(_) => None,
     };
     assert_eq!(out.iter().filter_map(lost).collect::<Vec<_>>(), [98, 0]);
 }

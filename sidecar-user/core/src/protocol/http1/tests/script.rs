@@ -169,7 +169,7 @@ fn finished(mut parser: Box<dyn Parser>, n_steps: usize, mut out: Vec<Signal>) -
     // What only the end of the test finished is no part of the case, so that a case may stop anywhere.
     let exchanges = out.into_iter().filter_map(|signal| match signal {
         Signal::Finished(exchange) => Some(exchange),
-        Signal::Started(_) => None,
+        Signal::Started(_) | Signal::Message(_) => None,
     });
     exchanges.take(at_rest).collect()
 }
@@ -181,13 +181,14 @@ fn cut_by(cut: Cut) -> &'static str {
         Cut::Closed(None) => "FIN",
         Cut::Reset(Side::Client) => "client RST",
         Cut::Reset(Side::Server) => "server RST",
+        Cut::Stream(_) => "a stream's reset",
         Cut::Expired => "timeout",
     }
 }
 
 /// An exchange as the cases write it.
 pub(super) fn written(exchange: &Exchange) -> String {
-    let Detail::Http(http) = &exchange.detail;
+    let Detail::Http(http) = &exchange.detail else { panic!("HTTP's own: {exchange:?}") };
     let mut line = format!("{:?}", http.method).to_uppercase();
     if http.method == Method::Other {
         line = "?".to_owned();
@@ -224,11 +225,11 @@ pub(super) fn written(exchange: &Exchange) -> String {
     if http.version == HttpVersion::Http10 {
         line.push_str(" 1.0");
     }
-    if let Some(parent) = http.parent {
-        let _ = write!(line, " parent {:02x}", parent.span[7]);
-    }
-    if let Some(state) = &http.trace_state {
-        let _ = write!(line, " state {state}");
+    if let Some(trace) = &exchange.trace {
+        let _ = write!(line, " parent {:02x}", trace.parent.span[7]);
+        if let Some(state) = &trace.state {
+            let _ = write!(line, " state {state}");
+        }
     }
     line
 }

@@ -7,7 +7,7 @@ const MEMBERS_MAX: usize = 32;
 
 /// The list that these header lines make together, without empty members. `None` where there is none, it is too long, or
 /// it is not one.
-pub(super) fn list(lines: &[&[u8]]) -> Option<Box<str>> {
+pub(in crate::protocol) fn list(lines: &[&[u8]]) -> Option<Box<str>> {
     if lines.is_empty() || lines.iter().map(|line| line.len()).sum::<usize>() > LEN_MAX {
         return None;
     }

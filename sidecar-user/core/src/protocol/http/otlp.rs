@@ -7,7 +7,11 @@ use crate::model::{Method, Telemetry};
 ///
 /// Behind another collector's prefix the path only ends in the signal's. An endpoint may be configured to have any path
 /// at all; such an export is not known as one.
-pub(super) fn exported(method: Method, path: Option<&str>, content_type: Option<&[u8]>) -> Option<Telemetry> {
+pub(in crate::protocol) fn exported(
+    method: Method,
+    path: Option<&str>,
+    content_type: Option<&[u8]>,
+) -> Option<Telemetry> {
     if method != Method::Post {
         return None;
     }

@@ -20,7 +20,7 @@ const REDACTED: &str = "REDACTED";
 const URLS: [&str; 4] = ["content-location", "location", "origin", "referer"];
 
 /// What a message has of these names, which are in lower case.
-pub(super) fn of(names: &[Arc<str>], headers: &[Header<'_>]) -> Headers {
+pub(in crate::protocol) fn of(names: &[Arc<str>], headers: &[Header<'_>]) -> Headers {
     let mut room = TOTAL_MAX;
     let mut found = Headers::new();
     for name in names {
@@ -73,7 +73,7 @@ fn kept(bytes: &[u8], room: &mut usize) -> Option<Box<str>> {
 }
 
 /// Bytes that they hold.
-pub(super) fn held(headers: &Headers) -> usize {
+pub(in crate::protocol) fn held(headers: &Headers) -> usize {
     let values = |values: &Vec<Box<str>>| {
         values.iter().map(|value| value.len() + size_of::<Box<str>>()).sum::<usize>()
     };

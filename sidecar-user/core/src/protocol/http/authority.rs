@@ -8,15 +8,15 @@ const PATH_MAX: usize = 1024;
 
 /// A request's target, by its form (RFC 9112 section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(in crate::protocol) struct Target<'a> {
     /// The authority, where the target has one. It outranks `Host` (RFC 9112 section 3.2.2).
-    pub(super) authority: Option<&'a str>,
+    pub(in crate::protocol) authority: Option<&'a str>,
     /// The path, without query and fragment. The asterisk and authority forms have none.
-    pub(super) path: Option<&'a str>,
+    pub(in crate::protocol) path: Option<&'a str>,
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(method: Method, target: &'a str) -> Self {
+    pub(in crate::protocol) fn new(method: Method, target: &'a str) -> Self {
         if method == Method::Connect {
             return Target { authority: Some(target), path: None };
         }
@@ -41,7 +41,7 @@ fn path(target: &str) -> &str {
 
 /// Host in lower case and port of `[userinfo@]host[:port]`. A name that is too long or that no host can have is
 /// none: a piece of a name would be another host's. An IPv6 address loses its brackets, as `server.address` has it.
-pub(super) fn host_and_port(authority: &[u8]) -> (Option<Box<str>>, Option<u16>) {
+pub(in crate::protocol) fn host_and_port(authority: &[u8]) -> (Option<Box<str>>, Option<u16>) {
     let start = authority.iter().rposition(|b| *b == b'@').map_or(0, |at| at + 1);
     let authority = &authority[start..];
     let (host, port) = match authority.iter().rposition(|b| *b == b':') {
@@ -81,7 +81,7 @@ fn is_of_host(b: u8) -> bool {
 }
 
 /// A number in decimal digits and nothing else; `None` where it does not fit.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
+pub(in crate::protocol) fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }

@@ -7,7 +7,7 @@ const LEN: usize = 55;
 
 /// The parent, where the value is valid. Versions after 00 may be longer: what follows the flags is left unread, as
 /// section 3.2.4 wants it.
-pub(super) fn parse(value: &[u8]) -> Option<TraceParent> {
+pub(in crate::protocol) fn parse(value: &[u8]) -> Option<TraceParent> {
     let (known, rest) = value.split_at_checked(LEN)?;
     let [version] = hex(&known[..2])?;
     let follows = match version {
