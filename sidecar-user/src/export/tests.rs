@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use prost::Message as _;
 use sidecar_core::model::{
-    Account, Activity, Connection, ConnectionId, Detail, End, Exchange, Failure, Http, HttpVersion, Ktime,
-    Method, Outcome, Role, Start, Tcp, health::Condition,
+    Account, Activity, Connection, ConnectionId, Db, DbSystem, Detail, Dns, End, Exchange, Failure, Http,
+    HttpVersion, Ktime, Message, MessageKind, Method, Outcome, Role, Rpc, RpcSystem, Side, Start, Tcp, Tls,
+    TlsVersion, WebSocket, health::Condition,
 };
 use sidecar_core::signal::application::{self, Application, Cpu, Program, Readings, Source};
 use sidecar_core::signal::endpoints::{Endpoint, Endpoints};
@@ -42,6 +43,13 @@ pub(super) fn snapshot() -> Snapshot {
         let exchange = exchange(&format!("odd\"host\\{i}\n"), Ktime(0), Ktime(30_000_000 << i));
         let span = ExemplarIds { trace: [i as u8; 16], span: [0xab; 8] };
         store.exchange(&connection, "http", &exchange, Some(span).filter(|_| i < 2));
+        if i < 2 {
+            for (protocol, detail) in others(&exchange) {
+                store.exchange(&connection, protocol, &Exchange { detail, ..exchange.clone() }, None);
+            }
+            let message = Message { at, side: Side::Client, kind: MessageKind::Text, bytes: 5 };
+            store.message(&connection, "websocket", &message);
+        }
     }
     let traffic = |entry| Traffic { bytes: [entry as u64, 2 * entry as u64], retransmits: 1 };
     let counted = kernel::Counted {
@@ -67,6 +75,26 @@ pub(super) fn snapshot() -> Snapshot {
     ExportStats::default().record(&mut store);
     application::record(&mut store, &readings());
     store.snapshot(Moment { ktime: Ktime(1_000_000_000), unix: UnixNanos(2_000_000_000) })
+}
+
+/// One exchange of each family besides HTTP's.
+fn others(exchange: &Exchange) -> Vec<(&'static str, Detail)> {
+    let http = exchange.http().expect("HTTP").clone();
+    let (system, timeout, reset) = (RpcSystem::Grpc, None, None);
+    let rpc = Rpc { system, http, status: Some(0), messages: [1, 1], timeout, reset };
+    let db = Db { rows: Some(3), ..Db::new(DbSystem::PostgreSql) };
+    let (code, answers, is_truncated, bytes) = (Some(3), 0, false, [Some(30), Some(90)]);
+    let dns = Dns { name: "a.test".into(), record_type: 1, code, answers, is_truncated, bytes };
+    let (server_name, alpn, version) = (Some("a.test".into()), None, Some(TlsVersion::Tls13));
+    let tls = Tls { server_name, alpn, version, is_resumed: Some(false), alert: None, bytes: [9, 9] };
+    let socket = WebSocket { path: None, host: None, messages: [1, 2], bytes: [5, 6], close: Some(1000) };
+    vec![
+        ("http2", Detail::Rpc(Box::new(rpc))),
+        ("postgresql", Detail::Db(Box::new(db))),
+        ("dns", Detail::Dns(Box::new(dns))),
+        ("tls", Detail::Tls(Box::new(tls))),
+        ("websocket", Detail::WebSocket(Box::new(socket))),
+    ]
 }
 
 /// An application of two containers, everything of which can be read.

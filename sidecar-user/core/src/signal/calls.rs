@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::family::{self, Called, MAX_WORDS, Word};
 use super::interned::Names;
 use super::series::Series;
-use super::snapshot::{Attributes, Moment, Point, PointValue, Value};
+use super::snapshot::{Attributes, Moment, Point, PointValue, UnixNanos, Value};
 use super::{ExemplarIds, Histogram, Layout, Options, catalogue, http, key};
 use crate::model::{Connection, Exchange, Http, Ktime, Message, MessageKind, MetricDef, Role, Side};
 
@@ -47,6 +47,8 @@ struct Messages {
     protocol: &'static str,
     sent: bool,
     kind: MessageKind,
+    /// When the first came.
+    started: UnixNanos,
     size: Histogram,
 }
 
@@ -110,7 +112,7 @@ impl Calls {
         let is_it = |one: &Messages| (one.protocol, one.sent, one.kind) == (protocol, sent, message.kind);
         let place = self.messages.iter().position(is_it).unwrap_or_else(|| {
             let size = Histogram::new(&self.size);
-            self.messages.push(Messages { protocol, sent, kind: message.kind, size });
+            self.messages.push(Messages { protocol, sent, kind: message.kind, started: at.unix, size });
             self.messages.len() - 1
         });
         self.messages[place].size.record(message.bytes as f64, at.unix, None);
@@ -133,8 +135,11 @@ impl Calls {
     /// The points of a metric that is fed from here; `None` for the others.
     pub(super) fn points(&self, def: &'static MetricDef) -> Option<Vec<Point>> {
         let of_messages = |value: fn(&Messages) -> PointValue| {
-            let point =
-                |one: &Messages| Point { attributes: one.attributes(), started: None, value: value(one) };
+            let point = |one: &Messages| Point {
+                attributes: one.attributes(),
+                started: Some(one.started),
+                value: value(one),
+            };
             self.messages.iter().map(point).collect()
         };
         if std::ptr::eq(def, &catalogue::MESSAGES) {
