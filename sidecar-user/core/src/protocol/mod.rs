@@ -9,6 +9,7 @@ mod detect;
 mod http;
 pub mod http1;
 pub mod tls;
+pub mod websocket;
 
 pub use detect::{Detection, Detector};
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use crate::model::{Exchange, Ktime, Message, PathPattern, Side, Start};
 
 /// Every protocol that is understood. Their order means nothing.
-pub const ALL: &[&Protocol] = &[&http1::PROTOCOL, &tls::PROTOCOL];
+pub const ALL: &[&Protocol] = &[&http1::PROTOCOL, &tls::PROTOCOL, &websocket::PROTOCOL];
 
 /// A row of the table.
 #[derive(Debug)]

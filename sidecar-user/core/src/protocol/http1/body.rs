@@ -2,6 +2,7 @@
 
 use super::chunked::Chunked;
 use super::head::{Framing, Response};
+use super::upgrade::Upgrade;
 use crate::model::Method;
 
 /// A body that is being passed over.
@@ -22,8 +23,8 @@ pub(super) enum Follows {
     Nothing,
     /// A body.
     Body(Body),
-    /// Another protocol.
-    Tunnel,
+    /// Another protocol; which, if it is read.
+    Tunnel(Option<Upgrade>),
     /// It cannot be told: the header lines were not read.
     Unknown,
     /// It cannot be told: the header lines contradict each other.
@@ -63,9 +64,9 @@ impl Body {
     /// What follows the head of a response to `method` (RFC 9112 section 6.3, in its order).
     pub(super) fn of_response(method: Method, response: Response) -> Follows {
         match (response.status, method) {
-            (101, _) => return Follows::Tunnel,
+            (101, _) => return Follows::Tunnel(response.upgrade),
             (100..=199 | 204 | 304, _) | (_, Method::Head) => return Follows::Nothing,
-            (200..=299, Method::Connect) => return Follows::Tunnel,
+            (200..=299, Method::Connect) => return Follows::Tunnel(None),
             _ => {}
         }
         match response.framing {

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Error, Header, ParserConfig, Status};
 
+use super::upgrade::Upgrade;
 use super::{odd_line, plain};
 use crate::model::{Headers, Http, HttpVersion, Method, TraceContext};
 use crate::protocol::{
@@ -52,6 +53,8 @@ pub(super) struct Response {
     pub(super) status: u16,
     pub(super) version: HttpVersion,
     pub(super) framing: Framing,
+    /// Of a `101`: what is spoken from here on, if that is read.
+    pub(super) upgrade: Option<Upgrade>,
 }
 
 /// What header lines say of the body's length (RFC 9112 section 6).
@@ -131,6 +134,8 @@ impl<'a> Heads<'a> {
         let plain = || plain::response(bytes).filter(|_| self.keep.response_headers.is_empty());
         let Some((len, start, lines)) = plain() else { return Parsed::Partial };
         match response_facts(&start, &lines) {
+            // What it leads to is in lines that are passed over here.
+            Some(Response { status: 101, .. }) => Parsed::Partial,
             Some(facts) => Parsed::Whole(len, (facts, Headers::new())),
             None => Parsed::Malformed,
         }
@@ -163,6 +168,7 @@ impl<'a> Heads<'a> {
                 let lines = Lines::read(response.headers);
                 match StatusLine::of(&response).and_then(|start| response_facts(&start, &lines)) {
                     Some(facts) => {
+                        let facts = facts.with(response.headers);
                         let headers = captured::of(&self.keep.response_headers, response.headers);
                         Parsed::Whole(len, (facts, headers))
                     }
@@ -227,9 +233,20 @@ impl<'a> Heads<'a> {
     }
 }
 
+impl Response {
+    /// With what is in lines that few responses have.
+    fn with(self, headers: &[Header<'_>]) -> Self {
+        let value = |name: &str| {
+            headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        };
+        let upgrade = || value("upgrade").and_then(Upgrade::named);
+        Response { upgrade: if self.status == 101 { upgrade() } else { None }, ..self }
+    }
+}
+
 fn response_facts(start: &StatusLine, lines: &Lines<'_>) -> Option<Response> {
     let status = Some(start.status).filter(|code| *code >= 100)?;
-    Some(Response { status, version: version(start.version), framing: lines.framing() })
+    Some(Response { status, version: version(start.version), framing: lines.framing(), upgrade: None })
 }
 
 /// A request's first line.
@@ -406,7 +423,7 @@ mod tests {
             ("Content-Length: x\r\nTransfer-Encoding: chunked\r\n", Framing::Chunked),
         ] {
             let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
-            let response = Response { status: 200, version: HttpVersion::Http11, framing };
+            let response = Response { status: 200, version: HttpVersion::Http11, framing, upgrade: None };
             let expected = Parsed::Whole(head.len(), (response, Headers::new()));
             assert_eq!(Heads::new(&Keep::default()).response(head.as_bytes()), expected, "{lines:?}");
         }

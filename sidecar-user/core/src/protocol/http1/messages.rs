@@ -215,7 +215,8 @@ impl Http1 {
                 reader.has_chunked |= matches!(body, Body::Chunked(_));
                 reader.place = Place::Body(body);
             }
-            Follows::Tunnel => {
+            Follows::Tunnel(to) => {
+                self.successor = to.map(|to| self.upgrade(to, at));
                 self.message_ended(side, at, out);
                 self.give_up(at, out);
             }

@@ -2,7 +2,8 @@
 //! in order. Not for HTTP/2, whose preface is refused here.
 //!
 //! `parser` is the entry; it goes from one `reader::Place` to the next. `messages` acts on heads and bodies that
-//! were read, `lost` on bytes that were not, `ending` on the connection's end. The rest are parts without state.
+//! were read, `lost` on bytes that were not, `ending` on the connection's end; `upgrade` hands it over to another
+//! protocol. The rest are parts without state.
 
 mod blank_line;
 mod body;
@@ -19,6 +20,7 @@ mod reader;
 mod start_line;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod want;
 
 use std::sync::Arc;

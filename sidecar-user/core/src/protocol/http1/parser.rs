@@ -7,10 +7,9 @@ use super::head::Heads;
 use super::queue::Queue;
 use super::reader::{Place, Reader};
 use crate::model::{Ktime, Side};
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step};
+use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Successor, Want};
 
 /// One connection that speaks HTTP/1.
-#[derive(Debug)]
 pub(super) struct Http1 {
     pub(super) limits: Arc<Limits>,
     pub(super) readers: [Reader; 2],
@@ -24,6 +23,8 @@ pub(super) struct Http1 {
     pub(super) first_end: Option<(Side, Ktime)>,
     /// It was given up, or speaks something else now.
     pub(super) is_opaque: bool,
+    /// Who reads what it speaks now.
+    pub(super) successor: Option<Successor>,
     /// What the client sends is no HTTP any more: only what is outstanding is followed.
     pub(super) is_closing: bool,
     /// Bytes went by unread at some time: what looks malformed may be a misunderstanding of ours.
@@ -54,6 +55,7 @@ impl Http1 {
             spoke: None,
             first_end: None,
             is_opaque: false,
+            successor: None,
             is_closing: false,
             is_doubtful: is_joined,
             has_exchanged: false,
@@ -80,6 +82,9 @@ impl Http1 {
         while !rest.is_empty() && !self.is_opaque {
             let used = self.take(side, at, rest, out);
             rest = &rest[used..];
+        }
+        if let Some(next) = self.successor.as_mut().filter(|_| !rest.is_empty()) {
+            self.explained += next.parser.push(side, at, rest, &mut next.signals).explained;
         }
     }
 
@@ -149,6 +154,9 @@ impl Http1 {
     }
 
     fn step(&self) -> Step {
+        if self.successor.is_some() {
+            return Step { next: Next::Become, explained: self.explained, want: [Want::Stream; 2] };
+        }
         let next = if self.is_opaque { Next::Opaque } else { Next::Continue };
         Step { next, explained: self.explained, want: [self.want(Side::Client), self.want(Side::Server)] }
     }
@@ -198,6 +206,10 @@ impl Parser for Http1 {
 
     fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>) {
         self.closed(at, how, out);
+    }
+
+    fn successor(&mut self) -> Option<Successor> {
+        self.successor.take()
     }
 
     fn oddities(&mut self) -> Oddities {

@@ -22,11 +22,11 @@ pub(super) struct Pending {
     started: Ktime,
     requested: Option<Ktime>,
     pub(super) answered: Option<Ktime>,
-    is_excluded: bool,
+    pub(super) is_excluded: bool,
     lost: u32,
     /// Bytes of the request's body so far.
     sent: u64,
-    trace: Option<Box<TraceContext>>,
+    pub(super) trace: Option<Box<TraceContext>>,
     pub(super) http: Http,
 }
 

@@ -2,7 +2,9 @@
 
 mod handshake;
 
-use super::{Detect, Protocol, Then};
+use std::sync::Arc;
+
+use super::{Birth, Detect, Limits, Protocol, Successor, Then};
 
 /// The row of the table.
 pub const PROTOCOL: Protocol =
@@ -16,6 +18,12 @@ const CHANGE_CIPHER_SPEC: u8 = 0x14;
 const HANDSHAKE: u8 = 0x16;
 const APPLICATION_DATA: u8 = 0x17;
 const CLIENT_HELLO: u8 = 1;
+
+/// Who reads a connection whose next byte is the first of TLS, as both sides agreed in another protocol.
+pub fn successor(limits: &Arc<Limits>) -> Successor {
+    let parser = handshake::open(Arc::clone(limits), Birth::Seen);
+    Successor { protocol: &PROTOCOL, parser, signals: Vec::new() }
+}
 
 /// A ClientHello is enough. A connection met in the middle begins with any record, which has little to tell it from
 /// other binary protocols by: that takes a record of each side, or two in a row.
