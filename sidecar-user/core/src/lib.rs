@@ -1,12 +1,13 @@
 //! The pure layers of `sidecar`: values and functions of their inputs. No clock, no I/O, no environment; cargo holds
 //! the fence (this crate has neither tokio nor aya), `cargo xtask tidy` the order of the layers inside it.
 //!
-//! From the bottom: [`model`] (plain values) · [`event`] (records to events), [`protocol`] (bytes to exchanges),
-//! [`signal`] (exchanges to series), [`config`] (what the user asked for), [`traffic`] (what the kernel is told of it) ·
-//! [`flow`] (events to bytes in order).
+//! From the bottom: [`model`] (plain values), [`dns`] (messages of the DNS) · [`event`] (records to events), [`protocol`]
+//! (bytes to exchanges), [`signal`] (exchanges to series), [`config`] (what the user asked for), [`traffic`] (what the kernel is
+//! told of it) · [`flow`] (events to bytes in order).
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod dns;
 pub mod event;
 pub mod flow;
 pub mod model;

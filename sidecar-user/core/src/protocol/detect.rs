@@ -224,6 +224,8 @@ mod tests {
 
     const HELLO: &[u8] = &[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
     const DATA: &[u8] = &[0x17, 3, 3, 0, 2, 0xaa, 0xbb];
+    /// What no row waits for more of.
+    const NOTHING: &[u8] = b"\xf1\xf2\xf3\xf4\xf5\xf6\xf7\xf8";
 
     #[test]
     fn conversations() {
@@ -285,15 +287,15 @@ mod tests {
     #[test]
     fn an_endless_puzzle_is_given_up() {
         let both = |n: u32| if n.is_multiple_of(2) { Ingress } else { Egress };
-        let turns: Vec<(Dir, &[u8])> = (0..ATTEMPTS).map(|n| (both(n), &b"\x01\x02"[..])).collect();
+        let turns: Vec<(Dir, &[u8])> = (0..ATTEMPTS).map(|n| (both(n), NOTHING)).collect();
         assert_eq!(ask(&mut Detector::new(None, Birth::Joined, 1, 2), &turns), "unknown");
-        let one_turn = vec![(Ingress, &b"\x01\x02"[..]); (ATTEMPTS * PIECES) as usize];
+        let one_turn = vec![(Ingress, NOTHING); (ATTEMPTS * PIECES) as usize];
         assert_eq!(ask(&mut Detector::new(None, Birth::Joined, 1, 2), &one_turn), "unknown");
     }
 
     #[test]
     fn a_long_rest_is_no_puzzle() {
-        let mut pushes = vec![(Egress, &b"\x01\x02"[..]); 3000];
+        let mut pushes = vec![(Egress, NOTHING); 3000];
         pushes.push((Ingress, b"GET / HTTP/1.1\r\n"));
         assert_eq!(ask(&mut Detector::new(Some(Role::Server), Birth::Joined, 1, 2), &pushes), "http Server");
     }

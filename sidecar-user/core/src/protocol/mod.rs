@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod conformance;
 mod detect;
+pub mod dns;
 mod http;
 pub mod http1;
 pub mod tls;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use crate::model::{Exchange, Ktime, Message, PathPattern, Side, Start};
 
 /// Every protocol that is understood. Their order means nothing.
-pub const ALL: &[&Protocol] = &[&http1::PROTOCOL, &tls::PROTOCOL, &websocket::PROTOCOL];
+pub const ALL: &[&Protocol] = &[&dns::PROTOCOL, &http1::PROTOCOL, &tls::PROTOCOL, &websocket::PROTOCOL];
 
 /// A row of the table.
 #[derive(Debug)]

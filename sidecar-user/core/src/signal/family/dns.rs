@@ -60,6 +60,7 @@ pub(super) fn called<'a>(end: End<'a>, dns: &'a Dns) -> Called<'a> {
         (Some(0), _) => None,
         (Some(number), _) => Some(Error::new(code(number), ANSWERED)),
         (None, Outcome::NotObserved | Outcome::Complete) => Error::of(Outcome::NotObserved, end.role),
+        (None, Outcome::Truncated(_)) => Error::of(end.exchange.outcome, end.role),
         (None, _) => Some(Error::new(TIMEOUT, "no answer came while it was waited for")),
     };
     let own = [

@@ -5,19 +5,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::{
-    op::{Edns, Message, OpCode, Query, ResponseCode},
-    rr::{DNSClass, Name, RData, Record, RecordType, rdata::svcb::SvcParamValue},
-    serialize::binary::{BinDecodable as _, BinDecoder},
+    op::{Edns, Message, OpCode, ResponseCode},
+    rr::{DNSClass, RData, Record, RecordType, rdata::svcb::SvcParamValue},
 };
 
 use super::{Known, Names};
+use crate::dns::{HEADER, Header, QUERY, Question, question};
 
 /// How long an address of ours may be remembered, s. New settings may want another.
 const TTL: u32 = 5;
 /// What goes through without fragments, as the DNS Flag Day of 2020 has it.
 const PAYLOAD: u16 = 1232;
-/// Octets of a header (RFC 1035, 4.1.1).
-const HEADER: usize = 12;
 /// What a datagram may have where nothing is said (RFC 1035, 4.2.1).
 const PLAIN: usize = 512;
 /// The most that a message may have.
@@ -55,7 +53,7 @@ pub struct Asked {
     id: u16,
     op_code: u8,
     /// `None`: none that can be read.
-    question: Option<Query>,
+    question: Option<Question>,
     /// How long an answer may be.
     limit: usize,
     /// The client speaks EDNS.
@@ -85,23 +83,24 @@ pub fn judge(names: &Names, message: &[u8], transport: Transport) -> Judged {
     if header.is_response() {
         return Judged::Malformed;
     }
-    let is_query = header.op_code() == u8::from(OpCode::Query);
+    let is_query = header.op_code() == QUERY;
     let question = if header.n_questions() == 1 { question(message) } else { None };
+    let question = question.map(|(question, _)| question);
     // RFC 9619: one question, and no other number of them.
     if is_query && question.is_none() {
-        return Judged::Refused(header.refusal(ResponseCode::FormErr));
+        return Judged::Refused(refusal(&header, ResponseCode::FormErr));
     }
     let known = question
         .as_ref()
-        .filter(|question| question.query_class == DNSClass::IN)
-        .and_then(|question| names.find(&text(&question.name)));
+        .filter(|question| question.class == u16::from(DNSClass::IN))
+        .and_then(|question| names.find(&question.name));
     match (known, question) {
-        (Some(_), Some(_)) if !is_query => Judged::Refused(header.refusal(ResponseCode::NotImp)),
-        (Some(Known::Virtual(service, addresses)), Some(question)) => match Message::from_vec(message) {
+        (Some(_), Some(_)) if !is_query => Judged::Refused(refusal(&header, ResponseCode::NotImp)),
+        (Some(Known::Virtual(service, addresses)), Some(_)) => match Message::from_vec(message) {
             Ok(_) if names.waits(service) => Judged::Wait(service.clone()),
-            Ok(message) => answer(&message, question, *addresses),
+            Ok(message) => answer(&message, *addresses),
             // Such as two records of EDNS (RFC 6891, 6.1.1).
-            Err(_) => Judged::Refused(header.refusal(ResponseCode::FormErr)),
+            Err(_) => Judged::Refused(refusal(&header, ResponseCode::FormErr)),
         },
         (known, question) => {
             let edns = Message::from_vec(message).map(|message| message.edns);
@@ -129,7 +128,8 @@ pub fn judge(names: &Names, message: &[u8], transport: Transport) -> Judged {
 }
 
 /// Of a name that is ours.
-fn answer(asked: &Message, question: Query, addresses: [Option<IpAddr>; 2]) -> Judged {
+fn answer(asked: &Message, addresses: [Option<IpAddr>; 2]) -> Judged {
+    let Some(question) = asked.queries.first().cloned() else { return Judged::Malformed };
     let mut reply = Message::response(asked.metadata.id, OpCode::Query);
     reply.metadata.authoritative = true;
     reply.metadata.recursion_available = true;
@@ -179,8 +179,8 @@ pub fn matches(asked: &Asked, id: u16, answer: &[u8]) -> bool {
     }
     match (&asked.question, header.n_questions()) {
         (None, _) => true,
-        (Some(_), 0) => header.is_failure(),
-        (Some(asked), 1) => question(answer).is_some_and(|question| question == *asked),
+        (Some(_), 0) => header.code() != 0,
+        (Some(asked), 1) => question(answer).is_some_and(|(question, _)| question == *asked),
         _ => false,
     }
 }
@@ -213,7 +213,7 @@ pub fn truncated(asked: &Asked, answer: &[u8]) -> Vec<u8> {
 pub fn failed(message: &[u8]) -> Option<Vec<u8>> {
     let header = Header::of(message)?;
     let end = question_end(message).unwrap_or(HEADER);
-    let mut reply = header.refusal(ResponseCode::ServFail);
+    let mut reply = refusal(&header, ResponseCode::ServFail);
     reply[5] = u8::from(end > HEADER);
     reply.extend_from_slice(&message[HEADER..end]);
     Some(reply)
@@ -224,7 +224,7 @@ pub fn failed(message: &[u8]) -> Option<Vec<u8>> {
 #[must_use]
 pub fn addresses(answer: &[u8]) -> (String, Vec<(IpAddr, u32)>) {
     let Ok(message) = Message::from_vec(answer) else { return Default::default() };
-    let name = message.queries.first().map(|question| text(&question.name)).unwrap_or_default();
+    let name = question(answer).map(|(question, _)| question.name.into_string()).unwrap_or_default();
     let mut all = Vec::new();
     for record in &message.answers {
         let ttl = record.ttl;
@@ -253,62 +253,16 @@ fn hints<K>(parameters: &[(K, SvcParamValue)], mut take: impl FnMut(IpAddr)) {
     }
 }
 
-/// The first question, which begins behind the header.
-fn question(message: &[u8]) -> Option<Query> {
-    let mut decoder = BinDecoder::new(message);
-    decoder.read_slice(HEADER).ok()?;
-    Query::read(&mut decoder).ok()
-}
-
 fn question_end(message: &[u8]) -> Option<usize> {
-    if Header::of(message)?.n_questions() == 0 {
-        return None;
-    }
-    let mut decoder = BinDecoder::new(message);
-    decoder.read_slice(HEADER).ok()?;
-    Query::read(&mut decoder).ok()?;
-    Some(decoder.index())
+    question(message).map(|(_, end)| end)
 }
 
-fn text(name: &Name) -> String {
-    let text = name.to_ascii().to_ascii_lowercase();
-    text.strip_suffix('.').map(str::to_owned).unwrap_or(text)
-}
-
-/// A header as it lies in a message (RFC 1035, 4.1.1).
-struct Header<'a>(&'a [u8; HEADER]);
-
-impl<'a> Header<'a> {
-    fn of(message: &'a [u8]) -> Option<Self> {
-        message.first_chunk().map(Header)
-    }
-
-    fn id(&self) -> u16 {
-        u16::from_be_bytes([self.0[0], self.0[1]])
-    }
-
-    fn is_response(&self) -> bool {
-        self.0[2] & 0x80 != 0
-    }
-
-    fn op_code(&self) -> u8 {
-        self.0[2] >> 3 & 0x0f
-    }
-
-    fn is_failure(&self) -> bool {
-        self.0[3] & 0x0f != 0
-    }
-
-    fn n_questions(&self) -> u16 {
-        u16::from_be_bytes([self.0[4], self.0[5]])
-    }
-
-    /// An answer that is a header only.
-    fn refusal(&self, code: ResponseCode) -> Vec<u8> {
-        // What was asked, and whether recursion was desired; it is available.
-        let flags = [0x80 | self.0[2] & 0x79, 0x80 | self.0[3] & 0x10 | code.low()];
-        [&self.0[..2], &flags, &[0; 8]].concat()
-    }
+/// An answer that is a header only.
+fn refusal(header: &Header, code: ResponseCode) -> Vec<u8> {
+    let octets = header.octets();
+    // What was asked, and whether recursion was desired; it is available.
+    let flags = [0x80 | octets[2] & 0x79, 0x80 | octets[3] & 0x10 | code.low()];
+    [&octets[..2], &flags, &[0; 8]].concat()
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 use hickory_proto::{
-    op::MessageType,
-    rr::rdata::{
-        HTTPS,
-        svcb::{IpHint, SVCB, SvcParamKey},
+    op::{MessageType, Query},
+    rr::{
+        Name,
+        rdata::{
+            HTTPS,
+            svcb::{IpHint, SVCB, SvcParamKey},
+        },
     },
 };
 use proptest::{collection::vec, prelude::*};
