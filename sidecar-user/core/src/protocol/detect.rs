@@ -249,7 +249,7 @@ mod tests {
             ("a hello", client, Birth::Seen, &[(Egress, HELLO)], "tls Client"),
             ("a hello shows the role", None, Birth::Seen, &[(Ingress, HELLO)], "tls Server"),
             ("records show none", None, Birth::Joined, &[(Ingress, DATA), (Egress, DATA)], "tls any"),
-            ("text", server, Birth::Seen, &[(Ingress, b"PING\r\n")], "unknown"),
+            ("text", server, Birth::Seen, &[(Ingress, b"EHLO a\r\n")], "unknown"),
             ("the server speaks first", server, Birth::Seen, &[(Egress, b"220 smtp\r\n")], "unknown"),
             (
                 "met in a body",

@@ -7,9 +7,13 @@
 mod conformance;
 mod detect;
 pub mod dns;
+mod ends;
 mod http;
 pub mod http1;
+mod line;
+pub mod redis;
 pub mod tls;
+mod trial;
 pub mod websocket;
 
 pub use detect::{Detection, Detector};
@@ -19,7 +23,8 @@ use std::sync::Arc;
 use crate::model::{Exchange, Ktime, Message, PathPattern, Side, Start};
 
 /// Every protocol that is understood. Their order means nothing.
-pub const ALL: &[&Protocol] = &[&dns::PROTOCOL, &http1::PROTOCOL, &tls::PROTOCOL, &websocket::PROTOCOL];
+pub const ALL: &[&Protocol] =
+    &[&dns::PROTOCOL, &http1::PROTOCOL, &redis::PROTOCOL, &tls::PROTOCOL, &websocket::PROTOCOL];
 
 /// A row of the table.
 #[derive(Debug)]
@@ -69,10 +74,18 @@ pub enum Detect {
 pub struct Limits {
     /// Longest start line and header section that is held, bytes.
     pub head_bytes: usize,
-    /// Requests without their response that are held per connection.
+    /// Requests without their response that are held per connection; see [`Limits::small`].
     pub outstanding: usize,
     /// What leaves the parser besides what metrics need.
     pub keep: Arc<Keep>,
+}
+
+impl Limits {
+    /// Requests without their response that are held where next to nothing is held of each.
+    #[must_use]
+    pub fn small(&self) -> usize {
+        self.outstanding.saturating_mul(32)
+    }
 }
 
 /// What leaves a parser, and what is left out.
