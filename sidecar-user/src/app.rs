@@ -21,9 +21,11 @@ mod logging;
 mod notify;
 mod others;
 mod pipeline;
+mod plain;
 mod reload;
 mod spans;
 mod steering;
+mod top;
 mod watching;
 
 use std::{
@@ -99,6 +101,7 @@ pub(crate) fn main() -> ExitCode {
         Invocation::Doctor { output } => Ok(doctor::report(output)),
         Invocation::Unpin { dir } => unpin(&dir),
         Invocation::Explain(explain) => ask::destination(&explain).map_err(Into::into),
+        Invocation::Top(asked) => top::show(&asked).map_err(Into::into),
         Invocation::Version => {
             println!("sidecar {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

@@ -40,6 +40,8 @@ pub(crate) enum Invocation {
     },
     /// `sidecar explain DESTINATION`.
     Explain(Explain),
+    /// `sidecar top`.
+    Top(Top),
     /// `sidecar version`.
     Version,
 }
@@ -64,6 +66,62 @@ pub(crate) struct Explain {
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
+}
+
+/// `sidecar top`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Top {
+    /// How rows are put together
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) by: By,
+    /// By which column they are ordered
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) sort: Sort,
+    /// Only rows with this in a protocol, role, operation or peer
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) filter: String,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) interval: u64,
+    /// Print so many tables as text and end; where the output is no terminal they are printed until it is ended
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// The daemon's admin.listen: IP:PORT or unix:PATH; else what the environment and the file of settings say
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<String>,
+    /// File of settings, YAML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// By what rows of `sidecar top` are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Each protocol, role, operation and peer
+    #[default]
+    All,
+    /// Protocol and role
+    Protocol,
+    /// What is asked for, whoever asks
+    Route,
+    /// The other end, whatever is asked for
+    Peer,
+}
+
+/// By which column rows of `sidecar top` are ordered, the highest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// Requests a second
+    #[default]
+    Rate,
+    /// Share of errors
+    Errors,
+    /// Median of durations
+    P50,
+    /// 99th percentile of durations
+    P99,
+    /// Names, from a to z
+    Name,
 }
 
 /// `sidecar run`.
@@ -118,6 +176,7 @@ fn parse_from(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, c
         Verb::Doctor { output } => Invocation::Doctor { output },
         Verb::Unpin { dir } => Invocation::Unpin { dir },
         Verb::Explain(explain) => Invocation::Explain(explain),
+        Verb::Top(top) => Invocation::Top(top),
         Verb::Version => Invocation::Version,
     })
 }
@@ -153,6 +212,8 @@ enum Verb {
     },
     /// Say what becomes of connections to a destination, and why: asks a daemon that runs
     Explain(Explain),
+    /// Show requests as they end, by protocol, operation and peer: asks a daemon that runs
+    Top(Top),
     /// Print the version
     Version,
 }

@@ -44,6 +44,13 @@ pub(crate) enum AskError {
     },
 }
 
+impl AskError {
+    /// Whoever answered is no daemon, or another one.
+    pub(crate) fn odd(address: &AdminListen, why: &str) -> Self {
+        answer(address, why)
+    }
+}
+
 /// What is at `path`, in the form that `accept` names: the status and the body.
 ///
 /// # Errors

@@ -34,6 +34,8 @@ pub(crate) trait Facts: Send + Sync + 'static {
         query: &'a str,
         accept: &'a str,
     ) -> Answer<'a, Result<(&'static str, Bytes), String>>;
+    /// Requests by what they ask for, since somebody began to look.
+    fn top(&self) -> Answer<'_, Value>;
     /// The settings and their origins, secrets hidden: `Resolved::to_json`.
     fn config(&self) -> Value;
     /// Whether what comes after it may start: settings hold, programs are loaded. It does not wait for an application,

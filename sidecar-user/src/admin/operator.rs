@@ -1,4 +1,4 @@
-//! `/connections`, `/explain`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which no web form
+//! `/connections`, `/explain`, `/top`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which no web form
 //! can send; `guard` has looked at the request before.
 
 use std::time::Duration;
@@ -43,12 +43,12 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let methods = match request.uri().path() {
-        "/connections" | "/config" | "/explain" => Methods::Read,
+        "/connections" | "/config" | "/explain" | "/top" => Methods::Read,
         "/log" => Methods::ReadAndPut,
         _ => {
             return reply::refusal(
                 StatusCode::NOT_FOUND,
-                "here are /connections, /explain, /config and /log",
+                "here are /connections, /explain, /top, /config and /log",
             );
         }
     };
@@ -58,6 +58,7 @@ where
     match request.uri().path() {
         "/connections" => connections(facts, request.uri().query().unwrap_or_default()).await,
         "/explain" => explain(facts, &request).await,
+        "/top" => reply::json(StatusCode::OK, &facts.top().await),
         "/config" => reply::json(StatusCode::OK, &facts.config()),
         _ if request.method() == Method::PUT => set_log(facts, request).await,
         _ => log(facts),

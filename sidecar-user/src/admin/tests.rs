@@ -63,6 +63,10 @@ impl Facts for Fixed {
         })
     }
 
+    fn top(&self) -> Answer<'_, Value> {
+        Box::pin(async { json!({ "rows": [] }) })
+    }
+
     fn config(&self) -> Value {
         json!({ "config": {} })
     }
@@ -242,10 +246,11 @@ fn the_admin_listener_answers_its_operator() {
         ("GET /connections?limit", 400, json!({ "error": "`limit`: there is only limit=N" })),
         ("GET /connections?role=server", 400, json!({ "error": "`role=server`: there is only limit=N" })),
         ("GET /explain?a=b%20c", 200, json!({ "query": "a=b%20c", "accept": "" })),
+        ("GET /top", 200, json!({ "rows": [] })),
         ("GET /explain", 400, json!({ "error": "no query" })),
         ("GET /config", 200, json!({ "config": {} })),
         ("GET /log", 200, json!({ "level": "info" })),
-        ("GET /metrics", 404, json!({ "error": "here are /connections, /explain, /config and /log" })),
+        ("GET /metrics", 404, json!({ "error": "here are /connections, /explain, /top, /config and /log" })),
     ] {
         for host in ["localhost", &format!("127.0.0.1:{port}"), "[::1]:1"] {
             let reply = served.ask(&format!("{line} HTTP/1.1\nhost: {host}"), "");

@@ -1,9 +1,9 @@
 //! `sidecar explain DESTINATION`: asks the daemon, and adds what only whoever asks can see of a process.
 
-use std::{fmt::Write as _, io};
+use std::{fmt::Write as _, io, path::Path};
 
 use hyper::StatusCode;
-use sidecar_core::config::{Origin, Setting};
+use sidecar_core::config::{AdminListen, Origin, Setting};
 use tokio::runtime;
 
 use crate::{
@@ -41,14 +41,10 @@ pub(super) enum AskError {
 /// # Errors
 /// [`AskError`]
 pub(super) fn destination(explain: &Explain) -> Result<u8, AskError> {
-    let admin = explain.admin.iter();
-    let admin = admin.map(|value| Setting::new("admin.listen", value, Origin::Flag("--admin".into())));
-    let mut reader = Reader::at_start();
-    let loaded =
-        match load::load(load::file(explain.config.as_deref()).as_deref(), admin.collect(), &mut reader) {
-            Ok(loaded) => loaded,
-            Err(error) => return Ok(super::usage(&error)),
-        };
+    let admin = match admin(explain.admin.as_deref(), explain.config.as_deref()) {
+        Ok(admin) => admin,
+        Err(status) => return Ok(status),
+    };
     let mut path = format!("/explain?destination={}", encoded(&explain.destination));
     if let Some(from) = explain.from {
         // A `String` takes whatever is written.
@@ -62,7 +58,7 @@ pub(super) fn destination(explain: &Explain) -> Result<u8, AskError> {
         Output::Json => "application/json",
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)?;
-    let answer = runtime.block_on(client::get(&loaded.resolved.config.admin.listen, &path, accept));
+    let answer = runtime.block_on(client::get(&admin, &path, accept));
     let (status, body) = answer.map_err(AskError::Client)?;
     if status == StatusCode::OK {
         print!("{body}");
@@ -72,6 +68,17 @@ pub(super) fn destination(explain: &Explain) -> Result<u8, AskError> {
     let why = told.as_ref().and_then(|told| told["error"].as_str());
     eprintln!("sidecar: {}", why.unwrap_or(body.trim_end()));
     Ok(EXIT_USAGE)
+}
+
+/// Where the daemon is to be asked, by what the command line, the environment and the file of settings say; else the exit
+/// status, and why is told.
+pub(super) fn admin(told: Option<&str>, file: Option<&Path>) -> Result<AdminListen, u8> {
+    let told = told.map(|value| Setting::new("admin.listen", value, Origin::Flag("--admin".into())));
+    let loaded = load::load(load::file(file).as_deref(), told.into_iter().collect(), &mut Reader::at_start());
+    match loaded {
+        Ok(loaded) => Ok(loaded.resolved.config.admin.listen),
+        Err(error) => Err(super::usage(&error)),
+    }
 }
 
 /// What the query says of a process. Its number is that of our PID namespace, so the daemon is told what it stands for.

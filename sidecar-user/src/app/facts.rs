@@ -25,6 +25,7 @@ use super::{
     others::Told,
     pipeline::Handle,
     steering::Steered,
+    top,
     watching::Observed,
 };
 use crate::{
@@ -283,6 +284,10 @@ impl admin::Facts for Facts {
                 ("application/json", format!("{}\n", explain::to_json(&answer, offset)).into())
             })
         })
+    }
+
+    fn top(&self) -> Answer<'_, Value> {
+        Box::pin(async move { top::to_json(self.handle.top().await.unwrap_or_default()) })
     }
 
     fn config(&self) -> Value {

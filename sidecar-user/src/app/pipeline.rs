@@ -23,6 +23,7 @@ use sidecar_core::{
         self, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
         application::{self, Readings},
         explain::{Answer, BadSelector, Explain, Selector},
+        top::{self, Top},
     },
 };
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
@@ -72,6 +73,8 @@ pub(super) struct Out {
     /// Whether anything behind routes and tracer may see a path.
     shows_path: bool,
     explain: Explain,
+    /// Only while somebody looks.
+    top: Option<Top>,
     /// To whoever judges endpoints, where there are any.
     watched: Option<Watched>,
     /// To the exporter. It counts what finds its queue full.
@@ -107,6 +110,8 @@ pub(crate) enum Command {
     Settings(Box<Config>, oneshot::Sender<()>),
     /// The last so many exchanges behind a series.
     Explain(Selector, usize, oneshot::Sender<Result<Answer, BadSelector>>),
+    /// Requests by what they ask for, since somebody began to look.
+    Top(oneshot::Sender<Vec<(top::Key, top::Row)>>),
     /// Take what is left, finish what is open, answer with the last state.
     Stop(Readings, oneshot::Sender<Snapshot>),
 }
@@ -137,6 +142,11 @@ impl Handle {
         limit: usize,
     ) -> Option<Result<Answer, BadSelector>> {
         self.ask(|reply| Command::Explain(selector, limit, reply)).await
+    }
+
+    /// Requests by what they ask for, since somebody began to look.
+    pub(crate) async fn top(&self) -> Option<Vec<(top::Key, top::Row)>> {
+        self.ask(Command::Top).await
     }
 
     /// The last connections of a service, or of none, that anything was decided of; the newest first.
@@ -230,8 +240,18 @@ impl Parts {
         let shows_path = config.spans.url_path;
         let explain = Explain::new(config.explain.exchanges as usize, shows_path);
         let lookup = Lookup::new(containers, is_pod);
-        let mut out =
-            Out { verdicts, store, routes, tracer, lookup, shows_path, explain, watched, spans: queue };
+        let mut out = Out {
+            verdicts,
+            store,
+            routes,
+            tracer,
+            lookup,
+            shows_path,
+            explain,
+            top: None,
+            watched,
+            spans: queue,
+        };
         flows.begin(&mut out);
         flows.know(directory);
         let pipeline = Pipeline { ring, counts, flows, health, out, beat, is_pushed };
@@ -279,6 +299,12 @@ impl Pipeline {
                     let _ = reply.send(self.out.explain.find(&selector, limit));
                     continue;
                 }
+                Ok(Command::Top(reply)) => {
+                    self.drain_all();
+                    let rows = self.out.top.get_or_insert_with(|| Top::new(now)).ask(now);
+                    let _ = reply.send(rows.map(|(key, row)| (key.clone(), row.clone())).collect());
+                    continue;
+                }
                 Ok(Command::Stop(readings, reply)) => {
                     self.drain_all();
                     self.flows.finish(clock::now(), &mut self.out);
@@ -291,6 +317,7 @@ impl Pipeline {
             let n_closed = || self.counts.n_closed();
             self.flows.sweep(now, n_closed, &mut self.out);
             self.out.store.expire(now, self.delivered(now));
+            self.out.top.take_if(|top| top.is_idle(now));
             if n < BATCH
                 && let Err(error) = self.ring.wait()
             {
@@ -430,6 +457,9 @@ impl Sink for Out {
         let decision = self.tracer.decide(connection, &exchange);
         if let Some(app) = self.tracer.take_news() {
             spans::tell(app, &mut self.tracer);
+        }
+        if let Some(top) = &mut self.top {
+            top.record(connection, protocol.name, &exchange);
         }
         if !self.shows_path {
             exchange.hide_path();

@@ -27,6 +27,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "libc-ares-dev", why: "c-ares, a resolver that a program brings along" },
     Package { name: "golang-go", why: "Go, which speaks to the kernel and to resolvers without a libc" },
     Package { name: "wrk", why: "load for measuring" },
+    Package { name: "tmux", why: "a terminal whose screen can be read" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },
     Package { name: "nftables", why: "to lose the packets that a test wants lost" },
     Package { name: "buildah", why: "to put the daemon into a container image" },

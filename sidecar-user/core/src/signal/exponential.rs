@@ -107,6 +107,36 @@ impl Exponential {
         new
     }
 
+    /// Counts all that another counted; both at the coarser scale, or one at which they fit together.
+    pub fn add(&mut self, other: &Exponential) {
+        self.zeros += other.zeros;
+        if other.counts.is_empty() {
+            return;
+        }
+        let mut other = other.clone();
+        if self.counts.is_empty() {
+            (self.scale, self.offset, self.counts) = (other.scale, other.offset, other.counts);
+            return;
+        }
+        let mut scale = self.scale.min(other.scale);
+        loop {
+            self.downscale(scale);
+            other.downscale(scale);
+            let (low, high) = (self.offset.min(other.offset), self.last().max(other.last()));
+            let n = (high - low) as usize + 1;
+            if n <= MAX_BUCKETS {
+                let n_before = (self.offset - low) as usize;
+                self.counts.splice(0..0, std::iter::repeat_n(0, n_before));
+                self.counts.resize(n, 0);
+                self.offset = low;
+                let from = (other.offset - low) as usize;
+                self.counts[from..].iter_mut().zip(&other.counts).for_each(|(count, n)| *count += n);
+                return;
+            }
+            scale -= 1;
+        }
+    }
+
     /// How many values.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -203,6 +233,28 @@ mod tests {
                 assert!(low * (1.0 - 1e-12) < value && value <= high * (1.0 + 1e-12), "{value} at {scale}");
             }
             value *= 1.37;
+        }
+    }
+
+    /// Two histograms put together are as one that had counted all, at a scale that holds both.
+    #[test]
+    fn sums_are_as_if_counted_together() {
+        let sets: [&[f64]; 6] =
+            [&[], &[0.0], &[1.0, 1.5], &[1e-9, 3.0], &[1e6], &[f64::MAX, f64::MIN_POSITIVE]];
+        for a in sets {
+            for b in sets {
+                let mut sum = of(a);
+                sum.add(&of(b));
+                let mut together = of(&[a, b].concat());
+                assert_eq!(sum.count(), together.count());
+                assert!(sum.counts.len() <= MAX_BUCKETS);
+                let scale = sum.scale.min(together.scale);
+                sum.downscale(scale);
+                together.downscale(scale);
+                sum.trim();
+                together.trim();
+                assert_eq!(sum, together, "{a:?} {b:?}");
+            }
         }
     }
 

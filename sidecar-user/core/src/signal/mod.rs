@@ -35,6 +35,7 @@ mod store;
 mod tcp;
 #[cfg(test)]
 mod tests;
+pub mod top;
 mod tracer;
 mod worded;
 
