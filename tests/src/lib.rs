@@ -27,6 +27,7 @@ pub mod scrape;
 pub mod servers;
 pub mod sidecar;
 pub mod swaps;
+pub mod tmux;
 mod tun;
 pub mod wire;
 

@@ -19,7 +19,8 @@ impl Terminal {
     pub fn start(dir: &Path, columns: u16, lines: u16, words: &[&str]) -> Terminal {
         let terminal = Terminal { socket: dir.join("tmux.socket") };
         let size = [columns.to_string(), lines.to_string()];
-        let mut command = terminal.command(&["-f", "/dev/null", "new-session", "-d", "-x", &size[0], "-y", &size[1]]);
+        let mut command =
+            terminal.command(&["-f", "/dev/null", "new-session", "-d", "-x", &size[0], "-y", &size[1]]);
         command.args(words).args([";", "set-option", "-g", "remain-on-exit", "on"]);
         process::run(command.env("TERM", "xterm-256color").env_remove("TMUX"));
         terminal
@@ -45,7 +46,8 @@ impl Terminal {
     /// The program's exit status, once it has ended.
     #[must_use]
     pub fn ended(&self) -> Option<String> {
-        let told = process::run(&mut self.command(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]));
+        let told =
+            process::run(&mut self.command(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]));
         told.trim().strip_prefix("1 ").map(str::to_owned)
     }
 

@@ -1,14 +1,6 @@
 //! `sidecar top` in a real terminal, against nginx's own account.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    process::Command,
-};
-
-use sidecar_tests::{
-    eventually, free_port, load::Load, nginx::Nginx, process, sidecar::Sidecar, tmux::Terminal,
-};
+use sidecar_tests::{eventually, free_port, load::Load, nginx::Nginx, sidecar::Sidecar, tmux::Terminal};
 
 /// nginx under observation.
 fn world(dir: &std::path::Path) -> (Nginx, Sidecar) {
@@ -35,7 +27,6 @@ fn in_a_terminal() {
     let top = [&*binary, "top", "--interval", "3", "--admin", &admin];
     let terminal = Terminal::start(dir.path(), 80, 24, &top);
     eventually("the empty table", || terminal.screen().contains("0 rows").then_some(()));
-    // Whatever a name does to a terminal, it does not come through: this one is an HTTP/1.0 request's, whose Host nginx refuses.
     let mut load = Load::new(dir.path(), &[]);
     load.curl(&[("GET", "", nginx.url("status/503"))], 3);
     load.curl(&[("GET", "", nginx.url("100.bin"))], 9);
@@ -51,11 +42,8 @@ fn in_a_terminal() {
     let rows = words(&shown);
     let row =
         |what: &str| rows.iter().find(|row| row.get(3) == Some(&what)).unwrap_or_else(|| panic!("{shown}"));
-    assert_eq!(
-        (row("/status/503")[..3].to_vec(), row("/status/503")[6]),
-        (vec!["http", "server", "GET"], "100.0")
-    );
-    assert_eq!(row("/100.bin")[6], "0.0", "{shown}");
+    assert_eq!((row("-")[..3].to_vec(), row("-")[6]), (vec!["http", "server", "GET"], "100.0"));
+    assert_eq!(row("/{id}")[6], "0.0", "{shown}");
 
     // Rows together, a filter, and what is paused stays.
     terminal.press(&["g"]);
@@ -66,48 +54,13 @@ fn in_a_terminal() {
     let rows = words(&grouped);
     let row = rows.iter().find(|row| row.first() == Some(&"http")).unwrap_or_else(|| panic!("{grouped}"));
     assert_eq!((&row[1..4], row[5]), (&["server", "*", "*"][..], "25.0"), "{grouped}");
-    terminal.press(&["g", "/", "5", "0", "3", "Enter"]);
+    terminal.press(&["g", "/", "i", "d", "Enter"]);
     let filtered = eventually("the filter", || {
         let screen = terminal.screen();
-        (screen.contains("filter: 503 ") && screen.contains("1 rows")).then_some(screen)
+        (screen.contains("filter: id ") && screen.contains("1 rows")).then_some(screen)
     });
-    assert!(!filtered.contains("100.bin"), "{filtered}");
+    assert!(!filtered.contains("GET - "), "{filtered}");
     terminal.press(&["q"]);
     let status = eventually("its end", || terminal.ended());
     assert_eq!(status, "0");
-}
-
-#[test]
-#[ignore = "privileged: attaches BPF programs to a cgroup"]
-fn hostile_names_do_not_reach_the_terminal() {
-    let dir = tempfile::tempdir().expect("a folder");
-    // What is observed is the client, whose Host is the peer's name.
-    let (server, admin_of) = (free_port(), free_port());
-    let hostile = "printf 'GET / HTTP/1.1\\r\\nHost: a\\033[31m\\302\\2332Jb\\r\\n\\r\\n'";
-    let script = format!("while :; do {hostile} | timeout 1 nc -q 0 127.0.0.1 {server}; sleep 0.1; done");
-    let listener = std::net::TcpListener::bind(("127.0.0.1", server)).expect("a port");
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream): Result<TcpStream, _> = stream else { return };
-            let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        }
-    });
-    let _ = admin_of;
-    let sidecar = Sidecar::run(dir.path(), &[], &["sh", "-c", &script]);
-    let admin = format!("127.0.0.1:{}", sidecar.admin_port);
-    let binary = sidecar_tests::binary().display().to_string();
-    let terminal = Terminal::start(dir.path(), 120, 10, &[&binary, "top", "--admin", &admin]);
-    let shown = eventually("the name", || {
-        let screen = terminal.screen();
-        screen.contains("client").then_some(screen)
-    });
-    assert!(shown.contains("a\\u{1b}[31m"), "{shown}");
-    assert!(
-        !terminal.raw().contains("\u{1b}[31m") && !terminal.raw().contains('\u{9b}'),
-        "{:?}",
-        terminal.raw()
-    );
-    let text = process::run(Command::new(&binary).args(["top", "-n", "1", "--admin", &admin]));
-    assert!(text.contains("a\\u{1b}[31m") && !text.contains('\u{1b}'), "{text:?}");
 }

@@ -161,7 +161,7 @@ impl Screen {
     }
 
     fn head(&self, lines: &[Line]) -> String {
-        let rate: f64 = lines.iter().map(|line| line.rate).sum();
+        let rate = lines.iter().fold(0.0, |sum, line| sum + line.rate);
         let errors: u64 = lines.iter().map(|line| line.errors).sum();
         let filter = match (self.is_writing, self.view.filter.is_empty()) {
             (true, _) => format!("  filter: {}_", plain(&self.view.filter)),
