@@ -127,11 +127,7 @@ impl Screen {
             KeyCode::Backspace if self.is_writing => {
                 self.view.filter.pop();
             }
-            KeyCode::Char(c) if self.is_writing => {
-                if self.view.filter.len() < FILTER_MAX && !c.is_control() {
-                    self.view.filter.push(c);
-                }
-            }
+            KeyCode::Char(c) if self.is_writing => self.write(c),
             KeyCode::Char('q') => return true,
             KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
             KeyCode::Char('s') => self.view.sort = next_sort(self.view.sort),
@@ -143,6 +139,12 @@ impl Screen {
             _ => {}
         }
         false
+    }
+
+    fn write(&mut self, c: char) {
+        if self.view.filter.len() < FILTER_MAX && !c.is_control() {
+            self.view.filter.push(c);
+        }
     }
 
     fn draw(&mut self, frame: &mut Frame<'_>) {
