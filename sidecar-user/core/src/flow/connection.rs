@@ -33,6 +33,8 @@ pub(super) struct Flow {
     told: Told,
     last: Ktime,
     bytes: [u64; 2],
+    /// Bytes of a handshake that were explained. Where it ends in encryption, the kernel may count them as that.
+    handshake: u64,
     /// Bytes whose records were lost.
     lost: u64,
     /// The report of its end was lost.
@@ -76,6 +78,8 @@ struct Undelivered {
 #[derive(Default)]
 struct Told {
     budget: [u32; 2],
+    /// What it began with said already that it is read.
+    is_judged: bool,
     /// The last verdict of this connection's own.
     verdict: Option<Verdict>,
 }
@@ -116,6 +120,7 @@ impl Flow {
             told: Told::default(),
             last: at,
             bytes: [0; 2],
+            handshake: 0,
             lost: 0,
             is_end_lost: false,
             n_exchanges: 0,
@@ -218,6 +223,7 @@ impl Flow {
             }
             Stage::Detecting(_) | Stage::Opaque(_) => {}
         }
+        context.tally.explained += std::mem::take(&mut self.handshake);
         self.flush(context);
         self.is_at(None, context);
         if let Some(last) = last {
@@ -419,6 +425,7 @@ impl Flow {
                 let is_whole = !self.connection.joined && context.endpoints.is_pipelined(&self.connection);
                 let budget = if is_whole { BUDGET_ALL } else { context.options.turn_bytes };
                 self.told.budget = [budget; 2];
+                self.told.is_judged = is_whole;
             }
         }
     }
@@ -429,11 +436,16 @@ impl Flow {
             context.tally.oddities.add(parser.oddities());
         }
         self.stage = Stage::Opaque(why);
+        // With the verdict, the bytes of a connection that nobody has judged yet become encrypted, all that passed.
+        let handshake = std::mem::take(&mut self.handshake);
+        if why != Opaque::Encrypted || self.told.is_judged {
+            context.tally.explained += handshake;
+        }
         self.tell(judge::opaque(self.connection.role, why), context);
     }
 
     fn parse<S: Sink>(&mut self, dir: Dir, at: Ktime, run: Run<'_>, context: &mut Context<'_, S>) {
-        let Stage::Parsing { parser, role, .. } = &mut self.stage else { return };
+        let Stage::Parsing { protocol, parser, role } = &mut self.stage else { return };
         let side = role.side(dir);
         let out = &mut *context.signals;
         let step = match run {
@@ -442,7 +454,10 @@ impl Flow {
             Run::Gap(n) => parser.gap(side, at, n, out),
             Run::End => parser.end(side, at, out),
         };
-        context.tally.explained += step.explained;
+        match protocol.then {
+            Then::Parse(_) => context.tally.explained += step.explained,
+            Then::Handshake(_) => self.handshake += step.explained,
+        }
         context.tally.oddities.add(parser.oddities());
         self.flush(context);
         self.follow(step, context);
@@ -533,7 +548,7 @@ impl Flow {
     }
 
     fn tell<S: Sink>(&mut self, verdict: Verdict, context: &mut Context<'_, S>) {
-        self.told = Told { budget: verdict.budget, verdict: Some(verdict) };
+        self.told = Told { budget: verdict.budget, is_judged: true, verdict: Some(verdict) };
         context.sink.judge(self.connection.id, verdict);
     }
 

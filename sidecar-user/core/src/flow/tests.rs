@@ -25,6 +25,10 @@ const HELD: usize = 30_000;
 pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 pub(super) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
+/// A ClientHello, and the alert that answers it.
+const HELLO: &[u8] = &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0];
+const REFUSED: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
+
 /// What a sink was told.
 #[derive(Default)]
 pub(super) struct Told {
@@ -59,13 +63,17 @@ impl Sink for Told {
 
     fn finished(&mut self, connection: &Connection, _: &'static Protocol, exchange: Exchange) {
         self.reads.push(exchange.read.map(|read| read.0));
-        let Detail::Http(http) = exchange.detail else { panic!("HTTP's: {exchange:?}") };
+        let status = match exchange.detail {
+            Detail::Http(http) => http.status,
+            Detail::Tls(tls) => tls.alert.map(u16::from),
+            other => panic!("{other:?}"),
+        };
         let role = match connection.role {
             Some(Role::Client) => "client",
             Some(Role::Server) => "server",
             None => "?",
         };
-        let what = match (exchange.outcome, http.status) {
+        let what = match (exchange.outcome, status) {
             (Outcome::Complete, Some(status)) => status.to_string(),
             (outcome, _) => format!("{outcome:?}"),
         };
@@ -349,11 +357,9 @@ fn a_long_body_is_skipped() {
 
 #[test]
 fn what_is_not_read_is_left_alone() {
-    let hello = [0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0];
-    for (bytes, class) in [(&hello[..], CLASS_ENCRYPTED), (b"\x00\x01\x02 nothing known", CLASS_UNCLASSIFIED)]
-    {
+    for (bytes, class) in [(HELLO, CLASS_ENCRYPTED), (b"\x00\x01\x02 nothing known", CLASS_UNCLASSIFIED)] {
         let mut play = Play::new();
-        play.open(Some(Role::Client), false).data(Dir::Egress, bytes).data(Dir::Ingress, b"\x00\x01");
+        play.open(Some(Role::Client), false).data(Dir::Egress, bytes).data(Dir::Ingress, REFUSED);
         let (_, verdict) = play.told.verdicts[0];
         assert_eq!((verdict.class, verdict.budget), (class, [0; 2]));
         assert_eq!(play.flows.tally().explained, 0);
@@ -531,8 +537,14 @@ fn a_connection_with_a_gap_is_told() {
 #[test]
 fn the_class_of_what_was_too_short_is_counted_here() {
     let mut play = Play::new();
-    play.open(Some(Role::Client), false).data(Dir::Egress, &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]).close();
-    assert_eq!(play.flows.tally().late, [10, 0, 0, 0]);
+    play.open(Some(Role::Client), false).data(Dir::Egress, HELLO).data(Dir::Ingress, REFUSED).close();
+    assert_eq!((play.flows.tally().late, play.flows.tally().explained), ([17, 0, 0, 0], 0));
+    assert_eq!(play.told.exchanges, ["client 40"]);
+    // What never became encrypted was in the clear.
+    let mut play = Play::new();
+    play.open(Some(Role::Client), false).data(Dir::Egress, HELLO).close();
+    assert_eq!((play.flows.tally().late, play.flows.tally().explained), ([0; 4], 10));
+    assert_eq!(play.told.exchanges, ["client Unanswered(Closed(None))"]);
 }
 
 #[test]

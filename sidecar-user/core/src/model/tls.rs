@@ -1,19 +1,21 @@
 //! TLS, as it shows before anything is encrypted.
 
-/// A handshake. It is over with the first application data, or with what ends it instead.
+/// A handshake. It is over with the second Finished; in TLS 1.3, where that is encrypted, with the client's first record
+/// after the ServerHello; or with what ends it instead. One that an alert in the clear ends is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Server name that the client asks for (SNI), in lower case, at most 255 bytes.
+    /// Server name that the client asks for (SNI), in lower case, at most 255 bytes; of one that is encrypted (ECH) the outer
+    /// one.
     pub server_name: Option<Box<str>>,
     /// The application protocol: as chosen where that shows (TLS 1.2), else the only one that is offered; at most 64 bytes.
     pub alpn: Option<Box<str>>,
     /// The version that was agreed on; before there is an answer none.
     pub version: Option<TlsVersion>,
-    /// An earlier session went on, where that shows.
+    /// An earlier session went on, where that shows. In TLS 1.3 one whose key both sides had from elsewhere looks the same.
     pub is_resumed: Option<bool>,
     /// The alert that ended it, in the clear, by number (RFC 8446 section 6).
     pub alert: Option<u8>,
-    /// Bytes of the handshake by side ([`super::Side::index`]).
+    /// Bytes until it was over, by side ([`super::Side::index`]).
     pub bytes: [u64; 2],
 }
 

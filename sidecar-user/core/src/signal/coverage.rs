@@ -6,7 +6,8 @@
 pub struct Bytes {
     /// All payload that passed the sockets.
     pub seen: u64,
-    /// On connections that are TLS.
+    /// On connections that are TLS, handshakes that succeeded or ended by an alert included; one that was cut off is
+    /// explained. What another protocol said before it changed to TLS is explained as well.
     pub encrypted: u64,
     /// On connections whose protocol nobody knows.
     pub unclassified: u64,

@@ -141,7 +141,8 @@ pub static TLS_SERVER_DURATION: MetricDef = def(
     "sidecar.tls.server.handshake.duration",
     Kind::Histogram(DURATION_BUCKETS),
     "s",
-    "Duration of TLS handshakes with clients, from the first byte of the ClientHello to the first application data.",
+    "Duration of TLS handshakes with clients, from the first byte of the ClientHello to the second Finished; in TLS 1.3 to \
+     the first record of the client's flight that ends in it. Failed ones too.",
     TLS_SERVER,
 );
 /// Handshakes of the application with others.
@@ -149,7 +150,8 @@ pub static TLS_CLIENT_DURATION: MetricDef = def(
     "sidecar.tls.client.handshake.duration",
     Kind::Histogram(DURATION_BUCKETS),
     "s",
-    "Duration of TLS handshakes with servers, from the first byte of the ClientHello to the first application data.",
+    "Duration of TLS handshakes with servers, from the first byte of the ClientHello to the second Finished; in TLS 1.3 to \
+     the first record of the client's flight that ends in it. Failed ones too.",
     TLS_CLIENT,
 );
 /// Time that clients were connected.

@@ -1,0 +1,4 @@
+//! The protocol as a whole.
+
+mod detection;
+mod talks;
