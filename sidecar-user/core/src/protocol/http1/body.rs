@@ -79,11 +79,15 @@ impl Body {
         }
     }
 
-    /// Takes what is the body's from the beginning of `bytes`.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
+    /// Takes what is the body's from the beginning of `bytes`. Each piece of content is shown.
+    pub(super) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(&[u8])) -> Taken {
         match self {
-            Body::Chunked(chunked) => chunked.take(bytes),
-            Body::Length(_) | Body::UntilClose => self.pass(bytes.len() as u64),
+            Body::Chunked(chunked) => chunked.take(bytes, show),
+            Body::Length(_) | Body::UntilClose => {
+                let taken = self.pass(bytes.len() as u64);
+                show(&bytes[..taken.used as usize]);
+                taken
+            }
         }
     }
 

@@ -40,14 +40,18 @@ impl Chunked {
         }
     }
 
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
+    /// Takes from the beginning of `bytes`. Each piece of content is shown.
+    pub(super) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(&[u8])) -> Taken {
         let (mut used, mut content, mut state) = (0, 0, State::More);
         while used < bytes.len() && state == State::More {
             let rest = &bytes[used..];
             let (n, is_content);
             (n, is_content, state) = self.step(rest);
             used += n;
-            content += if is_content { n as u64 } else { 0 };
+            if is_content {
+                content += n as u64;
+                show(&rest[..n]);
+            }
         }
         self.read += used as u64;
         Taken { used: used as u64, content, state }
@@ -130,14 +134,14 @@ mod tests {
             ("-5\r\n", 0, 0, State::Malformed),
             ("10000000000000000\r\n", 16, 0, State::Malformed),
         ] {
-            let taken = Chunked::default().take(bytes.as_bytes());
+            let taken = Chunked::default().take(bytes.as_bytes(), |_| {});
             assert_eq!(taken, Taken { used, content, state }, "{bytes:?}");
             let mut chunked = Chunked::default();
             let mut sum = Taken { used: 0, content: 0, state: State::More };
             for piece in
                 bytes.as_bytes().chunks(1).take_while(|_| sum.state == State::More).collect::<Vec<_>>()
             {
-                let taken = chunked.take(piece);
+                let taken = chunked.take(piece, |_| {});
                 sum = Taken {
                     used: sum.used + taken.used,
                     content: sum.content + taken.content,
@@ -155,10 +159,10 @@ mod tests {
     fn unseen_bytes_pass_inside_a_chunk_only() {
         let mut chunked = Chunked::default();
         assert_eq!(chunked.pass(1).used, 0);
-        chunked.take(b"a\r\n01");
+        chunked.take(b"a\r\n01", |_| {});
         assert_eq!(chunked.pass(3), Taken { used: 3, content: 3, state: State::More });
         assert_eq!(chunked.pass(9).used, 5);
         assert_eq!(chunked.pass(1).used, 0);
-        assert_eq!(chunked.take(b"\r\n0\r\n\r\n").state, State::Done);
+        assert_eq!(chunked.take(b"\r\n0\r\n\r\n", |_| {}).state, State::Done);
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct Response {
     pub(super) framing: Framing,
     /// Of a `101`: what is spoken from here on, if that is read.
     pub(super) upgrade: Option<Upgrade>,
+    /// Its body is a stream of events that can be read.
+    pub(super) has_events: bool,
 }
 
 /// What header lines say of the body's length (RFC 9112 section 6).
@@ -135,7 +137,7 @@ impl<'a> Heads<'a> {
         let Some((len, start, lines)) = plain() else { return Parsed::Partial };
         match response_facts(&start, &lines) {
             // What it leads to is in lines that are passed over here.
-            Some(Response { status: 101, .. }) => Parsed::Partial,
+            Some(Response { status: 101, .. } | Response { has_events: true, .. }) => Parsed::Partial,
             Some(facts) => Parsed::Whole(len, (facts, Headers::new())),
             None => Parsed::Malformed,
         }
@@ -240,13 +242,27 @@ impl Response {
             headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
         };
         let upgrade = || value("upgrade").and_then(Upgrade::named);
-        Response { upgrade: if self.status == 101 { upgrade() } else { None }, ..self }
+        let is_plain =
+            || value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"));
+        Response {
+            upgrade: if self.status == 101 { upgrade() } else { None },
+            has_events: self.has_events && is_plain(),
+            ..self
+        }
     }
 }
 
 fn response_facts(start: &StatusLine, lines: &Lines<'_>) -> Option<Response> {
     let status = Some(start.status).filter(|code| *code >= 100)?;
-    Some(Response { status, version: version(start.version), framing: lines.framing(), upgrade: None })
+    let version = version(start.version);
+    let has_events = lines.content_type.is_some_and(is_event_stream);
+    Some(Response { status, version, framing: lines.framing(), upgrade: None, has_events })
+}
+
+fn is_event_stream(content_type: &[u8]) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let Some((name, rest)) = content_type.split_at_checked(EVENTS.len()) else { return false };
+    name.eq_ignore_ascii_case(EVENTS) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
 }
 
 /// A request's first line.
@@ -423,7 +439,13 @@ mod tests {
             ("Content-Length: x\r\nTransfer-Encoding: chunked\r\n", Framing::Chunked),
         ] {
             let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
-            let response = Response { status: 200, version: HttpVersion::Http11, framing, upgrade: None };
+            let response = Response {
+                status: 200,
+                version: HttpVersion::Http11,
+                framing,
+                upgrade: None,
+                has_events: false,
+            };
             let expected = Parsed::Whole(head.len(), (response, Headers::new()));
             assert_eq!(Heads::new(&Keep::default()).response(head.as_bytes()), expected, "{lines:?}");
         }

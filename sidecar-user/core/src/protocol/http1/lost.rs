@@ -108,7 +108,7 @@ impl Http1 {
     pub(super) fn lose(&mut self, side: Side) {
         self.is_doubtful = true;
         let reader = self.reader(side);
-        reader.place = Place::Lost;
+        (reader.place, reader.events) = (Place::Lost, None);
         reader.interrupted = None;
         let held = reader.held.len() as u64;
         reader.let_go();
@@ -170,7 +170,7 @@ impl Http1 {
         self.queue.finish_all(out, |_, _| (Outcome::NotObserved, at));
         for reader in &mut self.readers {
             reader.held = Vec::new();
-            reader.place = Place::Lost;
+            (reader.place, reader.events) = (Place::Lost, None);
         }
     }
 }

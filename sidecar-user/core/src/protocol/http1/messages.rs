@@ -2,6 +2,7 @@
 
 use super::blank_line::BlankLine;
 use super::body::{Body, Follows};
+use super::events::Events;
 use super::head::{Framing, Parsed, Request, Response};
 use super::parser::Http1;
 use super::reader::{LongHead, Place};
@@ -57,7 +58,7 @@ impl Http1 {
             self.explained += lines.len() as u64;
             return lines.len();
         };
-        let taken = Body::Length(left).take(lines);
+        let taken = Body::Length(left).pass(lines.len() as u64);
         reader.interrupted = Some(left - taken.used).filter(|left| *left > 0);
         self.took(side, at, taken, out);
         taken.used as usize
@@ -204,6 +205,9 @@ impl Http1 {
             Some(pending) if !self.is_orphan => pending.http.method,
             _ => Method::Get,
         };
+        let is_wanted = !self.is_orphan && self.queue.oldest().is_some_and(|pending| !pending.is_excluded);
+        let events = response.has_events && is_wanted;
+        self.reader(Side::Server).events = events.then(|| Box::new(Events::new()));
         self.follow(Side::Server, Body::of_response(method, response), at, out);
     }
 
@@ -227,7 +231,8 @@ impl Http1 {
 
     /// `side`'s current message passed to its end.
     pub(super) fn message_ended(&mut self, side: Side, at: Ktime, out: &mut Vec<Signal>) {
-        self.reader(side).place = Place::Head;
+        let reader = self.reader(side);
+        (reader.place, reader.events) = (Place::Head, None);
         match side {
             Side::Client => self.queue.request_ended(Some(at)),
             Side::Server if std::mem::take(&mut self.is_orphan) => {}

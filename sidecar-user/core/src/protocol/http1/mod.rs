@@ -9,6 +9,7 @@ mod blank_line;
 mod body;
 mod chunked;
 mod ending;
+mod events;
 mod head;
 mod lost;
 mod messages;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::body::{State, Taken};
+use super::events::Events;
 use super::head::Heads;
 use super::queue::Queue;
 use super::reader::{Place, Reader};
-use crate::model::{Ktime, Side};
+use crate::model::{Ktime, Message, MessageKind, Side};
 use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Successor, Want};
 
 /// One connection that speaks HTTP/1.
@@ -91,7 +92,8 @@ impl Http1 {
     /// Takes from the beginning of `bytes` what belongs to one place; says how many that are. May change the place
     /// and take none.
     fn take(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
-        match &mut self.readers[side.index()].place {
+        let reader = &mut self.readers[side.index()];
+        match &mut reader.place {
             Place::Head | Place::Trial => self.take_head(side, at, bytes, out),
             Place::LongHead(long) => match long.blank.find(bytes) {
                 Some(end) => {
@@ -105,7 +107,15 @@ impl Http1 {
                 }
             },
             Place::Body(body) => {
-                let taken = body.take(bytes);
+                let taken = match &mut reader.events {
+                    None => body.take(bytes, |_| {}),
+                    Some(events) => body.take(bytes, |content| {
+                        let kind = MessageKind::Event;
+                        events.push(content, |bytes| {
+                            out.push(Signal::Message(Message { at, side, kind, bytes }))
+                        });
+                    }),
+                };
                 self.took(side, at, taken, out);
                 taken.used as usize
             }
@@ -140,8 +150,10 @@ impl Http1 {
         }
         self.spoke = Some(side);
         let mut used = 0;
-        if let Place::Body(body) = &mut self.reader(side).place {
+        let reader = self.reader(side);
+        if let Place::Body(body) = &mut reader.place {
             let taken = body.pass(n);
+            reader.events.iter_mut().for_each(|events| events.miss());
             used = taken.used;
             self.took(side, at, taken, out);
         }
@@ -217,6 +229,8 @@ impl Parser for Http1 {
     }
 
     fn held(&self) -> usize {
-        self.readers.iter().map(|reader| reader.held.capacity()).sum::<usize>() + self.queue.held()
+        let events = |reader: &Reader| if reader.events.is_some() { size_of::<Events>() } else { 0 };
+        self.readers.iter().map(|reader| reader.held.capacity() + events(reader)).sum::<usize>()
+            + self.queue.held()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::blank_line::BlankLine;
 use super::body::Body;
+use super::events::Events;
 use super::head::Response;
 use crate::model::Ktime;
 
@@ -28,6 +29,8 @@ pub(super) struct Reader {
     pub(super) has_read: bool,
     /// A chunked body has been seen.
     pub(super) has_chunked: bool,
+    /// Those in the current body, where it has any.
+    pub(super) events: Option<Box<Events>>,
 }
 
 /// What the next byte is.
@@ -68,6 +71,7 @@ impl Reader {
             is_joining,
             has_read: false,
             has_chunked: false,
+            events: None,
         }
     }
 

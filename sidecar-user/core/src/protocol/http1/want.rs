@@ -30,6 +30,8 @@ impl Http1 {
         match &reader.place {
             // Only what is outstanding is followed: of this side nothing will be understood.
             Place::Lost if side == Side::Client && self.is_closing => Want::Skip(u64::MAX),
+            // None is passed over, however many bytes they are.
+            Place::Body(_) if reader.events.is_some() => Want::Stream,
             // Where no body may be coming, the next turn's beginning matters.
             Place::Body(Body::Length(_)) if side == Side::Server && self.is_orphan => Want::Heads,
             Place::Body(Body::Length(left)) if *left > SKIP_FROM => Want::Skip(*left),

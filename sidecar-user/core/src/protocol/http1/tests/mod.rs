@@ -2,6 +2,7 @@
 
 mod bodies;
 mod endings;
+mod events;
 mod framed;
 mod losses;
 mod script;

@@ -48,6 +48,8 @@ fn wants() {
     );
     let early = [c("PUT / HTTP/1.1|Content-Length: 5||ab"), s(OK)];
     seen("answered before its body", &early, [Want::Stream, Want::Stream]);
+    let events = "HTTP/1.1 200 OK|Content-Type: text/event-stream||data: a";
+    seen("events", &[c(GET), s(events)], [Want::Heads, Want::Stream]);
     seen("until the close", &[c(GET), s("HTTP/1.0 200 OK||")], [Want::Heads, Want::Heads]);
     seen("pipelined", &[c(GET), c(GET)], [Want::Stream, Want::Stream]);
     seen("pipelined once", &[c(GET), c(GET), s(OK), s(OK), c(GET)], [Want::Stream, Want::Stream]);
