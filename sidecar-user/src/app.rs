@@ -23,6 +23,7 @@ mod others;
 mod pipeline;
 mod plain;
 mod reload;
+mod replay;
 mod spans;
 mod steering;
 mod top;
@@ -102,6 +103,7 @@ pub(crate) fn main() -> ExitCode {
         Invocation::Unpin { dir } => unpin(&dir),
         Invocation::Explain(explain) => ask::destination(&explain).map_err(Into::into),
         Invocation::Top(asked) => top::show(&asked).map_err(Into::into),
+        Invocation::Replay(asked) => replay::print(&asked).map_err(Into::into),
         Invocation::Version => {
             println!("sidecar {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

@@ -42,8 +42,23 @@ pub(crate) enum Invocation {
     Explain(Explain),
     /// `sidecar top`.
     Top(Top),
+    /// `sidecar replay FILE`.
+    Replay(Replay),
     /// `sidecar version`.
     Version,
+}
+
+/// `sidecar replay`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Replay {
+    /// A capture, pcap or pcapng; `-` is standard input
+    pub(crate) file: PathBuf,
+    /// Print the metrics, as Prometheus' text, instead of exchanges
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) metrics: bool,
+    /// Form of the exchanges' lines
+    #[arg(short, long, value_enum, default_value_t = Lines::Ndjson)]
+    pub(crate) output: Lines,
 }
 
 /// `sidecar explain`.
@@ -164,6 +179,15 @@ pub(crate) enum Output {
     Json,
 }
 
+/// How exchanges are written, one a line.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum Lines {
+    /// `key=value`, for people.
+    Text,
+    /// JSON objects.
+    Ndjson,
+}
+
 /// Reads the command line; on a wrong one, and for `--help`, writes what there is to say and ends the process.
 pub(crate) fn parse() -> Invocation {
     parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
@@ -177,6 +201,7 @@ fn parse_from(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, c
         Verb::Unpin { dir } => Invocation::Unpin { dir },
         Verb::Explain(explain) => Invocation::Explain(explain),
         Verb::Top(top) => Invocation::Top(top),
+        Verb::Replay(replay) => Invocation::Replay(replay),
         Verb::Version => Invocation::Version,
     })
 }
@@ -214,6 +239,8 @@ enum Verb {
     Explain(Explain),
     /// Show requests as they end, by protocol, operation and peer: asks a daemon that runs
     Top(Top),
+    /// Read a capture as if it had been observed, and print the exchanges in it, each in a line
+    Replay(Replay),
     /// Print the version
     Version,
 }
@@ -385,6 +412,13 @@ mod tests {
         assert!(
             matches!(parse("sidecar unpin /d"), Ok(Invocation::Unpin { dir }) if dir.as_os_str() == "/d")
         );
+        let replay = |line| match parse(line) {
+            Ok(Invocation::Replay(Replay { file, metrics, output })) => (file, metrics, output),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(replay("sidecar replay -"), ("-".into(), false, Lines::Ndjson));
+        assert_eq!(replay("sidecar replay -o text f"), ("f".into(), false, Lines::Text));
+        assert_eq!(replay("sidecar replay --metrics f"), ("f".into(), true, Lines::Ndjson));
         assert!(matches!(parse("sidecar version"), Ok(Invocation::Version)));
     }
 }

@@ -3,14 +3,18 @@
 //!
 //! From the bottom: [`model`] (plain values), [`dns`] (messages of the DNS) · [`event`] (records to events), [`protocol`]
 //! (bytes to exchanges), [`signal`] (exchanges to series), [`config`] (what the user asked for), [`traffic`] (what the kernel is
-//! told of it) · [`flow`] (events to bytes in order).
+//! told of it) · [`flow`] (events to bytes in order), [`told`] (an exchange in one line), [`accounts`] (what flows counted, as
+//! series) · [`replay`] (a capture to all of these).
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod config;
 pub mod dns;
 pub mod event;
 pub mod flow;
 pub mod model;
 pub mod protocol;
+pub mod replay;
 pub mod signal;
+pub mod told;
 pub mod traffic;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use sidecar_core::{
-    flow::{self, Flows},
-    model::RouteSource,
+    accounts,
+    flow::Flows,
     signal::{
         catalogue,
         kernel::{self, Counted, Understood},
-        reason::{Drop, Excluded, Oddity},
+        reason::Drop,
     },
 };
 
@@ -36,40 +36,11 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
     };
     let store = &mut out.store;
     kernel::record(store, counted, understood);
-    let drops = [
-        (Drop::MalformedRecord, health.n_malformed),
-        (Drop::UnknownConnection, tally.unknown),
-        (Drop::TableFull, tally.table_full),
-        (Drop::MemoryFull, tally.memory_full),
-        (Drop::ReorderFull, tally.reorder_full),
-        (Drop::ListenLost, tally.listen_lost),
-        (Drop::VerdictFull, out.verdicts.n_refused()),
-        (Drop::IdledOut, tally.idled_out),
-    ];
+    accounts::record(store, flows, &out.routes);
+    let drops = [(Drop::MalformedRecord, health.n_malformed), (Drop::VerdictFull, out.verdicts.n_refused())];
     for (reason, n) in drops {
         store.set(&catalogue::CAPTURE_DROPS, &[reason.word()], n);
     }
-    for (reason, why) in [(Excluded::Port, flow::Excluded::Port), (Excluded::Peer, flow::Excluded::Peer)] {
-        store.set(&catalogue::EXCLUDED_CONNECTIONS, &[reason.word()], tally.excluded[why as usize]);
-    }
-    for source in [RouteSource::Configured, RouteSource::Learned] {
-        store.set(&catalogue::ROUTES, &[source.as_str()], out.routes.len(source) as u64);
-    }
-    store.set(&catalogue::ROUTES_OVERFLOWED, &[], out.routes.overflowed());
-    let odd = tally.oddities;
-    let oddities = [
-        (Oddity::OrphanResponse, odd.orphan_responses),
-        (Oddity::Malformed, odd.malformed),
-        (Oddity::Oversized, odd.oversized),
-        (Oddity::OutstandingFull, odd.overflow),
-        (Oddity::Resync, odd.resyncs),
-        (Oddity::Unresolved, odd.unresolved),
-    ];
-    for (reason, n) in oddities {
-        store.set(&catalogue::PARSER_ODDITIES, &[reason.word()], u64::from(n));
-    }
-    store.set(&catalogue::CONNECTIONS_TRACKED, &[], flows.len() as u64);
-    store.set(&catalogue::CONNECTIONS_GAPS, &[], tally.gaps);
     store.set(&catalogue::CONNECTIONS_UNREPORTED, &[], n_opened.saturating_sub(tally.opened));
     let usage = usage::own();
     store.set(&catalogue::CPU_TIME, &["user"], usage.user_s);

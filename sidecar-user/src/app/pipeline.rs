@@ -217,6 +217,7 @@ impl Parts {
             head_bytes: config.capture.head_bytes,
             held_bytes: config.capture.held_bytes as usize,
             reads: config.capture.socket_wait,
+            wire: false,
             limits,
             exclude: exclude(config),
         });

@@ -41,6 +41,7 @@ impl Core {
             head_bytes: 16_384,
             held_bytes,
             reads: true,
+            wire: false,
             limits,
             exclude,
         };

@@ -40,6 +40,12 @@ const FENCES: &[Fence] = &[
         why: "messages of the DNS are made in one place, and tested there as data",
     },
     Fence {
+        paths: &["etherparse", "pcap_parser"],
+        within: "sidecar-user/",
+        home: &["core/src/replay/"],
+        why: "captures are read in one place, and are events from there on",
+    },
+    Fence {
         paths: &["hickory_resolver*"],
         within: "sidecar-user/",
         home: &["src/traffic/sources/"],
@@ -88,7 +94,7 @@ const FENCES: &[Fence] = &[
     Fence {
         paths: &["sidecar_ebpf"],
         within: "sidecar-user/core/",
-        home: &["benches/", "src/event/", "src/flow/", "src/signal/kernel.rs", "src/traffic/"],
+        home: &["benches/", "src/event/", "src/flow/", "src/replay/", "src/signal/kernel.rs", "src/traffic/"],
         why: "the kernel's layouts end where records become events, judgements verdicts, counts series, and policies plans",
     },
 ];
@@ -106,26 +112,36 @@ const LAYERS: &[Layer] = &[
     Layer {
         within: "sidecar-user/core/src/",
         modules: &["model"],
-        not: &["dns", "event", "protocol", "signal", "config", "traffic", "flow"],
+        not: &[
+            "dns", "event", "protocol", "signal", "config", "traffic", "flow", "told", "accounts", "replay",
+        ],
         why: "model is the lowest layer: plain values",
     },
     Layer {
         within: "sidecar-user/core/src/",
         modules: &["dns"],
-        not: &["model", "event", "protocol", "signal", "config", "traffic", "flow"],
+        not: &[
+            "model", "event", "protocol", "signal", "config", "traffic", "flow", "told", "accounts", "replay",
+        ],
         why: "messages of the DNS are read in one place, by whoever answers and by whoever observes",
     },
     Layer {
         within: "sidecar-user/core/src/",
         modules: &["event", "protocol", "signal", "config", "traffic"],
-        not: &["event", "protocol", "signal", "config", "traffic", "flow"],
+        not: &["event", "protocol", "signal", "config", "traffic", "flow", "told", "accounts", "replay"],
         why: "these layers meet in model, not in each other",
     },
     Layer {
         within: "sidecar-user/core/src/",
         modules: &["flow"],
-        not: &["signal", "config", "traffic"],
+        not: &["signal", "config", "traffic", "told", "accounts", "replay"],
         why: "flow uses event, protocol and model only",
+    },
+    Layer {
+        within: "sidecar-user/core/src/",
+        modules: &["told", "accounts"],
+        not: &["event", "protocol", "config", "traffic", "told", "accounts", "replay"],
+        why: "what is told of exchanges and flows does not know where they come from",
     },
     Layer {
         within: "sidecar-user/src/",

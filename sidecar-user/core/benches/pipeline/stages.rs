@@ -67,6 +67,7 @@ impl Stage {
             head_bytes: 1024,
             held_bytes: 64 << 20,
             reads: false,
+            wire: false,
             limits: Limits { keep, ..Limits::default() }.into(),
             exclude: flow::Exclude::default(),
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sidecar_ebpf::abi::verdict::{BUDGET_ALL, Verdict};
 
 use super::{
-    Context, Line, Sink, Tally,
+    Context, Line, Options, Sink, Tally,
     held::Held,
     judge::{self, Need, Opaque},
     lane::{Lane, Run, distance},
@@ -104,9 +104,10 @@ impl Flow {
         next: [u32; 2],
         at: Ktime,
         table: &'static [&'static Protocol],
-        reads: bool,
+        options: &Options,
     ) -> Self {
-        let mut lanes = [Lane::new(Dir::Ingress), Lane::new(Dir::Egress)];
+        let out = if options.wire { Dir::Ingress } else { Dir::Egress };
+        let mut lanes = [Lane::new(Dir::Ingress), Lane::new(out)];
         for (lane, seq) in lanes.iter_mut().zip(next) {
             lane.begin(seq);
         }
@@ -129,7 +130,7 @@ impl Flow {
             counted: Account::default(),
             answered: None,
             undelivered: None,
-            reading: reads.then(Box::default),
+            reading: options.reads.then(Box::default),
             reset: None,
             weight: 0,
         }

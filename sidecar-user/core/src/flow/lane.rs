@@ -273,7 +273,7 @@ impl Lane {
 }
 
 /// How far `to` is after `from` (RFC 1982): negative if before.
-pub(super) fn distance(from: u32, to: u32) -> i32 {
+pub(crate) fn distance(from: u32, to: u32) -> i32 {
     to.wrapping_sub(from) as i32
 }
 

@@ -16,6 +16,8 @@ mod verdicts;
 pub use exclude::{Exclude, Excluded};
 pub use verdicts::{Came, Seen};
 
+pub(crate) use lane::distance;
+
 use std::{
     collections::{VecDeque, hash_map::Entry},
     sync::Arc,
@@ -75,6 +77,8 @@ pub struct Options {
     pub held_bytes: usize,
     /// Records tell when the application read.
     pub reads: bool,
+    /// Segments are as a wire carries them, not as a socket sends them: of what goes out, too, some may be missing or late.
+    pub wire: bool,
     /// For parsers.
     pub limits: Arc<Limits>,
     /// What is not read.
@@ -262,8 +266,8 @@ impl Flows {
                     // Twice: what was judged stays judged.
                     Entry::Occupied(known) => (known.into_mut(), false),
                     Entry::Vacant(place) => {
-                        let reads = self.common.options.reads;
-                        let flow = Flow::new(connection.clone(), ends.next, *at, self.table, reads);
+                        let options = &self.common.options;
+                        let flow = Flow::new(connection.clone(), ends.next, *at, self.table, options);
                         (place.insert(Box::new(flow)), true)
                     }
                 };
@@ -366,10 +370,16 @@ impl Flows {
 
     /// Ends every connection, as at the end of the daemon: what is open is finished as far as it is known.
     pub fn finish(&mut self, now: Ktime, sink: &mut impl Sink) {
-        let ids: Vec<_> = self.flows.keys().copied().collect();
+        let mut ids: Vec<_> = self.flows.keys().copied().collect();
+        ids.sort_unstable();
         for id in ids {
-            self.remove(id, now, Close::Forgotten, None, sink);
+            self.forget(id, now, sink);
         }
+    }
+
+    /// Ends one connection: nobody will tell more of it.
+    pub fn forget(&mut self, id: ConnectionId, now: Ktime, sink: &mut impl Sink) {
+        self.remove(id, now, Close::Forgotten, None, sink);
     }
 
     /// What was counted so far.

@@ -126,6 +126,7 @@ impl Play {
             head_bytes: HEAD,
             held_bytes: HELD,
             reads: true,
+            wire: false,
             limits: std::sync::Arc::default(),
             exclude,
         };
