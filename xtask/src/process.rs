@@ -1,16 +1,31 @@
 //! Running other programs.
 
-use std::{ffi::OsStr, path::PathBuf, process::Command};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// cargo, in the workspace, without what the cargo that runs us has set for us: a build script that watches such a
-/// variable would otherwise run again each time a command is started in the other way.
+/// cargo, in the workspace. A build script that watches a variable of the cargo that runs us would run again each time a command is
+/// started in another way.
 pub(crate) fn cargo(workspace: &Workspace) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(cargos_path());
     command.current_dir(workspace.root());
+    forget_cargo(&mut command);
+    command
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargos_path() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Takes away what the cargo that runs us has set for us.
+pub(crate) fn forget_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "LD_LIBRARY_PATH"
@@ -18,7 +33,6 @@ pub(crate) fn cargo(workspace: &Workspace) -> Command {
             command.env_remove(&name);
         }
     }
-    command
 }
 
 /// Runs it with our output; an error if it cannot be started or ends with another status than 0.

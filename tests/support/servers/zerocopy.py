@@ -29,13 +29,16 @@ def completions(connection):
 def send(connection, data):
     """Sends all of it; gives how many sends were reported."""
     view, sends, done = memoryview(data), 0, 0
+    # What is in the error queue is told as POLLERR, whatever is asked for. select() has no set for that.
+    errors = select.poll()
+    errors.register(connection, 0)
     while view:
         sent = connection.send(view, MSG_ZEROCOPY)
         sends += 1
         view = view[sent:]
         done += completions(connection)
     while done < sends:
-        select.select([], [], [connection], 1)
+        errors.poll(1000)
         done += completions(connection)
     return done
 

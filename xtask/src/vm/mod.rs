@@ -95,7 +95,7 @@ fn parse(arguments: &[String]) -> Result<Wanted<'_>> {
 /// The guest's tests, compiled.
 fn tests(workspace: &Workspace) -> Result<PathBuf> {
     let mut command = cargo(workspace);
-    command.args(["test", "--quiet", "--package", "sidecar-tests", "--test", "guest", "--no-run"]);
+    command.args(["test", "--quiet", "--workspace", "--test", "guest", "--no-run"]);
     let messages = output(command.arg("--message-format=json"))?;
     let executable = messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
