@@ -348,7 +348,11 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
     let n = slow.n_answered() - before;
     assert!(n < 30, "{n} of 300: its share is a 49th, a quarter would be 75");
     assert!(!is_ejected(&sidecar, "web", &slow));
-    world.settings(&service("web", 1, &all, "      health: {slow: 100ms, ejection: 60s, consecutive: 2}\n"));
+    // It is asked all the same: by its weight it would get nearly everything.
+    let judged = service("web", 1, &all, "      health: {slow: 100ms, ejection: 60s, consecutive: 2}\n");
+    let (plain, weighty) =
+        (format!("'{}'", slow.endpoint()), format!("{{address: '{}', weight: 65535}}", slow.endpoint()));
+    world.settings(&judged.replace(&plain, &weighty));
     sidecar.signal(Signal::HUP);
     world.load_until("the ejection", url, || (ejections(&sidecar, "web", &slow, "slow") == 1).then_some(()));
     let before = slow.n_answered();

@@ -21,8 +21,9 @@ const OUTSIDE: [&str; 2] = ["10.88.0.2", "fd88::2"];
 const PLAIN: u16 = 8080;
 /// Where it does for both by one socket, at which IPv4 is mapped.
 const DUAL: u16 = 8081;
-/// Of each way to call; as many as show that a service's connections go to each of its endpoints.
-const N: usize = 20;
+/// Of each way to call; as many as show that a service's connections go to each of its endpoints, also to one that was slow just
+/// now: drawn at random, it gets a 17th of them at least.
+const N: usize = 100;
 
 /// A pod without its application, and a server outside of it.
 struct World {
@@ -65,8 +66,8 @@ impl World {
                 ("6", [format!("[{}]:{PLAIN}", POD[1]), format!("[{}]:8080", OUTSIDE[1])]),
             ] {
                 settings += &format!(
-                    "    - {{name: {gear}{family}, hosts: [{gear}{family}.internal], gear: {gear}, while_running: true, \
-                     endpoints: ['{own}', '{other}']}}\n"
+                    "    - {{name: {gear}{family}, hosts: [{gear}{family}.internal], gear: {gear}, \
+                     balance: random, while_running: true, endpoints: ['{own}', '{other}']}}\n"
                 );
             }
         }

@@ -11,7 +11,7 @@ pub(super) const ALONE: &[(&str, &str)] = &[
     ("costs", "compares times and memory of processes with the kernel's account of a moment later"),
     ("in_mid_load", "no record may be lost under a load that does not wait"),
     ("loss_of_records", "says how much is lost where the reader alone is at fault"),
-    ("runtimes", "a transfer's time is curl's to a hundredth"),
+    ("sendfile", "a transfer's time is curl's to a hundredth"),
     ("socket_wait", "has the kernel count the runs of all BPF programs, of others as well"),
     ("stopped", "records that are lost are counted against those that a load offers in this time"),
     ("truth", "no record may be lost under a load that takes both processors"),
@@ -21,6 +21,7 @@ pub(super) const ALONE: &[(&str, &str)] = &[
 pub(super) const LONG: &[&str] = &[
     "sources",
     "collector_faults",
+    "runtimes",
     "live",
     "pinned",
     "beside",
