@@ -9,6 +9,10 @@ pub(super) const ALONE: &[(&str, &str)] = &[
     ("at_scale", "both processors are the load's, and no record may be lost"),
     ("attaching", "attaches to the root cgroup, and so to everything that runs"),
     ("costs", "compares times and memory of processes with the kernel's account of a moment later"),
+    (
+        "health",
+        "endpoints get their shares by latencies, which beside others are those of waiting for a processor",
+    ),
     ("in_mid_load", "no record may be lost under a load that does not wait"),
     ("loss_of_records", "says how much is lost where the reader alone is at fault"),
     ("sendfile", "a transfer's time is curl's to a hundredth"),
@@ -35,7 +39,6 @@ pub(super) const LONG: &[&str] = &[
     "hostile",
     "smuggling",
     "clients",
-    "health",
     "containers",
     "lossy",
 ];
