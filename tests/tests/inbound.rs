@@ -518,7 +518,9 @@ fn who_comes_in_is_who_is_told_of() {
     let expected: BTreeSet<_> = logged.iter().filter(|(address, _)| address == CLIENT).cloned().collect();
     let lines = eventually("the connections", || {
         let lines = told(&sidecar);
-        (lines.iter().filter(|line| line["verdict"] == "proxied").count() == 3).then_some(lines)
+        let n = |key: &str, value: Value| lines.iter().filter(|line| line[key] == value).count();
+        // Those that were let pass are told to be over only after that.
+        (n("verdict", "proxied".into()) == 3 && n("closed", false.into()) == 3).then_some(lines)
     });
     let own = format!("{POD}:{PORT}");
     let mut seen = BTreeSet::new();
