@@ -79,6 +79,20 @@ const WORDS: &[&[u8]] = &[
     b"$?\r\n;2\r\nab\r\n;0\r\n",
     b"*?\r\n",
     b".\r\n",
+    b"get a b\r\n",
+    b"set k 0 0 5\r\nabcde\r\n",
+    b"set k 0 0 300000\r\n",
+    b"set k 0 0 1 noreply\r\nx\r\n",
+    b"mg k v q Oa\r\n",
+    b"mn\r\n",
+    b"VALUE a 0 2\r\nab\r\n",
+    b"END\r\n",
+    b"STORED\r\n",
+    b"VA 2 Oa\r\nab\r\n",
+    b"MN\r\n",
+    b"SERVER_ERROR a\r\n",
+    b"\x80\x0d\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00k",
+    b"\x81\x0d\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00",
 ];
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {

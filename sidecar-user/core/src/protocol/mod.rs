@@ -11,6 +11,7 @@ mod ends;
 mod http;
 pub mod http1;
 mod line;
+pub mod memcached;
 pub mod redis;
 pub mod tls;
 mod trial;
@@ -23,8 +24,14 @@ use std::sync::Arc;
 use crate::model::{Exchange, Ktime, Message, PathPattern, Side, Start};
 
 /// Every protocol that is understood. Their order means nothing.
-pub const ALL: &[&Protocol] =
-    &[&dns::PROTOCOL, &http1::PROTOCOL, &redis::PROTOCOL, &tls::PROTOCOL, &websocket::PROTOCOL];
+pub const ALL: &[&Protocol] = &[
+    &dns::PROTOCOL,
+    &http1::PROTOCOL,
+    &memcached::PROTOCOL,
+    &redis::PROTOCOL,
+    &tls::PROTOCOL,
+    &websocket::PROTOCOL,
+];
 
 /// A row of the table.
 #[derive(Debug)]
