@@ -49,7 +49,7 @@ pub(super) struct Memcached {
 /// What reads both sides.
 #[derive(Debug)]
 pub(super) enum Readers {
-    Text(Commands, Replies),
+    Text(Box<(Commands, Replies)>),
     Binary(Box<[Messages; 2]>),
 }
 
@@ -63,9 +63,9 @@ enum Read {
 impl Readers {
     fn take(&mut self, side: Side, at: Ktime, bytes: &[u8]) -> (usize, Read) {
         match self {
-            Readers::Text(commands, replies) => match side {
+            Readers::Text(text) => match side {
                 Side::Client => {
-                    let (used, read) = commands.take(at, bytes);
+                    let (used, read) = text.0.take(at, bytes);
                     let read = match read {
                         command::Read::More => Read::More,
                         command::Read::Asked(asked) => Read::Asked(asked),
@@ -74,7 +74,7 @@ impl Readers {
                     (used, read)
                 }
                 Side::Server => {
-                    let (used, read) = replies.take(at, bytes);
+                    let (used, read) = text.1.take(at, bytes);
                     let read = match read {
                         reply::Read::More => Read::More,
                         reply::Read::Reply(reply) => Read::Reply(reply),
@@ -98,16 +98,16 @@ impl Readers {
 
     fn pass(&mut self, side: Side, n: u64) -> u64 {
         match (self, side) {
-            (Readers::Text(commands, _), Side::Client) => commands.pass(n),
-            (Readers::Text(_, replies), Side::Server) => replies.pass(n),
+            (Readers::Text(text), Side::Client) => text.0.pass(n),
+            (Readers::Text(text), Side::Server) => text.1.pass(n),
             (Readers::Binary(messages), side) => messages[side.index()].pass(n),
         }
     }
 
     fn left(&self, side: Side) -> u64 {
         match (self, side) {
-            (Readers::Text(commands, _), Side::Client) => commands.left(),
-            (Readers::Text(_, replies), Side::Server) => replies.left(),
+            (Readers::Text(text), Side::Client) => text.0.left(),
+            (Readers::Text(text), Side::Server) => text.1.left(),
             (Readers::Binary(messages), side) => messages[side.index()].left(),
         }
     }
@@ -115,7 +115,7 @@ impl Readers {
     /// When the answer began that is being read.
     pub(super) fn answering(&self) -> Option<Ktime> {
         match self {
-            Readers::Text(_, replies) => replies.begun(),
+            Readers::Text(text) => text.1.begun(),
             Readers::Binary(messages) => messages[Side::Server.index()].begun(),
         }
     }
@@ -123,7 +123,7 @@ impl Readers {
     /// The command that is being sent, and when it began, where it is known which.
     pub(super) fn asking(&self) -> Option<(Asked, Ktime)> {
         match self {
-            Readers::Text(commands, _) => Some((*commands.begun()?, commands.since)),
+            Readers::Text(text) => Some((*text.0.begun()?, text.0.since)),
             Readers::Binary(messages) => {
                 let messages = &messages[Side::Client.index()];
                 Some((messages.asked()?, messages.since))
@@ -133,13 +133,13 @@ impl Readers {
 
     pub(super) fn restart(&mut self) {
         *self = match self {
-            Readers::Text(..) => Readers::text(),
+            Readers::Text(_) => Readers::text(),
             Readers::Binary(_) => Readers::binary(),
         };
     }
 
     pub(super) fn text() -> Self {
-        Readers::Text(Commands::default(), Replies::default())
+        Readers::Text(Box::default())
     }
 
     pub(super) fn binary() -> Self {
@@ -148,7 +148,7 @@ impl Readers {
 
     fn since(&self) -> Ktime {
         match self {
-            Readers::Text(commands, _) => commands.since,
+            Readers::Text(text) => text.0.since,
             Readers::Binary(messages) => messages[Side::Client.index()].since,
         }
     }
@@ -293,7 +293,10 @@ impl Parser for Memcached {
     }
 
     fn held(&self) -> usize {
-        let readers = if let Readers::Binary(_) = self.readers { size_of::<[Messages; 2]>() } else { 0 };
+        let readers = match self.readers {
+            Readers::Text(_) => size_of::<(Commands, Replies)>(),
+            Readers::Binary(_) => size_of::<[Messages; 2]>(),
+        };
         let trial = self.trial.as_ref().map_or(0, Trial::held);
         self.queue.capacity() * size_of::<Pending>() + trial + readers
     }

@@ -207,5 +207,5 @@ fn begins(word: &[u8], n: u32) -> bool {
         || word.iter().all(u8::is_ascii_digit)
         || [WORDS, ERRORS, LISTED, &["VALUE", "END", "VA", "VERSION", "ME"]]
             .iter()
-            .any(|list| list.iter().any(|known| is(&known)))
+            .any(|list| list.iter().any(is))
 }
