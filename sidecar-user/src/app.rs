@@ -345,7 +345,10 @@ async fn observe(
     let (spans, span_queue) = otlp::queue(SPANS, Arc::clone(&stats));
     let Watch { mut watcher, maps: Maps { ring, verdicts, counts, .. }, .. } = watch;
     let observed = watcher.observed();
+    let subject = watcher.first();
+    let resource = Arc::new(Resource::new(identity::attributes(&config, target, subject.as_ref(), pod)));
     let parts = pipeline::Parts {
+        service: resource.service_name().into(),
         ring,
         verdicts,
         counts,
@@ -360,8 +363,6 @@ async fn observe(
     };
     let (handle, thread) = parts.start(&config, &stats).context("start the capture thread")?;
 
-    let subject = watcher.first();
-    let resource = Arc::new(Resource::new(identity::attributes(&config, target, subject.as_ref(), pod)));
     let (steered, relay) = match steered {
         Ok(Some((steered, waiting))) => {
             steered.tell(handle.clone());

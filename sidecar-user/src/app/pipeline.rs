@@ -20,7 +20,7 @@ use sidecar_core::{
     model::{Activity, Connection, ConnectionId, Directory, Exchange, Ktime, Message, Start, Tcp},
     protocol::{Keep, Limits, Protocol},
     signal::{
-        self, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
+        self, Derive, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
         application::{self, Readings},
         explain::{Answer, BadSelector, Explain, Selector},
         top::{self, Top},
@@ -94,6 +94,8 @@ pub(crate) struct Parts {
     pub(crate) directory: Directory,
     /// Where connections are steered.
     pub(crate) watched: Option<Watched>,
+    /// The application's `service.name`.
+    pub(crate) service: Arc<str>,
 }
 
 /// What others ask of it.
@@ -207,7 +209,10 @@ impl Parts {
         config: &Config,
         export: &Arc<ExportStats>,
     ) -> io::Result<(Handle, thread::JoinHandle<()>)> {
-        let Parts { ring, verdicts, counts, containers, is_pod, spans: queue, directory, watched } = self;
+        let Parts { ring, verdicts, counts, containers, is_pod, spans: queue, directory, watched, service } =
+            self;
+        let derive =
+            Derive { spans: config.metrics.span_metrics, graph: config.metrics.service_graph, service };
         let tracer = spans::tracer(config);
         let keep = Arc::new(keep(config));
         let limits = Arc::new(Limits { keep, ..Limits::default() });
@@ -232,6 +237,7 @@ impl Parts {
             buckets: buckets.collect(),
             exponential: config.metrics.native_histograms || pushes_exponential,
             started: clock::moment(),
+            derive,
         });
         let is_pushed = config.otlp.to_metrics().is_some();
         let health = Health { n_malformed: 0, export: Arc::clone(export) };

@@ -20,6 +20,11 @@ impl Resource {
         &self.0
     }
 
+    /// `service.name`.
+    pub(crate) fn service_name(&self) -> &str {
+        self.0.iter().find(|(key, _)| key == "service.name").map_or("unknown_service", |(_, name)| name)
+    }
+
     /// The labels of `target_info`. Keys that are the same to Prometheus share a label, values joined by `;` in the
     /// order of the keys (OpenTelemetry's Prometheus compatibility specification, "Metric Attributes").
     pub(super) fn labels(&self) -> BTreeMap<String, String> {

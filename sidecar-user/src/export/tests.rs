@@ -13,8 +13,8 @@ use sidecar_core::model::{
 use sidecar_core::signal::application::{self, Application, Cpu, Program, Readings, Source};
 use sidecar_core::signal::endpoints::{Endpoint, Endpoints};
 use sidecar_core::signal::{
-    ExemplarIds, IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope, Snapshot,
-    Span, Steering, Store, Tracer, UnixNanos, catalogue, kernel, sources, steering,
+    Derive, ExemplarIds, IdSource, IfInstrumented, Instrumented, Moment, Options, Root, Sampler, Scope,
+    Snapshot, Span, Steering, Store, Tracer, UnixNanos, catalogue, kernel, sources, steering,
 };
 use sidecar_ebpf::abi::count::Traffic;
 
@@ -24,7 +24,9 @@ use super::{ExportStats, Format, Resource};
 /// A snapshot in which every metric of the catalogue has a series.
 pub(super) fn snapshot() -> Snapshot {
     let started = Moment { ktime: Ktime(0), unix: UnixNanos(1_000_000_000) };
-    let mut store = Store::new(Options { series_cap: 2, started, exponential: true, ..Options::default() });
+    let derive = Derive { spans: true, graph: true, service: "shop".into() };
+    let mut store =
+        Store::new(Options { series_cap: 2, started, exponential: true, derive, ..Options::default() });
     for (i, role) in [Role::Client, Role::Server, Role::Client, Role::Client].into_iter().enumerate() {
         let connection = connection(role);
         let (at, took) = (Ktime(30_000_000), Duration::from_millis(2));

@@ -101,6 +101,11 @@ pub struct Metrics {
     /// Whether histograms keep exponential buckets too, for Prometheus servers that ask for native histograms (by
     /// protobuf). A series then takes up to 1.3 KB more for each histogram.
     pub native_histograms: bool,
+    /// Whether exchanges are counted by what their spans are called too (`traces.span.metrics.*`), as OpenTelemetry's collector
+    /// does: for dashboards that are made of these.
+    pub span_metrics: bool,
+    /// Whether exchanges are counted by who asks whom too (`traces.service.graph.*`): for service graphs.
+    pub service_graph: bool,
 }
 
 impl Default for Metrics {
@@ -111,6 +116,8 @@ impl Default for Metrics {
             expiry: Duration::from_secs(300),
             buckets: BTreeMap::new(),
             native_histograms: true,
+            span_metrics: false,
+            service_graph: false,
         }
     }
 }

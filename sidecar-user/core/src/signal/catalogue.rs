@@ -5,11 +5,13 @@
 //! have no name for; the rest of `sidecar.*` is the daemon's own health.
 
 mod calls;
+mod derived;
 mod endpoints;
 mod tcp;
 mod traffic;
 
 pub use calls::*;
+pub use derived::*;
 pub use endpoints::*;
 pub use tcp::*;
 pub use traffic::*;
@@ -47,6 +49,12 @@ pub const ALL: &[&MetricDef] = &[
     &WEBSOCKET_CLIENT_DURATION,
     &MESSAGES,
     &MESSAGE_SIZE,
+    &SPAN_CALLS,
+    &SPAN_DURATION,
+    &EDGE_REQUESTS,
+    &EDGE_FAILED,
+    &EDGE_CLIENT,
+    &EDGE_SERVER,
     &TCP_ACTIVE,
     &TCP_OPENED,
     &TCP_CLOSED,

@@ -66,6 +66,18 @@ pub const MESSAGE_TYPE: &str = "sidecar.message.type";
 pub const MESSAGES_SENT: &str = "sidecar.messages.sent";
 /// Messages that were received, of a stream (spans).
 pub const MESSAGES_RECEIVED: &str = "sidecar.messages.received";
+/// `service.name`, as an attribute of metrics that span several services.
+pub const SERVICE_NAME: &str = "service.name";
+/// What a span is called.
+pub const SPAN_NAME: &str = "span.name";
+/// `SPAN_KIND_CLIENT` or `SPAN_KIND_SERVER`.
+pub const SPAN_KIND: &str = "span.kind";
+/// `STATUS_CODE_UNSET` or `STATUS_CODE_ERROR`.
+pub const SPAN_STATUS: &str = "status.code";
+/// Who asks.
+pub const EDGE_CLIENT: &str = "client";
+/// Who is asked.
+pub const EDGE_SERVER: &str = "server";
 /// A protocol of the table: `http`, `http2`, `redis`, ...
 pub const PROTOCOL_NAME: &str = "network.protocol.name";
 /// `1.0` or `1.1`: the request's, whatever the server answers in.

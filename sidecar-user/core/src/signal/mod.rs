@@ -7,6 +7,7 @@ pub mod catalogue;
 mod containers;
 mod coverage;
 mod delta;
+mod derived;
 pub mod endpoints;
 mod exemplar;
 pub mod explain;
@@ -41,6 +42,7 @@ mod worded;
 
 pub use containers::Containers;
 pub use coverage::{Bytes, coverage};
+pub use derived::Derive;
 pub use exemplar::{Exemplar, ExemplarIds};
 pub use exponential::{Exponential, MAX_BUCKETS, MAX_SCALE};
 pub use histogram::{Histogram, Layout};

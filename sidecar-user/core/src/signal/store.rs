@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::catalogue;
+use super::derived::{Derive, Derived};
 use super::requests::Requests;
 use super::series::{Series, overflow};
 use super::snapshot::{Attributes, Family, Moment, Point, PointValue, Snapshot};
@@ -27,6 +28,8 @@ pub struct Options {
     pub started: Moment,
     /// Peers of TCP connections that are told apart; 0: none are.
     pub peers: usize,
+    /// What is made of exchanges besides, as tracing backends do of spans.
+    pub derive: Derive,
 }
 
 impl Default for Options {
@@ -35,6 +38,7 @@ impl Default for Options {
         Options {
             series_cap: 2000,
             peers: 64,
+            derive: Derive::default(),
             expiry: None,
             buckets: BTreeMap::new(),
             exponential: false,
@@ -114,6 +118,7 @@ pub struct Store {
     expires: Ktime,
     expired: u64,
     requests: Requests,
+    derived: Derived,
     connections: Connections,
     containers: Containers,
     numbers: Vec<(&'static MetricDef, Series<Labels, Number>)>,
@@ -130,6 +135,7 @@ impl Store {
             expires: options.started.ktime,
             expired: 0,
             requests: Requests::new(&options),
+            derived: Derived::new(&options),
             connections: Connections::new(&options),
             containers: Containers::default(),
             numbers: Vec::new(),
@@ -144,6 +150,7 @@ impl Store {
         (self.options.series_cap, self.options.expiry) = (series_cap, expiry);
         self.expires = Ktime(0);
         self.requests.set_cap(series_cap);
+        self.derived.set_cap(series_cap);
         self.connections.set_cap(series_cap);
         self.numbers.iter_mut().for_each(|(_, series)| series.set_cap(series_cap));
     }
@@ -180,6 +187,7 @@ impl Store {
     ) {
         let container = self.containers.of(connection.cgroup);
         let at = self.now.of(exchange.ended);
+        self.derived.record(connection, exchange, at, span);
         self.requests.record(connection, protocol, exchange, at, span, container);
     }
 
@@ -196,7 +204,8 @@ impl Store {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.expires = Ktime(now.0.saturating_add(nanos(expiry / EXPIRY_CHECKS)));
         let since = Ktime(now.0.saturating_sub(nanos(expiry))).min(delivered);
-        self.expired += self.requests.expire(since) + self.connections.expire(since);
+        self.expired +=
+            self.requests.expire(since) + self.derived.expire(since) + self.connections.expire(since);
     }
 
     /// Records a turn in a connection's life; `None`: of one that is not followed.
@@ -281,15 +290,18 @@ impl Store {
 
     fn points(&self, def: &'static MetricDef) -> Vec<Point> {
         let own = self.requests.points(def, &self.containers).or_else(|| self.connections.points(def));
+        let own = own.or_else(|| self.derived.points(def));
         if let Some(points) = own {
             points
         } else if std::ptr::eq(def, &catalogue::SERIES) {
             let numbers: u64 = self.numbers.iter().map(|(_, series)| series.len()).sum();
             let replaced: usize = self.replaced.iter().map(|(_, points)| points.len()).sum();
-            vec![lone(self.requests.n_series() + self.connections.n_series() + numbers + replaced as u64)]
+            let exchanges = self.requests.n_series() + self.derived.n_series();
+            vec![lone(exchanges + self.connections.n_series() + numbers + replaced as u64)]
         } else if std::ptr::eq(def, &catalogue::SERIES_OVERFLOWED) {
             let numbers: u64 = self.numbers.iter().map(|(_, series)| series.overflowed()).sum();
-            vec![lone(self.requests.overflowed() + self.connections.overflowed() + numbers)]
+            let exchanges = self.requests.overflowed() + self.derived.overflowed();
+            vec![lone(exchanges + self.connections.overflowed() + numbers)]
         } else if std::ptr::eq(def, &catalogue::SERIES_EXPIRED) {
             vec![lone(self.expired)]
         } else if let Some((_, points)) = self.replaced.iter().find(|(known, _)| std::ptr::eq(*known, def)) {
