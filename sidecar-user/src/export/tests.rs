@@ -395,8 +395,9 @@ fn exemplars_are_in_every_format_that_has_them() {
                 http_response_status_code=\"200\",network_protocol_version=\"1.1\"} 1 \
                 # {trace_id=\"01010101010101010101010101010101\",span_id=\"abababababababab\"} 0.06 1.060000000";
     assert!(openmetrics.iter().any(|is| is == line), "{openmetrics:#?}");
-    // A duration, a first byte, a wait and two sizes of each of two exchanges; of the server's the wait's two parts.
-    assert_eq!(openmetrics.len(), 12);
+    // A duration, a first byte, a wait and two sizes of each of two exchanges; of the server's the wait's two parts; the
+    // durations by span and by edge of each.
+    assert_eq!(openmetrics.len(), 16);
     let (mut classic, mut native) = (0, 0);
     for Histogram { bucket, exemplars, .. } in
         families().iter().flat_map(|family| &family.metric).filter_map(|metric| metric.histogram.as_ref())
@@ -404,7 +405,7 @@ fn exemplars_are_in_every_format_that_has_them() {
         classic += bucket.iter().filter(|bucket| bucket.exemplar.is_some()).count();
         native += exemplars.iter().filter(|one| one.timestamp.is_some()).count();
     }
-    assert_eq!((classic, native), (12, 12));
+    assert_eq!((classic, native), (16, 16));
 }
 
 #[test]

@@ -24,7 +24,9 @@ pub struct Derive {
 #[derive(Debug)]
 pub(super) struct Derived {
     derive: Derive,
-    layouts: [Layout; 3],
+    span: Layout,
+    /// By role.
+    edge: [Layout; 2],
     spans: Series<SpanKey, Histogram>,
     edges: Series<EdgeKey, Edge>,
 }
@@ -46,15 +48,24 @@ struct EdgeKey {
 #[derive(Debug)]
 struct Edge {
     failed: u64,
-    durations: Histogram,
+    /// By the observed end: only the overflow has both.
+    durations: [Histogram; 2],
+}
+
+impl Edge {
+    fn count(&self) -> u64 {
+        self.durations.iter().map(|one| one.count).sum()
+    }
 }
 
 impl Derived {
     pub(super) fn new(options: &Options) -> Self {
-        let defs = [&catalogue::SPAN_DURATION, &catalogue::EDGE_CLIENT, &catalogue::EDGE_SERVER];
+        let mut edge = [&catalogue::EDGE_CLIENT; 2];
+        edge[Role::Server as usize] = &catalogue::EDGE_SERVER;
         Derived {
             derive: options.derive.clone(),
-            layouts: defs.map(|def| options.layout(def)),
+            span: options.layout(&catalogue::SPAN_DURATION),
+            edge: edge.map(|def| options.layout(def)),
             spans: Series::new(options.series_cap),
             edges: Series::new(options.series_cap),
         }
@@ -84,15 +95,14 @@ impl Derived {
                 (Role::Client, Some((_, address))) => address.to_string(),
                 _ => connection.peer().ip().to_canonical().to_string(),
             };
-            let layout = &self.layouts[if role == Role::Client { 1 } else { 2 }];
-            let make = || Edge { failed: 0, durations: Histogram::new(layout) };
+            let make = || Edge { failed: 0, durations: self.edge.each_ref().map(Histogram::new) };
             let edge = self.edges.entry(EdgeKey { other: other.into(), role }, at, make);
             edge.failed += u64::from(is_error);
-            edge.durations.record(took, at.unix, span);
+            edge.durations[role as usize].record(took, at.unix, span);
         }
         if self.derive.spans {
             let key = SpanKey { name: worded.name.into(), role, is_error };
-            let histogram = self.spans.entry(key, at, || Histogram::new(&self.layouts[0]));
+            let histogram = self.spans.entry(key, at, || Histogram::new(&self.span));
             histogram.record(took, at.unix, span);
         }
     }
@@ -104,27 +114,22 @@ impl Derived {
     /// The points of a metric that is fed from here; `None` for the others.
     pub(super) fn points(&self, def: &'static MetricDef) -> Option<Vec<Point>> {
         let is = |other: &MetricDef| std::ptr::eq(def, other);
-        let histogram = |histogram: &Histogram| Some(PointValue::Histogram(histogram.clone()));
         let of_spans =
             |value: fn(&Histogram) -> Option<PointValue>| self.spans.points(|key| self.span(key), value);
         let of_edges =
             |value: &dyn Fn(&Edge) -> Option<PointValue>| self.edges.points(|key| self.edge(key), value);
         // A duration belongs to the end that was observed.
         let of_role = |role: Role| {
-            let points =
-                self.edges.iter_started().filter(|(key, ..)| key.is_some_and(|key| key.role == role));
-            let point = |(key, started, edge): (Option<&EdgeKey>, _, &Edge)| {
-                let (attributes, value) = (self.edge(key?), histogram(&edge.durations)?);
-                Some(Point { attributes, started: Some(started), value })
+            let seen = move |edge: &Edge| {
+                let histogram = Some(&edge.durations[role as usize]).filter(|one| one.count > 0)?;
+                Some(PointValue::Histogram(histogram.clone()))
             };
-            points.filter_map(point).collect()
+            of_edges(&seen)
         };
         Some(match () {
             () if is(&catalogue::SPAN_CALLS) => of_spans(|one| Some(PointValue::U64(one.count))),
             () if is(&catalogue::SPAN_DURATION) => of_spans(|one| Some(PointValue::Histogram(one.clone()))),
-            () if is(&catalogue::EDGE_REQUESTS) => {
-                of_edges(&|one| Some(PointValue::U64(one.durations.count)))
-            }
+            () if is(&catalogue::EDGE_REQUESTS) => of_edges(&|one| Some(PointValue::U64(one.count()))),
             () if is(&catalogue::EDGE_FAILED) => of_edges(&|one| Some(PointValue::U64(one.failed))),
             () if is(&catalogue::EDGE_CLIENT) => of_role(Role::Client),
             () if is(&catalogue::EDGE_SERVER) => of_role(Role::Server),
