@@ -13,6 +13,7 @@ pub mod http1;
 mod line;
 pub mod memcached;
 pub mod redis;
+pub mod sql;
 pub mod tls;
 mod trial;
 pub mod websocket;
