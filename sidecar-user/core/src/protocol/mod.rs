@@ -12,6 +12,7 @@ mod http;
 pub mod http1;
 mod line;
 pub mod memcached;
+pub mod mysql;
 pub mod redis;
 pub mod sql;
 pub mod tls;
@@ -29,6 +30,7 @@ pub const ALL: &[&Protocol] = &[
     &dns::PROTOCOL,
     &http1::PROTOCOL,
     &memcached::PROTOCOL,
+    &mysql::PROTOCOL,
     &redis::PROTOCOL,
     &tls::PROTOCOL,
     &websocket::PROTOCOL,

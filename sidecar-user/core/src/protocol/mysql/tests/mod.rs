@@ -1,0 +1,6 @@
+//! Conversations and what is made of them.
+
+mod cases;
+mod detection;
+mod recordings;
+mod script;
