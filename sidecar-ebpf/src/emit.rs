@@ -6,14 +6,16 @@ use core::{array, ffi::c_void, mem::offset_of, ptr};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_sock},
     helpers::generated::{
-        bpf_ktime_get_ns, bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_skb_load_bytes,
+        bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_ringbuf_discard, bpf_ringbuf_reserve,
+        bpf_ringbuf_submit, bpf_skb_load_bytes,
     },
 };
 use sidecar_ebpf::abi::{
     count as slot,
+    dns::DNS_PORT,
     record::{
-        Account, FLAG_JOINED, FLAG_MPTCP, Head, INGRESS, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_LISTEN,
-        Opened, Peers, ROLE_CLIENT, ROLE_SERVER, ROOMS,
+        Account, FLAG_JOINED, FLAG_MPTCP, Head, INGRESS, KIND_ACCOUNT, KIND_CLOSE, KIND_DATA, KIND_DATAGRAM,
+        KIND_LISTEN, Opened, Peers, ROLE_CLIENT, ROLE_SERVER, ROOMS,
     },
     steer::{Client, Steered},
     who::Who,
@@ -22,7 +24,7 @@ use sidecar_ebpf::abi::{
 use crate::{
     conn::{ANNOUNCED, Conn, JOINED, MPTCP},
     count, ends,
-    maps::{ARRIVED, EVENTS, STEERED, WAKE, WHO},
+    maps::{self, ARRIVED, EVENTS, RESOLVERS, STEERED, WAKE, WHO},
     packet::Packet,
     who,
 };
@@ -33,6 +35,8 @@ const ACCOUNT: usize = size_of::<Account>();
 pub(crate) const OPENED: usize = HEAD + size_of::<Opened>();
 /// A larger packet goes up in several records.
 const LARGEST: u32 = ROOMS[7] as u32;
+/// So much of a datagram goes up.
+const DATAGRAM: u32 = ROOMS[3] as u32;
 /// What is still copied of a packet when the ring is crowded…
 const SMALL: u32 = ROOMS[1] as u32;
 /// … if it is larger than this: a packet of pipelined requests, or with a large head, goes up whole.
@@ -255,6 +259,52 @@ pub(crate) fn early<const DIR: usize>(packet: Packet, sk: *mut bpf_sock, now: u6
         }
     };
     by_room::<true>(packet, 0, fill);
+}
+
+/// `KIND_DATAGRAM`: at most [`DATAGRAM`] bytes of it. `asked` is the number, counted from 1, of whom was asked where the daemon
+/// answers; else 0.
+#[inline(never)]
+pub(crate) fn datagram<const DIR: usize>(packet: Packet, asked: u32, now: u64) {
+    let Some(sk) = packet.socket() else { return };
+    let copied = if packet.len() > DATAGRAM { DATAGRAM } else { packet.len() };
+    packet.set_copy(copied);
+    let who = WHO.get_raw(sk);
+    // SAFETY: helper without preconditions.
+    let cookie = unsafe { bpf_get_socket_cookie(packet.raw()) };
+    let fill = |record: *mut c_void| {
+        // SAFETY: `record` has room for a head and both ends, which have no invalid values.
+        let (head, peers) = unsafe { (&mut *record.cast::<Head>(), record.byte_add(HEAD).cast::<Peers>()) };
+        (head.at_ns, head.id) = (now, cookie);
+        (head.kind, head.dir, head.role, head.flags) = (KIND_DATAGRAM, DIR as u8, 0, 0);
+        (head.seq, head.len, head.edge, head.skipped) = (0, packet.ack(), 0, 0);
+        (head.copied, head.drained, head.drained_at, head.read_at) = (packet.copy(), 0, 0, 0);
+        // SAFETY: as above.
+        unsafe { peers.write_bytes(0, 1) };
+        // SAFETY: as above.
+        let peers = unsafe { &mut *peers };
+        note(peers, who);
+        let (source, to) = ((packet.seq() >> 16) as u16, packet.seq() as u16);
+        (peers.local_port, peers.remote_port) =
+            if DIR == INGRESS as usize { (to, source) } else { (source, to) };
+        if packet.addresses::<DIR>(peers).is_none() {
+            return false;
+        }
+        if asked != 0
+            && let Some(resolver) = maps::numbered::<[u64; 2], _>(&RESOLVERS, asked - 1)
+        {
+            // SAFETY: the verifier proved it.
+            put(&mut peers.remote_addr, unsafe { *resolver });
+            peers.remote_port = DNS_PORT;
+        }
+        true
+    };
+    const FIXED: usize = HEAD + PEERS;
+    match packet.copy() as usize {
+        0 => {}
+        n if n <= ROOMS[0] => piece::<FIXED, { FIXED + ROOMS[0] }>(packet, 0, &fill),
+        n if n <= ROOMS[1] => piece::<FIXED, { FIXED + ROOMS[1] }>(packet, 0, &fill),
+        _ => piece::<FIXED, { FIXED + DATAGRAM as usize }>(packet, 0, &fill),
+    }
 }
 
 /// One record with what [`Packet::copy`] says, from payload byte `from` on. `fill` writes what comes before it.

@@ -4,6 +4,7 @@
 //! | program        | hook                    | what it adds                                     |
 //! |----------------|-------------------------|--------------------------------------------------|
 //! | `skb_in/out`   | `cgroup_skb`            | payload, turns, the sockets' own byte counters   |
+//! |                |                         | datagrams of the DNS                             |
 //! | `sk_create`    | `cgroup/sock_create`    | `WHO`                                            |
 //! | `sk_bind4/6`   | `cgroup/post_bind4/6`   | `WHO` of sockets older than the programs         |
 //! | `sk_release`   | `cgroup/sock_release`   | that the application let go of a socket          |

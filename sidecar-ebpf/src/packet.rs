@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use sidecar_ebpf::abi::{
     count as slot,
-    record::{FLAG_FIN, FLAG_PSH, FLAG_RST, Peers},
+    record::{FLAG_FIN, FLAG_PSH, FLAG_RST, INGRESS, Peers},
 };
 
 use crate::count;
@@ -32,6 +32,7 @@ const STATE_SHIFT: u32 = 24;
 pub(crate) const MPTCP: u8 = 30;
 
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 const IPV4_LEN: u32 = 20;
 const IPV6_LEN: u32 = 40;
 
@@ -240,23 +241,106 @@ impl Packet {
         self.follow().and_then(has).unwrap_or(false)
     }
 
+    /// Reads the headers of a datagram, of its first fragment where it comes in several; `None` where it is none. Then
+    /// [`seq`](Self::seq) is its ports, the source's first, and [`ack`](Self::ack) its payload's true length.
+    #[inline(always)]
+    pub(crate) fn read_datagram(self) -> Option<()> {
+        let udp = self.follow_udp()?;
+        let mut bytes = Bytes::<8>::UNSET;
+        self.load(udp, &mut bytes)?;
+        self.set_seq(bytes.word(0));
+        self.set_ack((bytes.word(4) >> 16).wrapping_sub(8));
+        self.set_offset(udp + 8);
+        Some(())
+    }
+
+    /// Where the UDP header begins.
+    #[inline(always)]
+    fn follow_udp(self) -> Option<u32> {
+        let mut ip = Bytes::<20>::UNSET;
+        self.load(0, &mut ip)?;
+        match ip.at(0) >> 4 {
+            4 if ip.at(9) == UDP && (ip.at(6) & 0x1f) | ip.at(7) == 0 => Some(u32::from(ip.at(0) & 0xf) * 4),
+            6 => self.udp_after_extensions(ip.at(6)),
+            _ => None,
+        }
+    }
+
+    /// Where UDP begins after at most four IPv6 extension headers, a first fragment's among them (RFC 8200, 4).
+    #[inline(always)]
+    fn udp_after_extensions(self, first: u8) -> Option<u32> {
+        let (mut next, mut at) = (first, IPV6_LEN);
+        for _ in 0..4 {
+            if next == UDP {
+                return Some(at);
+            }
+            if !matches!(next, 0 | 43 | 44 | 60) {
+                return None;
+            }
+            let mut bytes = Bytes::<4>::UNSET;
+            self.load(at, &mut bytes)?;
+            if next == 44 && bytes.at(2) | (bytes.at(3) & 0xf8) != 0 {
+                return None;
+            }
+            at += if next == 44 { 8 } else { (u32::from(bytes.at(1)) + 1) * 8 };
+            next = bytes.at(0);
+        }
+        if next == UDP {
+            return Some(at);
+        }
+        count::add(slot::HEADERS, 1);
+        None
+    }
+
+    /// It is of IPv6; where the headers could be read.
+    #[inline(always)]
+    pub(crate) fn is_v6(self) -> bool {
+        let mut version = Bytes::<1>::UNSET;
+        self.load(0, &mut version).is_some() && version.at(0) >> 4 == 6
+    }
+
+    /// Both addresses of a packet in direction `DIR`. `ends` is all zero.
+    #[inline(always)]
+    pub(crate) fn addresses<const DIR: usize>(self, ends: &mut Peers) -> Option<()> {
+        let (source, to) = if DIR == INGRESS as usize {
+            (&mut ends.remote_addr, &mut ends.local_addr)
+        } else {
+            (&mut ends.local_addr, &mut ends.remote_addr)
+        };
+        let mut version = Bytes::<1>::UNSET;
+        self.load(0, &mut version)?;
+        if version.at(0) >> 4 == 4 {
+            (source[10], source[11], to[10], to[11]) = (0xff, 0xff, 0xff, 0xff);
+            self.load_to(12, source[12..].as_mut_ptr(), 4)?;
+            self.load_to(16, to[12..].as_mut_ptr(), 4)
+        } else {
+            self.load_to(8, source.as_mut_ptr(), 16)?;
+            self.load_to(24, to.as_mut_ptr(), 16)
+        }
+    }
+
+    /// The other side's address is the loopback's, of a packet in direction `DIR`.
+    #[inline(always)]
+    pub(crate) fn is_from_loopback<const DIR: usize>(self, is_v6: bool) -> bool {
+        let at = if DIR == INGRESS as usize { 0 } else { 1 };
+        if is_v6 {
+            let mut address = Bytes::<16>::UNSET;
+            self.load(8 + at * 16, &mut address).is_some()
+                && address.word(0) | address.word(4) | address.word(8) == 0
+                && address.word(12) == 1
+        } else {
+            let mut address = Bytes::<4>::UNSET;
+            self.load(12 + at * 4, &mut address).is_some() && address.word(0) == 0x7f00_0001
+        }
+    }
+
     /// Addresses and ports of an incoming segment. `ends` is all zero.
     #[inline(always)]
     pub(crate) fn ingress_ends(self, ends: *mut Peers) -> Option<()> {
         // SAFETY: the caller's pointer is to a record in the ring.
         let ends = unsafe { &mut *ends };
         let tcp = self.follow()?;
-        let mut version = Bytes::<1>::UNSET;
-        self.load(0, &mut version)?;
-        let (local, remote) = (&mut ends.local_addr, &mut ends.remote_addr);
-        if version.at(0) >> 4 == 4 {
-            (remote[10], remote[11], local[10], local[11]) = (0xff, 0xff, 0xff, 0xff);
-            self.load_to(12, remote[12..].as_mut_ptr(), 4)?;
-            self.load_to(16, local[12..].as_mut_ptr(), 4)?;
-        } else {
-            self.load_to(8, remote.as_mut_ptr(), 16)?;
-            self.load_to(24, local.as_mut_ptr(), 16)?;
-        }
+        self.addresses::<{ INGRESS as usize }>(ends)?;
         let mut ports = Bytes::<4>::UNSET;
         self.load(tcp, &mut ports)?;
         ends.remote_port = u16::from_be_bytes([ports.at(0), ports.at(1)]);

@@ -10,9 +10,28 @@ use crate::{
 /// Runs it at port 53 of `address`, with what it is to know as `more` options, and waits until it answers a question for `name`
 /// with what has `part` in it, as `dig` prints it. It logs questions into `log`.
 #[must_use]
-pub fn start(address: &str, more: &[String], log: &Path, [name, part]: [&str; 2]) -> Process {
-    let mut command = Command::new("dnsmasq");
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--no-ping"]);
+pub fn start(address: &str, more: &[String], log: &Path, answers: [&str; 2]) -> Process {
+    start_by(&[], address, more, log, answers)
+}
+
+/// The same, with words before the command.
+#[must_use]
+pub fn start_by(
+    wrapper: &[String],
+    address: &str,
+    more: &[String],
+    log: &Path,
+    [name, part]: [&str; 2],
+) -> Process {
+    let words = [wrapper, &["dnsmasq".to_owned()]].concat();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--no-ping",
+    ]);
     command.args(["--user=root", "--pid-file=", "--bind-interfaces", "--log-queries", "--log-facility=-"]);
     command.arg(format!("--listen-address={address}")).args(more);
     let resolver = Process::start(&mut command, log);

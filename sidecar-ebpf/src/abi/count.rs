@@ -33,7 +33,7 @@ pub const RING_FULL: u32 = RESET + record::ROLES * record::RESETS;
 pub const SHED: u32 = RING_FULL + 1;
 /// Payload could not be read from the packet (`bpf_skb_load_bytes` failed).
 pub const UNREADABLE: u32 = SHED + 1;
-/// Packets whose IP or TCP header could not be followed: fragments, more than four IPv6 extension headers.
+/// Packets whose IP or TCP header, or a datagram's, could not be followed: fragments, more than four IPv6 extension headers.
 pub const HEADERS: u32 = UNREADABLE + 1;
 /// Socket storage could not be had (out of memory).
 pub const NO_STORAGE: u32 = HEADERS + 1;

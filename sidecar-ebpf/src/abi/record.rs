@@ -9,6 +9,7 @@
 //! | `KIND_FAILED`   | an [`Opened`]; the reason is in `Head::len`            |
 //! | `KIND_ACCOUNT`  | an [`Account`]                                         |
 //! | `KIND_DENIED`   | an [`Opened`] with the other side as it was asked for  |
+//! | `KIND_DATAGRAM` | a [`Peers`], then `copied` payload bytes               |
 //!
 //! A ring record may be longer than its content: data records come with room for one of [`ROOMS`] bytes.
 
@@ -30,7 +31,10 @@ pub const KIND_FAILED: u8 = 5;
 pub const KIND_ACCOUNT: u8 = 6;
 /// A `connect()` that was refused at once. Not of each: they must not crowd out what else there is to tell.
 pub const KIND_DENIED: u8 = 7;
-/// So many of them a second are told of, by each CPU.
+/// A datagram to or from port 53. `Head::len` is its payload's true length, `Head::id` its socket's cookie; what the head has of
+/// connections only is 0. Where the daemon answers, the other side is who was asked.
+pub const KIND_DATAGRAM: u8 = 8;
+/// So many refused connections a second are told of, by each CPU.
 pub const DENIALS_PER_SECOND: u64 = 100;
 
 /// Direction of [`Head::dir`]: from the network to the application.

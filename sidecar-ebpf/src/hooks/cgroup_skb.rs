@@ -10,7 +10,7 @@ use sidecar_ebpf::abi::{
     verdict::CLASS_PARSED,
 };
 
-use super::PASS;
+use super::{PASS, datagram};
 use crate::{
     conn::{ANNOUNCED, Conn, Counters, DUE, ESTABLISHED, JOINED, MPTCP},
     count, emit,
@@ -40,7 +40,10 @@ pub(crate) fn skb_out(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn observe<const DIR: usize>(packet: Packet) -> Option<()> {
     let sk = packet.socket()?;
-    let tcp = packet::tcp(sk)?;
+    let Some(tcp) = packet::tcp(sk) else {
+        datagram::observe::<DIR>(packet);
+        return None;
+    };
     // SAFETY: the state of a socket of any kind may be read.
     let state = unsafe { (*sk).state };
     packet.read(state)?;

@@ -1,6 +1,7 @@
 //! One file a hook. `cgroup/…` programs return 1, which lets the traffic pass; the result of others is ignored.
 
 mod cgroup_skb;
+mod datagram;
 mod dns;
 mod hand_over;
 mod inbound;

@@ -20,7 +20,7 @@ use sidecar_core::{
     model::{Activity, Connection, ConnectionId, Directory, Exchange, Ktime, Message, Start, Tcp},
     protocol::{Keep, Limits, Protocol},
     signal::{
-        self, Derive, ExemplarIds, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
+        self, Derive, ExemplarIds, Questions, RouteOptions, Routes, Snapshot, Span, Store, Tracer,
         application::{self, Readings},
         explain::{Answer, BadSelector, Explain, Selector},
         top::{self, Top},
@@ -68,6 +68,8 @@ pub(super) struct Out {
     pub(super) verdicts: Verdicts,
     pub(super) store: Store,
     pub(super) routes: Routes,
+    /// Names that metrics of lookups have.
+    questions: Questions,
     pub(super) tracer: Tracer,
     lookup: Lookup,
     /// Whether anything behind routes and tracer may see a path.
@@ -227,6 +229,7 @@ impl Parts {
             exclude: exclude(config),
         });
         let routes = Routes::new(routes(config));
+        let questions = Questions::new(config.dns.question_names as usize, expiry(config));
         let buckets = &config.metrics.buckets;
         let buckets = buckets.iter().map(|(name, buckets)| (name.clone(), buckets.bounds().to_vec()));
         let pushes_exponential = config.otlp.histograms == Histograms::Exponential;
@@ -251,6 +254,7 @@ impl Parts {
             verdicts,
             store,
             routes,
+            questions,
             tracer,
             lookup,
             shows_path,
@@ -341,6 +345,7 @@ impl Pipeline {
         *is_pushed = config.otlp.to_metrics().is_some();
         flows.set(keep(config), exclude(config), out);
         out.routes.set(routes(config));
+        out.questions.set(config.dns.question_names as usize, expiry(config));
         out.tracer.set(
             spans::are_wanted(config),
             spans::sampler(&config.spans),
@@ -461,6 +466,7 @@ impl Sink for Out {
         self.meet(connection);
         let container = self.store.containers().of(connection.cgroup);
         self.routes.label(connection, &mut exchange);
+        self.questions.label(connection, &mut exchange);
         let decision = self.tracer.decide(connection, &exchange);
         if let Some(app) = self.tracer.take_news() {
             spans::tell(app, &mut self.tracer);

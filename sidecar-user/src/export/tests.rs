@@ -86,7 +86,8 @@ fn others(exchange: &Exchange) -> Vec<(&'static str, Detail)> {
     let rpc = Rpc { system, http, status: Some(0), messages: [1, 1], timeout, reset };
     let db = Db { rows: Some(3), ..Db::new(DbSystem::PostgreSql) };
     let (code, answers, is_truncated, bytes) = (Some(3), 0, false, [Some(30), Some(90)]);
-    let dns = Dns { name: "a.test".into(), record_type: 1, code, answers, is_truncated, bytes };
+    let dns =
+        Dns { name: "a.test".into(), is_other: false, record_type: 1, code, answers, is_truncated, bytes };
     let (server_name, alpn, version) = (Some("a.test".into()), None, Some(TlsVersion::Tls13));
     let tls = Tls { server_name, alpn, version, is_resumed: Some(false), alert: None, bytes: [9, 9] };
     let socket = WebSocket { path: None, host: None, messages: [1, 2], bytes: [5, 6], close: Some(1000) };

@@ -61,6 +61,8 @@ pub struct Config {
     pub capture: Capture,
     /// What is made of HTTP besides the metrics: routes, headers.
     pub http: Http,
+    /// What is made of lookups of the DNS.
+    pub dns: Dns,
     /// What is left out: neither metrics of requests nor spans, and counted as excluded.
     pub exclude: Exclude,
     /// TCP connections, whatever they speak.
@@ -223,6 +225,22 @@ impl Default for Http {
             request_headers: Vec::new(),
             response_headers: Vec::new(),
         }
+    }
+}
+
+/// Section `dns`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// Names that metrics of lookups tell apart, `dns.question.name`, of clients and of servers each. Those beyond it are
+    /// `_OTHER`. A name that nobody asked for in `metrics.expiry` gives its room back. Spans have every name.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub question_names: u32,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { question_names: 200 }
     }
 }
 

@@ -32,6 +32,7 @@ macro_rules! live {
 
 /// Keys that take effect while running, each with what carries it over.
 const LIVE: &[(&str, Carry)] = live![
+    dns.question_names,
     exclude.paths,
     exclude.peers,
     exclude.ports,
@@ -200,6 +201,7 @@ mod tests {
     #[test]
     fn each_live_key_is_carried_alone() {
         let values = [
+            ("dns.question_names", "9"),
             ("exclude.paths", "/a"),
             ("exclude.peers", "10.0.0.0/8"),
             ("exclude.ports", "81"),

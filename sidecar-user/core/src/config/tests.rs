@@ -246,6 +246,7 @@ fn lists_are_replaced_whole_and_each_item_is_judged() {
         ("exclude.peers", "10.0.0.0/33", "exclude.peers: `10.0.0.0/33` is not a network"),
         ("exclude.paths", "/a,b", "exclude.paths: `b` is not a path pattern"),
         ("http.response_headers", "a b", "http.response_headers: `a b` is not a header name"),
+        ("dns.question_names", "0", "dns.question_names: 0 is not from 1 to 10000"),
         ("http.route_cap", "0", "http.route_cap: 0 is not from 1 to 10000"),
     ] {
         let found = problems(&layers(&[], &[], &[(key, value)]));

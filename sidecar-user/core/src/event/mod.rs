@@ -72,6 +72,21 @@ pub enum Event<'a> {
         /// What its socket counted.
         account: Account,
     },
+    /// A datagram of the DNS passed.
+    Datagram {
+        /// Cookie of its socket.
+        id: ConnectionId,
+        /// Which way.
+        dir: Dir,
+        /// When.
+        at: Ktime,
+        /// Both ends; the other one as it was asked for, where the daemon answers.
+        ends: Ends,
+        /// How long it is.
+        len: u32,
+        /// What was copied of it, from its beginning.
+        bytes: &'a [u8],
+    },
     /// `connect()` failed. Counted in the kernel; the event names the peer.
     Failed {
         /// Socket.
@@ -239,6 +254,11 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, Malformed> {
             let (so_far, _) = record::Account::read_from_prefix(rest).map_err(|_| short())?;
             Ok(Event::Counted { id, at, account: account(&so_far) })
         }
+        record::KIND_DATAGRAM => {
+            let (peers, rest) = Peers::read_from_prefix(rest).map_err(|_| short())?;
+            let bytes = rest.get(..head.copied as usize).ok_or_else(short)?;
+            Ok(Event::Datagram { id, dir: dir(&head), at, ends: ends(&peers), len: head.len, bytes })
+        }
         record::KIND_FAILED => {
             let (opened, _) = Opened::read_from_prefix(rest).map_err(|_| short())?;
             Ok(Event::Failed { id, at, ends: opened_ends(&opened), why: failure(head.len) })
@@ -262,7 +282,7 @@ pub fn cookie(id: ConnectionId) -> u64 {
 fn segment<'a>(head: &Head, rest: &'a [u8]) -> Option<Segment<'a>> {
     let bytes = rest.get(..head.copied as usize)?;
     Some(Segment {
-        dir: if head.dir == record::INGRESS { Dir::Ingress } else { Dir::Egress },
+        dir: dir(head),
         at: Ktime(head.at_ns),
         seq: head.seq,
         len: head.len.max(head.copied),
@@ -274,6 +294,10 @@ fn segment<'a>(head: &Head, rest: &'a [u8]) -> Option<Segment<'a>> {
         drained: Drained::of(head),
         read: (head.read_at != 0).then_some(Ktime(head.read_at)),
     })
+}
+
+fn dir(head: &Head) -> Dir {
+    if head.dir == record::INGRESS { Dir::Ingress } else { Dir::Egress }
 }
 
 fn ends(peers: &Peers) -> Ends {
@@ -414,6 +438,26 @@ mod tests {
                 asked: (own, 80).into(),
             };
             assert_eq!(ends.decided, Some(decided));
+        }
+    }
+
+    #[test]
+    fn a_datagram_is_as_long_as_it_was() {
+        for (dir, expected) in [(record::INGRESS, Dir::Ingress), (record::EGRESS, Dir::Egress)] {
+            let mut head = Head::new_zeroed();
+            (head.kind, head.dir, head.id) = (record::KIND_DATAGRAM, dir, 9);
+            (head.len, head.copied) = (3000, 4);
+            let mut peers = Peers::new_zeroed();
+            (peers.local_port, peers.remote_port) = (40_000, 53);
+            let bytes = [head.as_bytes(), peers.as_bytes(), b"abcd", &[0; 252]].concat();
+            let Ok(Event::Datagram { id, dir, ends, len, bytes: copied, .. }) = decode(&bytes) else {
+                panic!("no datagram")
+            };
+            assert_eq!((id, dir, len, copied), (ConnectionId(9), expected, 3000, &b"abcd"[..]));
+            assert_eq!((ends.local.port(), ends.remote.port()), (40_000, 53));
+            let got = size_of::<Head>() + size_of::<Peers>() + 3;
+            let short = Malformed::Short { kind: record::KIND_DATAGRAM, got };
+            assert_eq!(decode(&bytes[..got]), Err(short));
         }
     }
 

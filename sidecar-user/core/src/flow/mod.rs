@@ -3,6 +3,7 @@
 //! Nothing here reads a clock or writes a map: time comes with the events, and what is to be done goes to a [`Sink`].
 
 mod connection;
+mod datagrams;
 mod exclude;
 mod held;
 mod judge;
@@ -29,6 +30,7 @@ use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
 
 use self::{
     connection::{Flow, Last},
+    datagrams::{Datagram, Datagrams},
     judge::Endpoints,
     listening::Listening,
     verdicts::Verdicts,
@@ -133,6 +135,7 @@ pub struct Flows {
     /// Boxed, so that the table's free places take no more than a pointer.
     flows: FxHashMap<ConnectionId, Box<Flow>>,
     listening: Listening,
+    datagrams: Datagrams,
     table: &'static [&'static Protocol],
     swept: Ktime,
     /// Bytes that the connections hold.
@@ -195,6 +198,7 @@ impl Flows {
             common,
             flows: FxHashMap::default(),
             listening: Listening::default(),
+            datagrams: Datagrams::default(),
             table: protocol::ALL,
             swept: Ktime::default(),
             held: 0,
@@ -308,6 +312,10 @@ impl Flows {
                 self.common.tally.copied += segment.bytes.len() as u64;
                 self.listening.keep(ends, segment, &mut self.common.tally);
             }
+            Event::Datagram { id, dir, at, ends, len, bytes } => {
+                let datagram = Datagram { id: *id, dir: *dir, at: *at, ends, len: *len, bytes };
+                self.datagrams.take(&datagram, &mut self.common, sink);
+            }
             Event::Counted { id, at, account } => {
                 // One that is not followed is counted at its end.
                 if let Some(flow) = self.flows.get_mut(id) {
@@ -340,6 +348,7 @@ impl Flows {
     /// `n_closed` is how many ends the kernel has counted. If fewer were reported here, some reports were lost, and as many
     /// of the connections that have idled longest are taken to be over.
     pub fn sweep(&mut self, now: Ktime, n_closed: impl FnOnce() -> u64, sink: &mut impl Sink) {
+        self.datagrams.sweep(now, sink);
         if now.0.saturating_sub(self.swept.0) < SWEEP_NS {
             return;
         }
@@ -370,6 +379,7 @@ impl Flows {
 
     /// Ends every connection, as at the end of the daemon: what is open is finished as far as it is known.
     pub fn finish(&mut self, now: Ktime, sink: &mut impl Sink) {
+        self.datagrams.finish(now, sink);
         let mut ids: Vec<_> = self.flows.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {

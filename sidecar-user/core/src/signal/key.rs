@@ -44,7 +44,7 @@ pub const DB_STATUS: &str = "db.response.status_code";
 pub const DB_ROWS: &str = "db.response.returned_rows";
 /// Operations of a batch (spans).
 pub const DB_BATCH: &str = "db.operation.batch.size";
-/// The name that was asked for.
+/// The name that was asked for; in metrics `_OTHER` beyond `dns.question_names` of them.
 pub const DNS_QUESTION: &str = "dns.question.name";
 /// `A`, `AAAA`, ...: the type that was asked for.
 pub const DNS_TYPE: &str = "sidecar.dns.question.type";

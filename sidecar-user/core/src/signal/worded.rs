@@ -72,6 +72,8 @@ fn of_family(
     attributes.retain(|(key, _)| {
         ![key::SERVER_ADDRESS, key::SERVER_PORT, key::PEER_ADDRESS, key::PEER_PORT].contains(key)
     });
+    // What metrics sum up has its own name here.
+    attributes.retain(|(key, _)| own.iter().all(|(own, _)| own != key));
     attributes.extend(own);
     let named = exchange.http().map(|http| (http.host.as_deref(), http.port));
     let (host, port) = named.unwrap_or_default();

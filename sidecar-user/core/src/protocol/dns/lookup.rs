@@ -70,6 +70,7 @@ impl Lookup {
         }
         let detail = Dns {
             name,
+            is_other: false,
             record_type: question.record_type,
             code: answer.and_then(|answer| answer.code),
             answers: answer.map_or(0, |answer| answer.answers),

@@ -44,6 +44,8 @@ const TYPES: [(u16, &str); 22] = [
 ];
 const ANSWERED: &str = "the resolver answered with this code";
 const TIMEOUT: &str = "timeout";
+/// All names beyond those that metrics tell apart.
+const OTHER: &str = "_OTHER";
 
 fn code(code: u16) -> Cow<'static, str> {
     CODES.get(usize::from(code)).map_or_else(|| format!("RCODE{code}").into(), |name| Cow::Borrowed(*name))
@@ -64,7 +66,7 @@ pub(super) fn called<'a>(end: End<'a>, dns: &'a Dns) -> Called<'a> {
         (None, _) => Some(Error::new(TIMEOUT, "no answer came while it was waited for")),
     };
     let own = [
-        Word::text(&*dns.name),
+        Word::text(if dns.is_other { OTHER } else { &*dns.name }),
         Word::text(record_type(dns.record_type)),
         error.as_ref().and_then(|error| Word::text(error.text.clone())),
     ];
@@ -83,6 +85,7 @@ pub(super) fn spoken(dns: &Dns) -> Spoken<'_> {
         operation: Some(operation),
         status: dns.code.map(code),
         attributes: vec![
+            (key::DNS_QUESTION, dns.name.to_string().into()),
             (key::DNS_ANSWERS, i64::from(dns.answers).into()),
             (key::DNS_TRUNCATED, Value::Bool(dns.is_truncated)),
         ],
