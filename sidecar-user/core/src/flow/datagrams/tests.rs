@@ -69,6 +69,7 @@ fn play(exclude: Exclude) -> Play {
         head_bytes: 4096,
         held_bytes: 30_000,
         reads: false,
+        wire: false,
         limits: std::sync::Arc::default(),
         exclude,
     });
