@@ -182,7 +182,7 @@ fn connection(role: Role) -> Connection {
 
 fn exchange(host: &str, started: Ktime, ended: Ktime) -> Exchange {
     let http = Http {
-        method: Method::Get,
+        method: Some(Method::Get),
         method_original: None,
         version: HttpVersion::Http11,
         status: Some(200),
@@ -195,6 +195,7 @@ fn exchange(host: &str, started: Ktime, ended: Ktime) -> Exchange {
         exports: None,
         request_body: Some(0),
         response_body: Some(0),
+        is_doubtful: false,
     };
     Exchange {
         started,

@@ -114,7 +114,7 @@ fn is_duration(name: &str) -> bool {
 /// An exchange without its times.
 pub(crate) fn written(exchange: &Exchange) -> String {
     let Detail::Http(http) = &exchange.detail else { panic!("only HTTP is talked here: {exchange:?}") };
-    let known = format!("{:?}", http.method).to_uppercase();
+    let known = http.method.map_or("-".to_owned(), |method| format!("{method:?}").to_uppercase());
     let method = http.method_original.as_deref().unwrap_or(&known);
     let path = http.path.as_deref().unwrap_or("-");
     let status = http.status.map_or("-".to_owned(), |status| status.to_string());

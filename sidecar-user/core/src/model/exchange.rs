@@ -7,7 +7,8 @@ use super::{Db, Dns, Http, Ktime, Method, Rpc, Side, Tls, TraceContext, WebSocke
 pub struct Start {
     /// When the request's first byte passed.
     pub at: Ktime,
-    /// HTTP's method, where it is a request of HTTP; the exchange that follows has the same. `None`: of anything else.
+    /// HTTP's method, where it is surely a request of HTTP and tells one; the exchange that follows has the same. `None`: of
+    /// anything else.
     pub method: Option<Method>,
     /// The exchange that follows has the same.
     pub is_excluded: bool,
@@ -61,7 +62,8 @@ pub enum Cut {
     Closed(Option<Side>),
     /// RST.
     Reset(Side),
-    /// RST_STREAM, which ends one exchange of many (RFC 9113 section 6.4).
+    /// RST_STREAM, which ends one exchange of many (RFC 9113 section 6.4), or a GOAWAY that leaves this one out (section
+    /// 6.8).
     Stream(Side),
     /// One side acknowledged nothing until the other's kernel gave it up.
     Expired,

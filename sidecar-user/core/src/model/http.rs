@@ -7,13 +7,14 @@ use super::Route;
 /// The parts of an HTTP exchange that metrics and spans use. Nothing else leaves the parser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// Request method.
-    pub method: Method,
+    /// Request method; `None` where what was seen of the request does not tell it.
+    pub method: Option<Method>,
     /// The method as it was sent, at most 64 bytes, where the conventions do not list it.
     pub method_original: Option<Box<str>>,
     /// Version of the request. A server may answer in another one.
     pub version: HttpVersion,
-    /// Status code of the final response, 100 to 999 as it was on the wire; `None` if no response was seen.
+    /// Status code of the final response, 100 to 999 as it was on the wire; `None` if no response was seen, or what was seen
+    /// of it does not tell the code.
     pub status: Option<u16>,
     /// `Host` (or the authority of an absolute-form target), at most 255 bytes, lower case; without a port.
     pub host: Option<Box<str>>,
@@ -35,6 +36,9 @@ pub struct Http {
     /// The same of the response's, or of what came of it before it was cut off; `None` where there was none, or its end
     /// was not seen.
     pub response_body: Option<u64>,
+    /// It might as well have become a remote procedure call, as what was seen of the request does not tell: its start told no
+    /// method.
+    pub is_doubtful: bool,
 }
 
 /// Headers that were asked for by name, as far as they were sent: each name in lower case, and its values in order.

@@ -24,6 +24,11 @@ pub(super) const METHODS: [Method; 11] = [
 ];
 const _: () = assert!(Method::Other as usize == METHODS.len() - 1);
 
+/// The method as metrics have it: what was not seen is none that the conventions list, as is what they do not know.
+pub(super) fn known(http: &Http) -> Method {
+    http.method.unwrap_or(Method::Other)
+}
+
 /// `http.request.method`.
 pub(super) fn method(method: Method) -> &'static str {
     match method {
@@ -116,8 +121,8 @@ impl ErrorType {
             Cut::Closed(None) => "the connection was closed, by which side first was not seen,",
             Cut::Reset(Side::Client) => "the client reset the connection (RST)",
             Cut::Reset(Side::Server) => "the server reset the connection (RST)",
-            Cut::Stream(Side::Client) => "the client ended the stream (RST_STREAM)",
-            Cut::Stream(Side::Server) => "the server ended the stream (RST_STREAM)",
+            Cut::Stream(Side::Client) => "the client ended the stream (RST_STREAM or GOAWAY)",
+            Cut::Stream(Side::Server) => "the server ended the stream (RST_STREAM or GOAWAY)",
             Cut::Expired => "the connection was given up, as nothing was acknowledged any more,",
         };
         Cow::Owned(format!("{what} {when}"))
@@ -205,7 +210,7 @@ mod tests {
 
     fn http(status: Option<u16>, host: Option<&str>, port: Option<u16>) -> Http {
         Http {
-            method: Method::Get,
+            method: Some(Method::Get),
             method_original: None,
             version: HttpVersion::Http11,
             status,
@@ -218,6 +223,7 @@ mod tests {
             exports: None,
             request_body: Some(0),
             response_body: Some(0),
+            is_doubtful: false,
         }
     }
 

@@ -129,7 +129,9 @@ impl Requests {
         let key = |server| HttpKey::new(role, exchange.outcome, http, server, container);
         let measured = match role {
             Role::Server => {
-                self.now.ended(connection.cgroup, http.method);
+                if let Some(method) = http.method.filter(|_| !http.is_doubtful) {
+                    self.now.ended(connection.cgroup, method);
+                }
                 let key = key(None);
                 if let Some(values) = of_read(exchange) {
                     let histograms = self.reads.entry(key.clone(), at, || empty(&self.layouts.reads));
@@ -345,7 +347,7 @@ impl HttpKey {
         container: Option<Arc<str>>,
     ) -> HttpKey {
         HttpKey {
-            method: http.method,
+            method: http::known(http),
             version: http.version,
             status: http.status,
             error: ErrorType::of(role, outcome, http),

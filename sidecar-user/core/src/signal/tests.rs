@@ -25,7 +25,7 @@ pub(super) fn connection(role: Option<Role>) -> Connection {
 
 pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) -> Exchange {
     let http = Http {
-        method,
+        method: Some(method),
         method_original: None,
         version: HttpVersion::Http11,
         status,
@@ -38,6 +38,7 @@ pub(super) fn exchange(method: Method, status: Option<u16>, outcome: Outcome) ->
         exports: None,
         request_body: Some(0),
         response_body: None,
+        is_doubtful: false,
     };
     Exchange {
         started: Ktime(1_000_000_000),

@@ -48,7 +48,7 @@ fn of_http(role: Role, connection: &Connection, exchange: &Exchange, http: &Http
     Worded {
         role,
         name: name(http),
-        operation: Some(original.unwrap_or(http::method(http.method).into())),
+        operation: Some(original.unwrap_or(http::method(http::known(http)).into())),
         status: http.status.map(|status| status.to_string().into()),
         error: error.map(|error| (error.text().into_owned(), error.why(role))),
         bytes: [http.request_body, http.response_body],
@@ -119,7 +119,10 @@ fn text(host: Host<'_>) -> String {
 }
 
 fn name(http: &Http) -> Cow<'static, str> {
-    let method = if http.method == Method::Other { "HTTP" } else { http::method(http.method) };
+    let method = match http::known(http) {
+        Method::Other => "HTTP",
+        known => http::method(known),
+    };
     match &http.route {
         Some(route) => format!("{method} {}", route.pattern).into(),
         None => method.into(),
@@ -142,7 +145,7 @@ fn attributes(role: Role, connection: &Connection, http: &Http, error: Option<Er
     let path = http.path.as_deref();
 
     let mut out: Attributes =
-        vec![(key::METHOD, http::method(http.method).into()), (key::URL_SCHEME, http::SCHEME.into())];
+        vec![(key::METHOD, http::method(http::known(http)).into()), (key::URL_SCHEME, http::SCHEME.into())];
     let original = http.method_original.as_deref();
     out.extend(original.map(|original| (key::METHOD_ORIGINAL, original.to_owned().into())));
     match role {

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use httparse::Header;
-
 use crate::model::Headers;
 
 /// Values of one name that are kept; more are left out.
@@ -19,14 +17,17 @@ const REDACTED: &str = "REDACTED";
 /// Names whose values are URLs: no query, no fragment and no user of one is kept.
 const URLS: [&str; 4] = ["content-location", "location", "origin", "referer"];
 
-/// What a message has of these names, which are in lower case.
-pub(in crate::protocol) fn of(names: &[Arc<str>], headers: &[Header<'_>]) -> Headers {
+/// What a message has of these names, which are in lower case, of all its lines.
+pub(in crate::protocol) fn of<'a>(
+    names: &[Arc<str>],
+    lines: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+) -> Headers {
     let mut room = TOTAL_MAX;
     let mut found = Headers::new();
     for name in names {
-        let lines = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        let lines = lines.clone().filter(|(sent, _)| sent.eq_ignore_ascii_case(name));
         let values: Vec<Box<str>> =
-            lines.take(VALUES_MAX).map_while(|header| value(name, header.value, &mut room)).collect();
+            lines.take(VALUES_MAX).map_while(|(_, sent)| value(name, sent, &mut room)).collect();
         if !values.is_empty() {
             found.push((Arc::clone(name), values));
         }
@@ -86,9 +87,7 @@ mod tests {
 
     fn told(names: &[&str], headers: &[(&str, &str)]) -> String {
         let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
-        let headers: Vec<_> =
-            headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
-        let found = of(&names, &headers);
+        let found = of(&names, headers.iter().map(|(name, value)| (*name, value.as_bytes())));
         let line = |(name, values): &(Arc<str>, Vec<Box<str>>)| format!("{name}: {}", values.join(" | "));
         found.iter().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -135,9 +134,7 @@ mod tests {
             .flat_map(|_| [("a", long.as_str()), ("b", long.as_str()), ("c", long.as_str())])
             .collect();
         let names: Vec<Arc<str>> = ["a", "b", "c"].map(Arc::from).into();
-        let headers: Vec<_> =
-            sent.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
-        let found = of(&names, &headers);
+        let found = of(&names, sent.iter().map(|(name, value)| (*name, value.as_bytes())));
         let n_values: Vec<usize> = found.iter().map(|(_, values)| values.len()).collect();
         assert_eq!(n_values, [4, 4]);
         assert!(found.iter().flat_map(|(_, values)| values).all(|value| value.len() <= VALUE_MAX));

@@ -3,5 +3,6 @@
 pub(super) mod authority;
 pub(super) mod captured;
 pub(super) mod otlp;
+pub(super) mod request;
 pub(super) mod traceparent;
 pub(super) mod tracestate;

@@ -9,20 +9,18 @@ use httparse::{Error, Header, ParserConfig, Status};
 
 use super::upgrade::Upgrade;
 use super::{odd_line, plain};
-use crate::model::{Headers, Http, HttpVersion, Method, TraceContext};
+use crate::model::{Headers, Http, HttpVersion, TraceContext};
 use crate::protocol::{
     Keep,
     http::{
-        authority::{Target, decimal, host_and_port},
-        captured, otlp, traceparent, tracestate,
+        authority::decimal,
+        captured,
+        request::{Facts, Words},
     },
 };
 
 /// More than any client or server sends by default (Apache refuses more than 100).
 pub(super) const HEADERS_MAX: usize = 128;
-
-/// Bytes of a method that nobody knows; longer than any in IANA's registry.
-const METHOD_MAX: usize = 64;
 
 /// What is at the beginning of bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,7 +148,7 @@ impl<'a> Heads<'a> {
         match self.config.parse_request_with_uninit_headers(&mut request, bytes, &mut headers) {
             Ok(Status::Complete(len)) => match StartLine::of(&request) {
                 Some(start) => {
-                    let captured = captured::of(&self.keep.request_headers, request.headers);
+                    let captured = captured::of(&self.keep.request_headers, sent(request.headers));
                     Parsed::Whole(len, self.request_facts(&start, Lines::read(request.headers), captured))
                 }
                 None => Parsed::Malformed,
@@ -171,7 +169,7 @@ impl<'a> Heads<'a> {
                 match StatusLine::of(&response).and_then(|start| response_facts(&start, &lines)) {
                     Some(facts) => {
                         let facts = facts.with(response.headers);
-                        let headers = captured::of(&self.keep.response_headers, response.headers);
+                        let headers = captured::of(&self.keep.response_headers, sent(response.headers));
                         Parsed::Whole(len, (facts, headers))
                     }
                     None => Parsed::Malformed,
@@ -208,30 +206,17 @@ impl<'a> Heads<'a> {
     }
 
     fn request_facts(&self, start: &StartLine<'_>, lines: Lines<'_>, captured: Headers) -> Request {
-        let method = method(start.method);
-        let target = Target::new(method, start.target);
-        let authority = target.authority.map(str::as_bytes).or(lines.host).unwrap_or_default();
-        let (host, port) = host_and_port(authority);
-        let parent = lines.parent.and_then(traceparent::parse);
-        let trace = parent.map(|parent| TraceContext { parent, state: tracestate::list(&lines.states) });
-        let http = Http {
-            method,
-            method_original: (method == Method::Other).then(|| original(start.method)),
-            version: version(start.version),
-            status: None,
-            host,
-            port,
-            path: target.path.filter(|_| self.keep.paths).map(Box::from),
-            route: None,
-            request_headers: captured,
-            response_headers: Headers::new(),
-            exports: otlp::exported(method, target.path, lines.content_type),
-            request_body: None,
-            response_body: None,
+        let words = Words {
+            method: Some(start.method),
+            target: Some(start.target),
+            authority: None,
+            host: lines.host,
+            parent: lines.parent,
+            states: &lines.states,
+            content_type: lines.content_type,
         };
-        let is_excluded =
-            target.path.is_some_and(|path| self.keep.excluded.iter().any(|pattern| pattern.matches(path)));
-        Request { http, trace: trace.map(Box::new), framing: lines.framing(), is_excluded }
+        let Facts { http, trace, is_excluded } = words.facts(version(start.version), self.keep, captured);
+        Request { http, trace, framing: lines.framing(), is_excluded }
     }
 }
 
@@ -382,29 +367,12 @@ fn is_last_chunked(coding: &[u8]) -> bool {
     last.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
+fn sent<'a>(headers: &'a [Header<'_>]) -> impl Iterator<Item = (&'a str, &'a [u8])> + Clone {
+    headers.iter().map(|header| (header.name, header.value))
+}
+
 fn version(minor: u8) -> HttpVersion {
     if minor == 0 { HttpVersion::Http10 } else { HttpVersion::Http11 }
-}
-
-fn original(method: &str) -> Box<str> {
-    method[..method.floor_char_boundary(METHOD_MAX)].into()
-}
-
-/// Methods are case-sensitive (RFC 9110 section 9.1).
-pub(super) fn method(name: &str) -> Method {
-    match name {
-        "GET" => Method::Get,
-        "POST" => Method::Post,
-        "HEAD" => Method::Head,
-        "PUT" => Method::Put,
-        "DELETE" => Method::Delete,
-        "PATCH" => Method::Patch,
-        "OPTIONS" => Method::Options,
-        "CONNECT" => Method::Connect,
-        "TRACE" => Method::Trace,
-        "QUERY" => Method::Query,
-        _ => Method::Other,
-    }
 }
 
 #[cfg(test)]
@@ -412,6 +380,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::protocol::http::request::METHOD_MAX;
 
     #[test]
     fn framings() {

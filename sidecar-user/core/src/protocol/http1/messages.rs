@@ -202,7 +202,7 @@ impl Http1 {
             return;
         }
         let method = match self.queue.oldest() {
-            Some(pending) if !self.is_orphan => pending.http.method,
+            Some(pending) if !self.is_orphan => pending.http.method.unwrap_or(Method::Get),
             _ => Method::Get,
         };
         let is_wanted = !self.is_orphan && self.queue.oldest().is_some_and(|pending| !pending.is_excluded);

@@ -1,8 +1,9 @@
 //! Heads as nearly all are written, read in one pass: lines that end in CRLF and hold no control character, no line
 //! continued. What else there is gets `None`, and is `httparse`'s to judge; of what is read here it says the same.
 
-use super::head::{HEADERS_MAX, Lines, Name, StartLine, StatusLine, method};
+use super::head::{HEADERS_MAX, Lines, Name, StartLine, StatusLine};
 use crate::model::Method;
+use crate::protocol::http::request::method;
 
 const DELETE: u8 = 0x7f;
 /// One in each byte of a word.

@@ -47,7 +47,7 @@ impl Queue {
     /// A request's head was read; it began at `started`.
     pub(super) fn start(&mut self, started: Ktime, request: Request, out: &mut Vec<Signal>) {
         let Request { http, trace, is_excluded, .. } = request;
-        out.push(Signal::Started(Start { at: started, method: Some(http.method), is_excluded }));
+        out.push(Signal::Started(Start { at: started, method: http.method, is_excluded }));
         let pending =
             Pending { started, requested: None, answered: None, is_excluded, lost: 0, sent: 0, trace, http };
         self.texts += pending.texts();

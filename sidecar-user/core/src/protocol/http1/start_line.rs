@@ -15,7 +15,7 @@ pub(super) fn is_rest_of_method(http: &Http) -> bool {
     const KNOWN: [&str; 10] =
         ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"];
     let is_rest = |rest: &str| KNOWN.iter().any(|method| method.ends_with(rest) || rest.ends_with(method));
-    http.method == Method::Other && http.method_original.as_deref().is_some_and(is_rest)
+    http.method == Some(Method::Other) && http.method_original.as_deref().is_some_and(is_rest)
 }
 
 /// Does a message of `side` begin here?

@@ -108,7 +108,7 @@ impl Routes {
 /// Whether the answer shows that the application knows the path. Errors may be given to any path, and so may the answers
 /// to these methods.
 fn proves_path(http: &Http) -> bool {
-    let is_of_path = !matches!(http.method, Method::Options | Method::Trace | Method::Connect);
+    let is_of_path = !matches!(http.method, None | Some(Method::Options | Method::Trace | Method::Connect));
     is_of_path && matches!(http.status, Some(200..=399 | 500))
 }
 
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn answers_that_prove_a_path() {
         let http = |method, status| Http {
-            method,
+            method: Some(method),
             method_original: None,
             version: crate::model::HttpVersion::Http11,
             status,
@@ -168,6 +168,7 @@ mod tests {
             request_body: Some(0),
             response_body: Some(0),
             exports: None,
+            is_doubtful: false,
         };
         for (method, status, is_proof) in [
             (Method::Get, Some(200), true),

@@ -199,7 +199,7 @@ mod tests {
             lost: 0,
             trace: None,
             detail: Detail::Http(Http {
-                method: Method::Get,
+                method: Some(Method::Get),
                 method_original: None,
                 version: HttpVersion::Http11,
                 status,
@@ -212,6 +212,7 @@ mod tests {
                 exports: None,
                 request_body: None,
                 response_body: None,
+                is_doubtful: false,
             }),
         }
     }

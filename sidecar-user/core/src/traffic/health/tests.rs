@@ -122,7 +122,7 @@ impl World {
             lost: 0,
             trace: None,
             detail: Detail::Http(Http {
-                method: Method::Get,
+                method: Some(Method::Get),
                 method_original: None,
                 version: HttpVersion::Http11,
                 status: Some(status),
@@ -135,6 +135,7 @@ impl World {
                 exports: None,
                 request_body: None,
                 response_body: None,
+                is_doubtful: false,
             }),
         };
         for _ in 0..times {

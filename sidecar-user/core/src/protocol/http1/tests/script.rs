@@ -189,10 +189,10 @@ fn cut_by(cut: Cut) -> &'static str {
 /// An exchange as the cases write it.
 pub(super) fn written(exchange: &Exchange) -> String {
     let Detail::Http(http) = &exchange.detail else { panic!("HTTP's own: {exchange:?}") };
-    let mut line = format!("{:?}", http.method).to_uppercase();
-    if http.method == Method::Other {
-        line = "?".to_owned();
-    }
+    let mut line = match http.method {
+        Some(Method::Other) | None => "?".to_owned(),
+        Some(method) => format!("{method:?}").to_uppercase(),
+    };
     let _ = write!(line, " {}", http.host.as_deref().unwrap_or("-"));
     if let Some(port) = http.port {
         let _ = write!(line, ":{port}");
