@@ -8,8 +8,10 @@ mod conformance;
 mod detect;
 pub mod dns;
 mod ends;
+mod grpc;
 mod http;
 pub mod http1;
+pub mod http2;
 mod line;
 pub mod memcached;
 pub mod mysql;
@@ -29,6 +31,7 @@ use crate::model::{Exchange, Ktime, Message, PathPattern, Side, Start};
 pub const ALL: &[&Protocol] = &[
     &dns::PROTOCOL,
     &http1::PROTOCOL,
+    &http2::PROTOCOL,
     &memcached::PROTOCOL,
     &mysql::PROTOCOL,
     &redis::PROTOCOL,

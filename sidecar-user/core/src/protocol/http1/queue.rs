@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::head::{Request, Response};
 use crate::model::{Detail, Exchange, Headers, Http, Ktime, Outcome, Start, TraceContext};
-use crate::protocol::{Signal, http::captured};
+use crate::protocol::{Signal, http::captured, http2::Upgraded};
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -108,6 +108,17 @@ impl Queue {
         if let Some(pending) = self.requests.front_mut() {
             pending.http.response_body = None;
         }
+    }
+
+    /// The oldest request is answered in HTTP/2; what was said until now answers nothing.
+    pub(super) fn hand_over(&mut self) -> Option<Upgraded> {
+        let pending = self.requests.pop_front()?;
+        self.texts -= pending.texts();
+        let Pending { started, requested, is_excluded, trace, mut http, .. } = pending;
+        http.status = None;
+        http.response_body = None;
+        http.response_headers = Headers::new();
+        Some(Upgraded { started, requested, http, trace, is_excluded })
     }
 
     /// The oldest request is over.

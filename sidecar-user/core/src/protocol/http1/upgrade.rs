@@ -3,23 +3,26 @@
 use std::sync::Arc;
 
 use super::parser::Http1;
-use super::queue::Pending;
+use super::queue::Queue;
 use crate::model::Ktime;
-use crate::protocol::{Limits, Successor, websocket};
+use crate::protocol::{Limits, Successor, http2, websocket};
 
 /// What a connection can change to. What is not here is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Upgrade {
     /// RFC 6455.
     WebSocket,
+    /// RFC 7540 section 3.2: the request that asked for it is answered in the new protocol.
+    Http2,
 }
 
 /// Names in `Upgrade`, and who reads on.
-const ALL: [(&str, Upgrade, Open); 1] = [("websocket", Upgrade::WebSocket, websocket)];
+const ALL: [(&str, Upgrade, Open); 2] =
+    [("websocket", Upgrade::WebSocket, websocket), ("h2c", Upgrade::Http2, h2c)];
 
-/// Opens the next parser, by the request that was upgraded: `None` where that was not seen. The response's last byte
+/// Opens the next parser. Where the request that was upgraded was seen, it is the queue's oldest. The response's last byte
 /// passed then.
-type Open = fn(Arc<Limits>, Option<&Pending>, Ktime) -> Successor;
+type Open = fn(Arc<Limits>, Option<&mut Queue>, Ktime) -> Successor;
 
 impl Upgrade {
     /// By the field's value in the response. Several are layers of which nobody reads the lower ones.
@@ -31,13 +34,15 @@ impl Upgrade {
 
 impl Http1 {
     /// Who goes on after the response to the oldest request, whose last byte passes.
-    pub(super) fn upgrade(&self, to: Upgrade, at: Ktime) -> Successor {
+    pub(super) fn upgrade(&mut self, to: Upgrade, at: Ktime) -> Successor {
         let (.., open) = ALL[to as usize];
-        open(Arc::clone(&self.limits), self.queue.oldest().filter(|_| !self.is_orphan), at)
+        let is_seen = !self.is_orphan;
+        open(Arc::clone(&self.limits), is_seen.then_some(&mut self.queue), at)
     }
 }
 
-fn websocket(_: Arc<Limits>, request: Option<&Pending>, at: Ktime) -> Successor {
+fn websocket(_: Arc<Limits>, queue: Option<&mut Queue>, at: Ktime) -> Successor {
+    let request = queue.as_deref().and_then(Queue::oldest);
     let upgraded = request.map(|request| websocket::Upgraded {
         path: request.http.path.clone(),
         host: request.http.host.clone(),
@@ -45,4 +50,8 @@ fn websocket(_: Arc<Limits>, request: Option<&Pending>, at: Ktime) -> Successor 
         is_excluded: request.is_excluded,
     });
     websocket::successor(at, upgraded.unwrap_or_default())
+}
+
+fn h2c(limits: Arc<Limits>, queue: Option<&mut Queue>, _: Ktime) -> Successor {
+    http2::successor(limits, queue.and_then(Queue::hand_over))
 }

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::model::{ConnectionId, Http, HttpVersion, Method, Reason, Steered, Verdict};
+    use crate::model::{ConnectionId, Http, HttpVersion, Method, Reason, Rpc, RpcSystem, Steered, Verdict};
 
     fn connection(role: Role) -> Connection {
         Connection {
@@ -239,6 +239,36 @@ mod tests {
             (Outcome::Aborted(reset(Side::Server)), None, 501, None),
         ] {
             assert_eq!(judge(&exchange(outcome, status, ms), slow), expected, "{outcome:?} {status:?} {ms}");
+        }
+    }
+
+    #[test]
+    fn calls_are_judged_by_their_own_status() {
+        let slow = Some(Duration::from_millis(500));
+        let client = Cut::Stream(Side::Client);
+        for (outcome, status, ms, expected) in [
+            (Outcome::Complete, Some(0), 1, Some(Ok(()))),
+            (Outcome::Complete, Some(5), 1, Some(Ok(()))),
+            (Outcome::Complete, Some(16), 1, Some(Ok(()))),
+            (Outcome::Complete, Some(14), 1, Some(Err(Cause::Errors))),
+            (Outcome::Complete, Some(4), 1, Some(Err(Cause::Errors))),
+            (Outcome::Complete, Some(0), 501, Some(Err(Cause::Slow))),
+            (Outcome::Unanswered(client), None, 1, None),
+            (Outcome::Unanswered(client), None, 501, Some(Err(Cause::Slow))),
+            (Outcome::Unanswered(Cut::Stream(Side::Server)), None, 1, Some(Err(Cause::CutOff))),
+        ] {
+            let mut call = exchange(outcome, Some(200), ms);
+            let Detail::Http(http) = call.detail else { panic!("HTTP") };
+            call.answered = status.and(call.answered);
+            call.detail = Detail::Rpc(Box::new(Rpc {
+                system: RpcSystem::Grpc,
+                http,
+                status,
+                messages: [1, 1],
+                timeout: None,
+                reset: None,
+            }));
+            assert_eq!(judge(&call, slow), expected, "{outcome:?} {status:?} {ms}");
         }
     }
 

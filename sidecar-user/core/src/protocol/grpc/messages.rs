@@ -1,0 +1,132 @@
+//! Messages of one side of a call: each begins with a byte of flags and its length (PROTOCOL-HTTP2, "Length-Prefixed-Message").
+
+/// Bytes before each message.
+const PREFIX: usize = 5;
+const COMPRESSED: u8 = 0x01;
+/// Of gRPC-Web: what follows is no message, but what trailers are elsewhere (PROTOCOL-WEB).
+const TRAILER: u8 = 0x80;
+
+/// Where one side of a call stands. Holds nothing of what is in the messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::protocol) struct Messages {
+    /// How many began.
+    pub(in crate::protocol) n: u32,
+    prefix: [u8; PREFIX],
+    n_prefix: u8,
+    /// Bytes of the current one that are to come.
+    left: u32,
+    /// Where the next begins is not known any more.
+    is_lost: bool,
+}
+
+/// What was in a piece of a body.
+pub(in crate::protocol) enum Ended<'a> {
+    /// A message of so many bytes ended.
+    Message(u64),
+    /// A piece of a trailer.
+    Trailer(&'a [u8]),
+}
+
+impl Messages {
+    /// The next bytes of the body.
+    pub(in crate::protocol) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(Ended<'_>)) {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.is_lost {
+            if usize::from(self.n_prefix) < PREFIX {
+                self.prefix[usize::from(self.n_prefix)] = rest[0];
+                self.n_prefix += 1;
+                rest = &rest[1..];
+                if usize::from(self.n_prefix) < PREFIX {
+                    continue;
+                }
+                self.begin();
+            }
+            let (piece, after) = rest.split_at(rest.len().min(self.left as usize));
+            if self.is_trailer() && !piece.is_empty() {
+                each(Ended::Trailer(piece));
+            }
+            rest = after;
+            self.go_on(piece.len() as u32, &mut each);
+        }
+    }
+
+    /// So many bytes passed that nobody saw.
+    pub(in crate::protocol) fn pass(&mut self, n: u64, mut each: impl FnMut(Ended<'_>)) {
+        match u32::try_from(n) {
+            Ok(n) if usize::from(self.n_prefix) == PREFIX && n <= self.left => self.go_on(n, &mut each),
+            _ => self.lose(),
+        }
+    }
+
+    /// What passed of it is not known.
+    pub(in crate::protocol) fn lose(&mut self) {
+        self.is_lost = true;
+    }
+
+    fn begin(&mut self) {
+        let [flags, len @ ..] = self.prefix;
+        self.left = u32::from_be_bytes(len);
+        self.is_lost = flags & !(COMPRESSED | TRAILER) != 0;
+        self.n += u32::from(!self.is_lost && !self.is_trailer());
+    }
+
+    fn go_on(&mut self, n: u32, each: &mut impl FnMut(Ended<'_>)) {
+        self.left -= n;
+        if self.left > 0 || self.is_lost {
+            return;
+        }
+        self.n_prefix = 0;
+        if !self.is_trailer() {
+            let [_, len @ ..] = self.prefix;
+            each(Ended::Message(u32::from_be_bytes(len).into()));
+        }
+    }
+
+    fn is_trailer(&self) -> bool {
+        self.prefix[0] & TRAILER != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_they_are_cut() {
+        let body =
+            b"\x00\x00\x00\x00\x03abc\x01\x00\x00\x00\x00\x00\x00\x00\x00\x02de\x80\x00\x00\x00\x04x: y\x00";
+        for piece in 1..=body.len() {
+            let (mut messages, mut lengths, mut trailer) = (Messages::default(), Vec::new(), Vec::new());
+            for bytes in body.chunks(piece) {
+                messages.take(bytes, |ended| match ended {
+                    Ended::Message(len) => lengths.push(len),
+                    Ended::Trailer(bytes) => trailer.extend_from_slice(bytes),
+                });
+            }
+            assert_eq!(
+                (messages.n, &lengths[..], &trailer[..]),
+                (3, &[3, 0, 2][..], &b"x: y"[..]),
+                "{piece}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_passes_unseen() {
+        let mut messages = Messages::default();
+        let mut n_ended = 0;
+        messages.take(b"\x00\x00\x00\x00\x64abc", |_| n_ended += 1);
+        messages.pass(97, |_| n_ended += 1);
+        messages.take(b"\x00\x00\x00\x00\x01", |_| n_ended += 1);
+        messages.pass(2, |_| n_ended += 1);
+        messages.take(b"\x00\x00\x00\x00\x01a", |_| n_ended += 1);
+        assert_eq!((messages.n, n_ended), (2, 1));
+    }
+
+    #[test]
+    fn what_is_none() {
+        let mut messages = Messages::default();
+        messages.take(b"{\"a\": 1}", |_| panic!("no message"));
+        assert_eq!(messages.n, 0);
+    }
+}

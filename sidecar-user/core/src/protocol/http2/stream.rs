@@ -1,0 +1,290 @@
+//! One stream, as far as its exchange goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Upgraded;
+use super::head::Fields;
+use crate::model::{
+    Detail, Exchange, Http, Ktime, Message, MessageKind, Method, Outcome, Rpc, RpcSystem, Side, Start,
+    TraceContext,
+};
+use crate::protocol::{
+    Keep, Signal,
+    grpc::{self, Ended, Messages, TRAILER_MAX, Trailer},
+    http::{authority::Target, captured, request::Facts},
+};
+
+/// A request whose response has not ended.
+#[derive(Debug)]
+pub(super) struct Stream {
+    started: Ktime,
+    pub(super) requested: Option<Ktime>,
+    pub(super) answered: Option<Ktime>,
+    is_excluded: bool,
+    /// Content of the response has come: what headers follow are trailers.
+    has_content: bool,
+    /// The server's bytes went by unread since it last showed.
+    pub(super) is_hidden: bool,
+    lost: u32,
+    /// Bytes of the request's body; `None` where some went by unread.
+    sent: Option<u64>,
+    trace: Option<Box<TraceContext>>,
+    http: Http,
+    /// It is a call, or may be one.
+    call: Option<Box<Call>>,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    /// `None`: what was seen does not tell.
+    system: Option<RpcSystem>,
+    /// Its path: a method's name is no secret.
+    path: Option<Box<str>>,
+    status: Option<u32>,
+    timeout: Option<Duration>,
+    /// By [`Side::index`].
+    messages: [Messages; 2],
+    /// What reads a body of gRPC-Web of each side.
+    web: Option<[Trailer; 2]>,
+    reset: Option<(Side, u32)>,
+}
+
+impl Stream {
+    /// A request whose first byte passed at `started`.
+    pub(super) fn new(started: Ktime, fields: &Fields, keep: &Keep) -> Stream {
+        let Facts { mut http, trace, is_excluded } = fields.request(keep);
+        let told = fields.content_type().map(grpc::system);
+        // A call is a POST (PROTOCOL-HTTP2, "Requests").
+        let is_doubtful =
+            told.is_none() && fields.n_unknown > 0 && matches!(http.method, None | Some(Method::Post));
+        let call = match told.flatten() {
+            Some((system, is_text)) => Some(Call::new(Some(system), is_text)),
+            None => is_doubtful.then(|| Call::new(None, false)),
+        };
+        let call = call.map(|call| {
+            let path = fields.path().and_then(|path| Target::new(Method::Post, path).path);
+            Box::new(Call { path: path.map(Box::from), timeout: fields.timeout, ..call })
+        });
+        http.is_doubtful = is_doubtful;
+        Stream::with(started, None, http, trace, is_excluded, call)
+    }
+
+    /// The request of HTTP/1 that upgraded the connection, which has been told as begun. It is whole.
+    pub(super) fn upgraded(request: Upgraded) -> Stream {
+        let Upgraded { started, requested, http, trace, is_excluded } = request;
+        Stream::with(started, requested, http, trace, is_excluded, None)
+    }
+
+    fn with(
+        started: Ktime,
+        requested: Option<Ktime>,
+        http: Http,
+        trace: Option<Box<TraceContext>>,
+        is_excluded: bool,
+        call: Option<Box<Call>>,
+    ) -> Stream {
+        Stream {
+            started,
+            requested,
+            answered: None,
+            is_excluded,
+            has_content: false,
+            is_hidden: false,
+            lost: 0,
+            sent: Some(0),
+            trace,
+            http,
+            call,
+        }
+    }
+
+    pub(super) fn start(&self) -> Start {
+        let method = self.http.method.filter(|_| self.call.is_none());
+        Start { at: self.started, method, is_excluded: self.is_excluded }
+    }
+
+    /// The request's last byte passed.
+    pub(super) fn request_ended(&mut self, at: Ktime) {
+        self.requested = Some(at);
+        self.http.request_body = self.sent;
+    }
+
+    /// Headers of the response, or trailers, whose first byte passed at `since`.
+    pub(super) fn answer(&mut self, since: Ktime, fields: &Fields, ends: bool, names: &[Arc<str>]) {
+        self.is_hidden = false;
+        // `101` does not exist here (RFC 9113 section 8.6).
+        if matches!(fields.status, Some(100..=199)) && !ends {
+            return;
+        }
+        // A second beginning means that the first, whose status was not known, was an interim one.
+        let is_interim_after_all =
+            self.answered.is_some() && !self.has_content && self.http.status.is_none() && fields.is_beginning;
+        if self.answered.is_none() || is_interim_after_all {
+            self.answered = Some(since);
+            self.http.status = fields.status;
+            self.http.response_body = Some(0);
+            self.http.response_headers = fields.captured(names);
+        } else {
+            self.has_content = true;
+        }
+        if let Some(call) = &mut self.call {
+            call.answer(fields);
+        }
+    }
+
+    /// A tunnel begins: what follows is no exchange any more.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.http.method == Some(Method::Connect) && matches!(self.http.status, Some(200..=299))
+    }
+
+    /// Content of `side`.
+    pub(super) fn content(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
+        self.count(side, bytes.len() as u64);
+        if let Some(call) = &mut self.call {
+            call.content(side, at, bytes, out);
+        }
+    }
+
+    /// So many bytes of it that nobody saw.
+    pub(super) fn passed(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) {
+        self.count(side, n);
+        let Some(call) = &mut self.call else { return };
+        let is_told = call.is_told();
+        let messages = &mut call.messages[side.index()];
+        match &call.web {
+            Some(_) => messages.lose(),
+            None => messages.pass(n, |ended| tell(side, at, ended, is_told, out)),
+        }
+    }
+
+    fn count(&mut self, side: Side, n: u64) {
+        let so_far = match side {
+            Side::Client => &mut self.sent,
+            Side::Server => {
+                self.has_content = true;
+                self.is_hidden = false;
+                &mut self.http.response_body
+            }
+        };
+        *so_far = so_far.map(|so_far| so_far + n);
+    }
+
+    /// So many bytes of its connection were lost.
+    pub(super) fn lose(&mut self, n: u64) {
+        self.lost = self.lost.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+    }
+
+    /// Bytes of `side` went by unread that may have been its own.
+    pub(super) fn hide(&mut self, side: Side) {
+        match side {
+            Side::Client if self.requested.is_some() => {}
+            Side::Client => self.sent = None,
+            Side::Server => {
+                self.is_hidden = true;
+                self.http.response_body = None;
+            }
+        }
+        if let Some(call) = &mut self.call {
+            call.messages[side.index()].lose();
+        }
+    }
+
+    /// RST_STREAM.
+    pub(super) fn reset(&mut self, by: Side, code: u32) {
+        if let Some(call) = &mut self.call {
+            call.reset = Some((by, code));
+        }
+    }
+
+    /// It is over.
+    pub(super) fn finish(self, outcome: Outcome, ended: Ktime) -> Signal {
+        let Stream { started, requested, answered, is_excluded, lost, trace, mut http, call, .. } = self;
+        http.response_body = http.response_body.filter(|_| outcome != Outcome::NotObserved);
+        let detail = match call.map(|call| (call.system, call)) {
+            Some((Some(system), call)) => Detail::Rpc(Box::new(call.rpc(system, http))),
+            Some((None, _)) | None => Detail::Http(http),
+        };
+        // What passes does not show when it was read: that is added behind the parsers.
+        let read = None;
+        Signal::Finished(Exchange {
+            started,
+            requested,
+            read,
+            answered,
+            ended,
+            outcome,
+            is_excluded,
+            lost,
+            trace,
+            detail,
+        })
+    }
+
+    /// Bytes that its texts hold.
+    pub(super) fn texts(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let http = &self.http;
+        let state = self.trace.as_ref().map_or(0, |trace| size_of::<TraceContext>() + text(&trace.state));
+        let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
+        let trailer = |call: &Call| if call.web.is_some() { TRAILER_MAX } else { 0 };
+        let call = self.call.as_ref();
+        let call = call.map_or(0, |call| size_of::<Call>() + text(&call.path) + trailer(call));
+        text(&http.method_original) + text(&http.host) + text(&http.path) + state + headers + call
+    }
+}
+
+impl Call {
+    fn new(system: Option<RpcSystem>, is_text: bool) -> Call {
+        let web =
+            (system == Some(RpcSystem::GrpcWeb)).then(|| [Trailer::new(is_text), Trailer::new(is_text)]);
+        Call { system, web, ..Call::default() }
+    }
+
+    /// What its response's headers or trailers say of it.
+    fn answer(&mut self, fields: &Fields) {
+        self.status = self.status.or(fields.grpc_status);
+        if self.system.is_none() {
+            let told = fields.content_type().and_then(grpc::system).map(|(system, _)| system);
+            // Of gRPC-Web as much as this shows in the body alone.
+            self.system = told.or(fields.grpc_status.map(|_| RpcSystem::Grpc));
+        }
+    }
+
+    fn content(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
+        let is_told = self.is_told();
+        let messages = &mut self.messages[side.index()];
+        match &mut self.web {
+            Some(web) => web[side.index()].take(bytes, messages, |len| {
+                tell(side, at, Ended::Message(len), is_told, out);
+            }),
+            None => messages.take(bytes, |ended| tell(side, at, ended, is_told, out)),
+        }
+    }
+
+    /// It is surely a call.
+    fn is_told(&self) -> bool {
+        self.system.is_some()
+    }
+
+    fn rpc(self, system: RpcSystem, http: Http) -> Rpc {
+        let [_, answer] = self.web.unwrap_or_default();
+        let [sent, received] = self.messages;
+        Rpc {
+            system,
+            http: Http { path: http.path.or(self.path), is_doubtful: false, ..http },
+            status: self.status.or(answer.status()),
+            messages: [sent.n, received.n],
+            timeout: self.timeout,
+            reset: self.reset,
+        }
+    }
+}
+
+fn tell(side: Side, at: Ktime, ended: Ended<'_>, is_told: bool, out: &mut Vec<Signal>) {
+    if let Ended::Message(bytes) = ended
+        && is_told
+    {
+        out.push(Signal::Message(Message { at, side, kind: MessageKind::Call, bytes }));
+    }
+}

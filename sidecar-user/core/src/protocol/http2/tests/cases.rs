@@ -1,0 +1,277 @@
+//! Connections that were watched from their beginning.
+
+use std::sync::Arc;
+
+use super::script::*;
+use crate::protocol::{Close, Keep, Limits, Oddities};
+
+#[test]
+fn requests_and_responses() {
+    let named =
+        plain(&[(":method", "PURGE"), (":path", "/a?b"), (":authority", "A.test:81"), (":scheme", "http")]);
+    let traced =
+        [GET, &plain(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")])].concat();
+    let post = [POST, &plain(&[(":authority", "a.test")])].concat();
+    let hint = plain(&[(":status", "103"), ("link", "</a>")]);
+    case(
+        "one after the other",
+        &[
+            c(&[headers(BOTH, 1, GET)]),
+            s(&[headers(BOTH, 1, OK)]),
+            c(&[headers(BOTH, 3, &named)]),
+            s(&[headers(BOTH, 3, b"\x8d")]),
+        ],
+        &["GET -/ -> 200 complete 0/0 @1 1 2 2", "PURGE a.test:81/a -> 404 complete 0/0 @3 3 4 4"],
+    )
+    .check();
+    case(
+        "bodies, padded and not, both ways",
+        &[
+            c(&[headers(END_HEADERS, 1, &post), data(0, 1, b"abc")]),
+            c(&[data(8, 1, b"\x03abcd---"), data(9, 1, b"\x00")]),
+            s(&[headers(END_HEADERS, 1, OK), data(0, 1, b"")]),
+            s(&[data(9, 1, b"\x05hello-----")]),
+        ],
+        &["POST a.test/ -> 200 complete 7/5 @1 2 3 4"],
+    )
+    .check();
+    case(
+        "each answered when it is, and in any order",
+        &[
+            c(&[headers(BOTH, 1, GET), headers(BOTH, 3, &traced)]),
+            c(&[headers(END_HEADERS, 5, POST)]),
+            s(&[headers(END_HEADERS, 3, OK), headers(END_HEADERS, 1, b"\x8d"), data(1, 3, b"ab")]),
+            c(&[data(1, 5, b"x")]),
+            s(&[headers(BOTH, 5, OK)]),
+            s(&[data(1, 1, b"")]),
+        ],
+        &[
+            "GET -/ -> 200 complete 0/2 @1 1 3 3 parent b7",
+            "POST -/ -> 200 complete 1/0 @2 4 5 5",
+            "GET -/ -> 404 complete 0/0 @1 1 3 6",
+        ],
+    )
+    .check();
+    case(
+        "a priority, padding and two continuations",
+        &[
+            c(&[
+                f(1, 0x29, 1, &[&[2][..], &[0, 0, 0, 0, 16], &GET[..1], b"--"].concat()),
+                f(9, 0, 1, &GET[1..2]),
+            ]),
+            c(&[f(9, 4, 1, &GET[2..])]),
+            s(&[f(1, 1, 1, b""), f(9, 4, 1, OK)]),
+        ],
+        &["GET -/ -> 200 complete 0/0 @1 2 3 3"],
+    )
+    .check();
+    case(
+        "interim responses and trailers",
+        &[
+            c(&[headers(END_HEADERS, 1, POST), headers(BOTH, 1, &plain(&[("x-sum", "1")]))]),
+            s(&[headers(END_HEADERS, 1, &hint)]),
+            s(&[headers(END_HEADERS, 1, OK), data(0, 1, b"a")]),
+            s(&[headers(BOTH, 1, &plain(&[("x-sum", "2")]))]),
+        ],
+        &["POST -/ -> 200 complete 0/1 @1 1 3 4"],
+    )
+    .check();
+    case(
+        "a response before the request is whole",
+        &[
+            c(&[headers(END_HEADERS, 1, POST)]),
+            s(&[headers(BOTH, 1, OK)]),
+            c(&[data(1, 1, b"late"), reset(1, 8)]),
+        ],
+        &["POST -/ -> 200 complete -/0 @1 - 2 2"],
+    )
+    .check();
+    case(
+        "a tunnel",
+        &[
+            c(&[headers(END_HEADERS, 1, &plain(&[(":method", "CONNECT"), (":authority", "h:443")]))]),
+            s(&[headers(END_HEADERS, 1, OK)]),
+            c(&[data(0, 1, b"anything")]),
+            s(&[data(1, 1, b"anything")]),
+        ],
+        &["CONNECT h:443- -> 200 complete -/0 @1 - 2 2"],
+    )
+    .check();
+    case(
+        "what a server pushes is passed over, and its fields are inserted",
+        &[
+            c(&[headers(BOTH, 1, GET)]),
+            s(&[f(5, 4, 1, &[&[0, 0, 0, 2][..], b"\x82\x44\x02/b"].concat()), headers(END_HEADERS, 2, OK)]),
+            s(&[data(1, 2, b"pushed"), headers(BOTH, 1, b"\x88\x5f\x03a/b")]),
+        ],
+        &["GET -/ -> 200 complete 0/0 @1 1 3 3"],
+    )
+    .check();
+    case(
+        "what is none of ours",
+        &[
+            c(&[f(4, 1, 0, b""), f(6, 0, 0, &[0; 8]), f(8, 0, 0, &[0, 0, 1, 0]), f(2, 0, 3, &[0; 5])]),
+            s(&[f(4, 0, 0, &[0, 5, 0, 1, 0, 0]), f(16, 0, 0, b"extension"), f(6, 1, 0, &[0; 8])]),
+        ],
+        &[],
+    )
+    .check();
+}
+
+#[test]
+fn endings() {
+    let open = c(&[headers(BOTH, 1, GET), headers(END_HEADERS, 3, POST), headers(BOTH, 5, GET)]);
+    let begun = s(&[headers(END_HEADERS, 1, OK), data(0, 1, b"ab")]);
+    case(
+        "by RST_STREAM",
+        &[
+            open.clone(),
+            begun.clone(),
+            c(&[reset(1, 8)]),
+            s(&[reset(3, 7), reset(5, 2), data(1, 1, b"late"), headers(BOTH, 3, OK)]),
+        ],
+        &[
+            "GET -/ -> 200 truncated by client's stream end 0/2 @1 1 2 3",
+            "POST -/ -> - aborted by server's stream end -/- @1 - - 4",
+            "GET -/ -> - unanswered by server's stream end 0/- @1 1 - 4",
+        ],
+    )
+    .check();
+    case(
+        "by GOAWAY",
+        &[open.clone(), begun.clone(), s(&[away(i32::MAX as u32), away(1)]), s(&[data(1, 1, b"c")])],
+        &[
+            "POST -/ -> - unanswered by server's stream end -/- @1 - - 3",
+            "GET -/ -> - unanswered by server's stream end 0/- @1 1 - 3",
+            "GET -/ -> 200 complete 0/3 @1 1 2 4",
+        ],
+    )
+    .check();
+    for (how, by) in [
+        (Do::Close(Close::Reset(SERVER)), "server RST"),
+        (Do::Close(Close::Reset(CLIENT)), "client RST"),
+        (Do::Close(Close::Closed), "FIN"),
+        (Do::Close(Close::Expired), "timeout"),
+        (Do::End(SERVER), "server FIN"),
+    ] {
+        case(
+            "of the connection",
+            &[open.clone(), begun.clone(), how],
+            &[
+                &format!("GET -/ -> 200 truncated by {by} 0/2 @1 1 2 3"),
+                &format!("POST -/ -> - aborted by {by} -/- @1 - - 3"),
+                &format!("GET -/ -> - unanswered by {by} 0/- @1 1 - 3"),
+            ],
+        )
+        .check();
+    }
+    case(
+        "of which nothing is known",
+        &[open, begun, Do::Close(Close::Forgotten)],
+        &[
+            "GET -/ -> 200 not observed 0/- @1 1 2 3",
+            "POST -/ -> - not observed -/- @1 - - 3",
+            "GET -/ -> - not observed 0/- @1 1 - 3",
+        ],
+    )
+    .check();
+    case(
+        "the client's FIN is waited out",
+        &[c(&[headers(BOTH, 1, GET)]), Do::End(CLIENT), s(&[headers(BOTH, 1, OK)])],
+        &["GET -/ -> 200 complete 0/0 @1 1 3 3"],
+    )
+    .check();
+}
+
+#[test]
+fn bounds() {
+    let limits = Limits { head_bytes: 64, outstanding: 2, ..Limits::default() };
+    let long = [GET, &plain(&[(":authority", "a.test"), ("x", &"y".repeat(100))])].concat();
+    case(
+        "a header block that is too long: what it began with is known, and the table is not any more",
+        &[
+            c(&[headers(BOTH, 1, &long)]),
+            s(&[headers(BOTH, 1, OK)]),
+            c(&[headers(BOTH, 3, b"\x82\xbe")]),
+            s(&[headers(BOTH, 3, OK)]),
+        ],
+        &["GET a.test/ -> 200 complete 0/0 @1 1 2 2", "GET -- -> 200 complete 0/0 @3 3 4 4"],
+    )
+    .limits(limits.clone())
+    .odd(Oddities { oversized: 1, unresolved: 1, ..Oddities::default() })
+    .check();
+    case(
+        "the same in continuations",
+        &[
+            c(&[headers(1, 1, &long[..40]), f(9, 0, 1, &long[40..100]), f(9, 4, 1, &long[100..])]),
+            s(&[headers(BOTH, 1, OK)]),
+        ],
+        &["GET a.test/ -> 200 complete 0/0 @1 1 2 2"],
+    )
+    .limits(limits.clone())
+    .odd(Oddities { oversized: 1, ..Oddities::default() })
+    .check();
+    case(
+        "more streams than are held",
+        &[
+            c(&[headers(BOTH, 1, GET), headers(BOTH, 3, GET), headers(BOTH, 5, GET)]),
+            s(&[headers(BOTH, 5, OK), headers(BOTH, 3, OK)]),
+        ],
+        &["GET -/ -> 200 complete 0/0 @1 1 2 2"],
+    )
+    .limits(limits)
+    .odd(Oddities { overflow: 1, ..Oddities::default() })
+    .check();
+}
+
+#[test]
+fn what_is_malformed() {
+    let whole = c(&[headers(BOTH, 1, GET)]);
+    let answer = s(&[headers(BOTH, 1, OK)]);
+    case(
+        "a block that is none",
+        &[c(&[headers(BOTH, 1, b"\x80")]), c(&[headers(BOTH, 3, GET)]), s(&[headers(BOTH, 3, OK)])],
+        &["GET -/ -> 200 complete 0/0 @2 2 3 3"],
+    )
+    .odd(Oddities { malformed: 1, ..Oddities::default() })
+    .check();
+    case(
+        "an answer to nothing",
+        &[whole, answer, s(&[headers(BOTH, 7, OK)])],
+        &["GET -/ -> 200 complete 0/0 @1 1 2 2"],
+    )
+    .odd(Oddities { orphan_responses: 1, ..Oddities::default() })
+    .check();
+}
+
+#[test]
+fn what_is_kept_and_what_is_left_out() {
+    let keep = Keep {
+        paths: false,
+        request_headers: vec!["x-id".into(), "user-agent".into(), "cookie".into()],
+        response_headers: vec!["server".into(), "content-type".into()],
+        excluded: vec!["/health".parse().expect("a pattern")],
+    };
+    let limits = Limits { keep: Arc::new(keep), ..Limits::default() };
+    let fields =
+        plain(&[(":path", "/a"), ("x-id", "7"), ("user-agent", "me"), ("cookie", "secret"), ("x-id", "8")]);
+    let request = [b"\x82\x86", &fields[..]].concat();
+    let health = [b"\x82\x86", &plain(&[(":path", "/health")])[..]].concat();
+    let answer = [OK, &plain(&[("server", "s"), ("content-type", "text/plain")])].concat();
+    let script = [
+        c(&[headers(BOTH, 1, &request), headers(BOTH, 3, &health)]),
+        s(&[headers(BOTH, 1, &answer), headers(BOTH, 3, OK)]),
+    ];
+    let mut parser = super::super::open(limits.into(), crate::protocol::Birth::Seen);
+    let _ = parser.push(CLIENT, Default::default(), PREFACE, &mut Vec::new());
+    let run = run(parser, &script, |bytes| bytes.len());
+    let [exchange, excluded] = &run.exchanges[..] else { panic!("two exchanges") };
+    let http = exchange.http().expect("HTTP");
+    let shown = |headers: &crate::model::Headers| {
+        let line = |(name, values): &(Arc<str>, Vec<Box<str>>)| format!("{name}: {}", values.join(" | "));
+        headers.iter().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&http.request_headers), ["x-id: 7 | 8", "user-agent: me", "cookie: REDACTED"]);
+    assert_eq!(shown(&http.response_headers), ["server: s", "content-type: text/plain"]);
+    assert_eq!((http.path.as_deref(), exchange.is_excluded, excluded.is_excluded), (None, false, true));
+}

@@ -1,0 +1,5 @@
+mod calls;
+mod cases;
+mod losses;
+mod script;
+mod seen;
