@@ -33,7 +33,7 @@ fn exchange(detail: Detail) -> Exchange {
 
 fn http(path: &str) -> Detail {
     Detail::Http(Http {
-        method: Method::Get,
+        method: Some(Method::Get),
         method_original: None,
         version: HttpVersion::Http11,
         status: Some(503),
@@ -46,6 +46,7 @@ fn http(path: &str) -> Detail {
         exports: None,
         request_body: Some(0),
         response_body: None,
+        is_doubtful: false,
     })
 }
 

@@ -128,7 +128,7 @@ impl Frame {
             Kind::Other => return false,
         };
         let is_reserved = bytes[5] & 0x80 != 0;
-        let is_pushed = frame.stream != 0 && frame.stream % 2 == 0;
+        let is_pushed = frame.stream != 0 && frame.stream.is_multiple_of(2);
         let is_clients = matches!(frame.kind, Kind::WindowUpdate | Kind::RstStream | Kind::Priority);
         let is_short = frame.len <= if frame.kind == Kind::Settings { 16 * 6 } else { max };
         is_short

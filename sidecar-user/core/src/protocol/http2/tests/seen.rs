@@ -123,7 +123,7 @@ fn is_as(exchange: &Exchange, whole: &Exchange) -> bool {
         (Detail::Rpc(rpc), Detail::Rpc(true_rpc)) => {
             (rpc.status.is_none() || rpc.status == true_rpc.status)
                 && rpc.messages.iter().zip(true_rpc.messages).all(|(n, whole)| *n <= whole)
-                && rpc.reset == true_rpc.reset
+                && (rpc.reset.is_none() || rpc.reset == true_rpc.reset)
         }
         // Nothing told that it is a call.
         (Detail::Http(http), Detail::Rpc(_)) => http.is_doubtful,
