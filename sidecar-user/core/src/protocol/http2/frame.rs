@@ -134,7 +134,7 @@ impl Frame {
         is_short
             && frame.flags & !flags == 0
             && !is_reserved
-            && (!is_pushed || side == Side::Server || is_clients)
+            && (!is_pushed || is_clients && side == Side::Client)
             && frame.is_sound(side)
     }
 }
@@ -154,7 +154,7 @@ mod tests {
             ("one that says something", [0, 0, 6, 4, 1, 0, 0, 0, 0], server, false, false),
             ("a request", [0, 0, 9, 1, 5, 0, 0, 0, 1], client, true, true),
             ("of an even stream", [0, 0, 9, 1, 5, 0, 0, 0, 2], client, false, false),
-            ("a pushed response", [0, 0, 9, 1, 5, 0, 0, 0, 2], server, true, true),
+            ("a pushed response", [0, 0, 9, 1, 5, 0, 0, 0, 2], server, true, false),
             ("with a flag of no meaning", [0, 0, 9, 1, 0x45, 0, 0, 0, 1], client, true, false),
             ("with the reserved bit", [0, 0, 9, 1, 5, 0x80, 0, 0, 1], client, true, false),
             ("padded, with a priority", [0, 0, 6, 1, 0x28, 0, 0, 0, 1], client, true, true),

@@ -132,7 +132,8 @@ impl Http2 {
         let header = reader.header;
         let frame = Frame::read(&header);
         if reader.trial.is_some_and(|trial| trial.ended.is_some()) {
-            if !Frame::looks_like(&header, side, LARGEST_MAX) {
+            let max = if reader.is_joining { DEFAULT_MAX } else { reader.max };
+            if !Frame::looks_like(&header, side, max) {
                 return self.refute(side, &header, at, out);
             }
             self.accept(side, out);
