@@ -31,6 +31,11 @@ pub(super) fn detect(client: &[u8], server: &[u8]) -> Detect {
     }
 }
 
+/// Whether bytes of a side begin with a frame that is whole, and nothing that does not fit comes after it.
+pub(super) fn begins_with_frames(side: Side, bytes: &[u8]) -> bool {
+    matches!(frames(side, bytes), Frames::One | Frames::Many)
+}
+
 fn frames(side: Side, bytes: &[u8]) -> Frames {
     let mut rest = bytes;
     let mut found = Frames::Unsaid;

@@ -1,10 +1,10 @@
 //! What becomes of a side whose place was lost or never known, and how it is found: by a frame that another follows, or by
 //! one that was sent alone, where the other side speaks HTTP/2 too.
 
-use super::detect::may_go_on;
+use super::detect::{begins_with_frames, may_go_on};
 use super::frame::{DEFAULT_MAX, Frame, HEADER};
 use super::parser::Http2;
-use super::reader::{Place, Trial};
+use super::reader::{Payload, Place, Trial};
 use crate::model::{Ktime, Outcome, Side};
 use crate::protocol::Signal;
 
@@ -48,6 +48,22 @@ impl Http2 {
         }
         self.unread(side, (total - kept) as u64, at, out);
         bytes.len()
+    }
+
+    /// A packet comes while the end of a frame on trial is waited for. Where frames begin with the packet, that was none: a long
+    /// one may look like one that is none for as long as it lasts.
+    pub(super) fn doubt(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
+        let reader = self.reader(side);
+        let is_open = reader.trial.is_some_and(|trial| trial.ended.is_none());
+        let Place::Payload(Payload { frame, left, .. }) = reader.place else { return };
+        if !is_open || !begins_with_frames(side, bytes) {
+            return;
+        }
+        reader.trial = None;
+        reader.place = Place::Lost;
+        reader.held = Vec::new();
+        reader.is_cut = false;
+        self.unread(side, HEADER as u64 + u64::from(frame.len - left), at, out);
     }
 
     /// Nothing bears out the frame that was found: `header` is no frame's.

@@ -66,6 +66,7 @@ impl Http2 {
 
     /// Takes all of `bytes`, from place to place.
     fn go_through(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
+        self.doubt(side, at, bytes, out);
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_opaque {
             let used = match self.reader(side).place {
