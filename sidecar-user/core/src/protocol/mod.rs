@@ -15,6 +15,7 @@ pub mod http2;
 mod line;
 pub mod memcached;
 pub mod mysql;
+pub mod postgres;
 pub mod redis;
 pub mod sql;
 pub mod tls;
@@ -34,6 +35,7 @@ pub const ALL: &[&Protocol] = &[
     &http2::PROTOCOL,
     &memcached::PROTOCOL,
     &mysql::PROTOCOL,
+    &postgres::PROTOCOL,
     &redis::PROTOCOL,
     &tls::PROTOCOL,
     &websocket::PROTOCOL,
