@@ -56,12 +56,18 @@ fn another_decoder_agrees() {
         let account =
             format!("{}/../../sidecar-user/core/fixtures/{name}.account", env!("CARGO_MANIFEST_DIR"));
         let Ok(account) = fs::read_to_string(account) else { continue };
+        // Whoever tells may know of no status.
+        let has_status = account.lines().all(|line| line.split(' ').count() == 3);
         let mut told: Vec<_> = lines
             .iter()
-            .map(|line| json(line))
             .map(|line| {
+                let line = json(line);
                 let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
-                format!("{} {} {}", line["client.port"], text("operation"), text("status"))
+                let operation = text("operation");
+                let status = if has_status { format!(" {}", text("status")) } else { String::new() };
+                let operation =
+                    if has_status { &*operation } else { operation.split(' ').next().unwrap_or_default() };
+                format!("{} {operation}{status}", line["client.port"])
             })
             .collect();
         told.sort();

@@ -101,9 +101,9 @@ impl Commands {
         }
     }
 
-    /// Forgets what it has of a command.
+    /// Forgets what it has of a command, but for when it began.
     pub(super) fn restart(&mut self) {
-        *self = Commands { modules: std::mem::take(&mut self.modules), ..Commands::new() };
+        *self = Commands { modules: std::mem::take(&mut self.modules), since: self.since, ..Commands::new() };
     }
 
     /// A command has begun, and its first word is known.

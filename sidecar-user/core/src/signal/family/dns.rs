@@ -80,15 +80,17 @@ pub(super) fn called<'a>(end: End<'a>, dns: &'a Dns) -> Called<'a> {
 
 pub(super) fn spoken(dns: &Dns) -> Spoken<'_> {
     let operation = record_type(dns.record_type);
+    let mut attributes = vec![(key::DNS_QUESTION, dns.name.to_string().into())];
+    // Of an answer that was not seen nobody knows.
+    if dns.code.is_some() {
+        attributes.push((key::DNS_ANSWERS, i64::from(dns.answers).into()));
+        attributes.push((key::DNS_TRUNCATED, Value::Bool(dns.is_truncated)));
+    }
     Spoken {
         name: format!("DNS {operation}").into(),
         operation: Some(operation),
         status: dns.code.map(code),
-        attributes: vec![
-            (key::DNS_QUESTION, dns.name.to_string().into()),
-            (key::DNS_ANSWERS, i64::from(dns.answers).into()),
-            (key::DNS_TRUNCATED, Value::Bool(dns.is_truncated)),
-        ],
+        attributes,
         bytes: dns.bytes,
     }
 }
