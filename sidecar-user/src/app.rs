@@ -26,6 +26,7 @@ mod reload;
 mod replay;
 mod spans;
 mod steering;
+mod tap;
 mod top;
 mod watching;
 
@@ -102,6 +103,7 @@ pub(crate) fn main() -> ExitCode {
         Invocation::Doctor { output } => Ok(doctor::report(output)),
         Invocation::Unpin { dir } => unpin(&dir),
         Invocation::Explain(explain) => ask::destination(&explain).map_err(Into::into),
+        Invocation::Tap(asked) => tap::print(&asked).map_err(Into::into),
         Invocation::Top(asked) => top::show(&asked).map_err(Into::into),
         Invocation::Replay(asked) => replay::print(&asked).map_err(Into::into),
         Invocation::Version => {

@@ -40,6 +40,8 @@ pub(crate) enum Invocation {
     },
     /// `sidecar explain DESTINATION`.
     Explain(Explain),
+    /// `sidecar tap`.
+    Tap(Box<Tap>),
     /// `sidecar top`.
     Top(Top),
     /// `sidecar replay FILE`.
@@ -81,6 +83,50 @@ pub(crate) struct Explain {
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
+}
+
+/// `sidecar tap`. Of one condition any value may hold, all conditions must.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Tap {
+    /// Only of this protocol: http, http2, grpc, redis, ...; may be repeated, as those that follow
+    #[arg(long, value_name = "NAME")]
+    pub(crate) protocol: Vec<String>,
+    /// Only where the application is this: client or server
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Vec<String>,
+    /// Only with this status; 5xx is each of its class
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Vec<String>,
+    /// Only with a path of this pattern: /orders/{id}, /static/*
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) path: Vec<String>,
+    /// Only with a peer of this network: 10.0.0.0/8, or one address
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) peer: Vec<String>,
+    /// Only those that took as long, or longer: 250us, 10ms, 1.5s
+    #[arg(long, value_name = "TIME")]
+    pub(crate) min_duration: Option<String>,
+    /// Leave out what fits a condition: status=2xx, path=/health, min-duration=1s; may be repeated
+    #[arg(long, value_name = "CONDITION=VALUE", value_parser = pair)]
+    pub(crate) not: Vec<(String, String)>,
+    /// Form of the lines
+    #[arg(short, long, value_enum, default_value_t = Lines::Text)]
+    pub(crate) output: Lines,
+    /// At most so many lines a second; what is left out is counted
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) rate: u64,
+    /// End after so many lines
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End after this time: 10s, 5m
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) lasts: Option<String>,
+    /// The daemon's admin.listen: IP:PORT or unix:PATH; else what the environment and the file of settings say
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<String>,
+    /// File of settings, YAML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// `sidecar top`.
@@ -200,6 +246,7 @@ fn parse_from(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, c
         Verb::Doctor { output } => Invocation::Doctor { output },
         Verb::Unpin { dir } => Invocation::Unpin { dir },
         Verb::Explain(explain) => Invocation::Explain(explain),
+        Verb::Tap(tap) => Invocation::Tap(tap),
         Verb::Top(top) => Invocation::Top(top),
         Verb::Replay(replay) => Invocation::Replay(replay),
         Verb::Version => Invocation::Version,
@@ -237,6 +284,8 @@ enum Verb {
     },
     /// Say what becomes of connections to a destination, and why: asks a daemon that runs
     Explain(Explain),
+    /// Show single exchanges as they end, each in a line: asks a daemon that runs
+    Tap(Box<Tap>),
     /// Show requests as they end, by protocol, operation and peer: asks a daemon that runs
     Top(Top),
     /// Read a capture as if it had been observed, and print the exchanges in it, each in a line
@@ -411,6 +460,16 @@ mod tests {
         assert!(matches!(parse("sidecar doctor -o json"), Ok(Invocation::Doctor { output: Output::Json })));
         assert!(
             matches!(parse("sidecar unpin /d"), Ok(Invocation::Unpin { dir }) if dir.as_os_str() == "/d")
+        );
+        let Ok(Invocation::Tap(tap)) =
+            parse("sidecar tap --protocol http --protocol redis --not status=2xx --for 10s -n 3")
+        else {
+            panic!("no tap")
+        };
+        assert_eq!((tap.protocol.len(), tap.count, tap.lasts.as_deref()), (2, Some(3), Some("10s")));
+        assert_eq!(
+            (tap.not, tap.rate, tap.output),
+            (vec![("status".into(), "2xx".into())], 100, Lines::Text)
         );
         let replay = |line| match parse(line) {
             Ok(Invocation::Replay(Replay { file, metrics, output })) => (file, metrics, output),

@@ -1,11 +1,11 @@
 //! Asking a daemon's admin listener, as `sidecar explain` does.
 
-use std::{fmt, io, net::Ipv4Addr, net::Ipv6Addr, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::Ipv4Addr, net::Ipv6Addr, net::SocketAddr, ops::ControlFlow, time::Duration};
 
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{
-    Request, StatusCode,
-    body::Bytes,
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
     client::conn::http1,
     header::{ACCEPT, HOST},
 };
@@ -74,6 +74,57 @@ pub(crate) async fn get(
     }
 }
 
+/// The same of an answer without an end: `each` takes its bytes as they come, while the status is 200. Of any other the
+/// body is returned.
+///
+/// # Errors
+/// [`AskError`]
+pub(crate) async fn follow(
+    to: &AdminListen,
+    path: &str,
+    accept: &str,
+    each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(StatusCode, String), AskError> {
+    let refused = |source| AskError::Connect { address: to.to_string(), source };
+    match to {
+        AdminListen::Tcp(address) => {
+            let stream = timeout(PATIENCE, TcpStream::connect(reachable(*address))).await;
+            let stream = stream.map_err(|_| answer(to, "no answer in time"))?.map_err(refused)?;
+            read(to, stream, path, accept, each).await
+        }
+        AdminListen::Unix(file) => {
+            read(to, UnixStream::connect(file).await.map_err(refused)?, path, accept, each).await
+        }
+    }
+}
+
+async fn read<S>(
+    to: &AdminListen,
+    stream: S,
+    path: &str,
+    accept: &str,
+    mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(StatusCode, String), AskError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let reply = timeout(PATIENCE, send(to, stream, path, accept)).await;
+    let mut reply = reply.map_err(|_| answer(to, "no answer in time"))??;
+    let status = reply.status();
+    if status != StatusCode::OK {
+        let body =
+            Limited::new(reply.into_body(), LONGEST).collect().await.map_err(|error| answer(to, error))?;
+        return Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()));
+    }
+    while let Some(frame) = reply.body_mut().frame().await {
+        let frame = frame.map_err(|error| answer(to, error))?;
+        if frame.data_ref().is_some_and(|bytes| each(bytes).is_break()) {
+            break;
+        }
+    }
+    Ok((status, String::new()))
+}
+
 /// Whoever listens on all addresses is asked on loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address {
@@ -97,14 +148,26 @@ async fn ask<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let wrong = |error: hyper::Error| answer(to, error);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(wrong)?;
-    let driver = tokio::spawn(connection);
-    let request = Request::get(path).header(HOST, "localhost").header(ACCEPT, accept);
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| answer(to, error))?;
-    let reply = sender.send_request(request).await.map_err(wrong)?;
+    let reply = send(to, stream, path, accept).await?;
     let status = reply.status();
     let body = Limited::new(reply.into_body(), LONGEST).collect().await.map_err(|error| answer(to, error))?;
-    driver.abort();
     Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+}
+
+/// Asks. The connection is driven for as long as the answer is read.
+async fn send<S>(
+    to: &AdminListen,
+    stream: S,
+    path: &str,
+    accept: &str,
+) -> Result<Response<Incoming>, AskError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let wrong = |error: hyper::Error| answer(to, error);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(wrong)?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header(HOST, "localhost").header(ACCEPT, accept);
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| answer(to, error))?;
+    sender.send_request(request).await.map_err(wrong)
 }

@@ -13,6 +13,7 @@ pub(crate) mod bind;
 pub(crate) mod client;
 mod encoding;
 mod guard;
+mod lines;
 mod operator;
 mod places;
 mod public;
@@ -20,6 +21,8 @@ mod reply;
 pub(crate) mod serve;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use lines::Lines;
 
 /// What the listeners tell. Implementations answer from memory: no handler does I/O of its own.
 pub(crate) trait Facts: Send + Sync + 'static {
@@ -36,6 +39,9 @@ pub(crate) trait Facts: Send + Sync + 'static {
     ) -> Answer<'a, Result<(&'static str, Bytes), String>>;
     /// Requests by what they ask for, since somebody began to look.
     fn top(&self) -> Answer<'_, Value>;
+    /// Exchanges as they end, by a query (without `?`) and an `Accept` header: content type and lines.
+    fn tap<'a>(&'a self, query: &'a str, accept: &'a str)
+    -> Answer<'a, Result<(&'static str, Lines), NoTap>>;
     /// The settings and their origins, secrets hidden: `Resolved::to_json`.
     fn config(&self) -> Value;
     /// Whether what comes after it may start: settings hold, programs are loaded. It does not wait for an application,
@@ -49,6 +55,15 @@ pub(crate) trait Facts: Send + Sync + 'static {
     fn log_level(&self) -> Level;
     /// Changes it, or says why not.
     fn set_log_level(&self, level: Level) -> Result<(), String>;
+}
+
+/// Why nobody is told of exchanges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoTap {
+    /// What is wrong with the query.
+    Query(String),
+    /// As many are told as may be, or there is nobody to tell.
+    Busy(String),
 }
 
 /// Facts as the listeners share them.

@@ -1,11 +1,11 @@
-//! `/connections`, `/explain`, `/top`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which no web form
+//! `/connections`, `/explain`, `/top`, `/tap`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which no web form
 //! can send; `guard` has looked at the request before.
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode,
+    Method, Request, Response, StatusCode,
     body::{Body, Bytes},
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
@@ -14,10 +14,12 @@ use serde_json::json;
 use sidecar_core::config::Level;
 
 use super::{
-    Facts,
+    Facts, Lines, NoTap,
     reply::{self, Methods, Reply},
 };
 
+/// Where exchanges are told of as they end.
+pub(super) const TAP: &str = "/tap";
 /// Connections that are listed unless the query says how many.
 const LINES: usize = 1000;
 /// Most that a query may ask for.
@@ -48,7 +50,7 @@ where
         _ => {
             return reply::refusal(
                 StatusCode::NOT_FOUND,
-                "here are /connections, /explain, /top, /config and /log",
+                "here are /connections, /explain, /top, /tap, /config and /log",
             );
         }
     };
@@ -92,8 +94,25 @@ fn limit(query: &str) -> Result<usize, String> {
 async fn explain<B>(facts: &dyn Facts, request: &Request<B>) -> Reply {
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match facts.explain(request.uri().query().unwrap_or_default(), accept).await {
-        Ok((content_type, body)) => reply::of(StatusCode::OK, HeaderValue::from_static(content_type), body),
+        Ok((content_type, body)) => {
+            reply::of(StatusCode::OK, HeaderValue::from_static(content_type), Full::new(body))
+        }
         Err(why) => reply::refusal(StatusCode::BAD_REQUEST, &why),
+    }
+}
+
+/// `/tap`: an answer without an end, or why there is none.
+pub(super) async fn tap<B>(facts: &dyn Facts, request: &Request<B>) -> Result<Response<Lines>, Reply> {
+    if let Some(refusal) = Methods::Get.refuse(request.method()) {
+        return Err(refusal);
+    }
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match facts.tap(request.uri().query().unwrap_or_default(), accept).await {
+        Ok((content_type, lines)) => {
+            Ok(reply::of(StatusCode::OK, HeaderValue::from_static(content_type), lines))
+        }
+        Err(NoTap::Query(why)) => Err(reply::refusal(StatusCode::BAD_REQUEST, &why)),
+        Err(NoTap::Busy(why)) => Err(reply::refusal(StatusCode::SERVICE_UNAVAILABLE, &why)),
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::debug;
 /// What a connection does.
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// A request is being answered.
+    /// A request is being answered, or an answer goes on.
     is_asked: bool,
     /// The client has yet to take some of an answer.
     is_writing: bool,
@@ -37,6 +37,11 @@ impl Place {
     /// A request has come, or its answer is made.
     pub(super) fn set_asked(&self, is_asked: bool) {
         self.change(|state| state.is_asked = is_asked);
+    }
+
+    /// A request is being answered.
+    pub(super) fn is_asked(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_asked
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use http_body_util::Full;
 use hyper::{
     HeaderMap, Request, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue, VARY},
@@ -66,11 +67,11 @@ async fn metrics(facts: &dyn Facts, headers: &HeaderMap) -> Reply {
     let gzip = encoding::takes_gzip(&all(headers, ACCEPT_ENCODING)).then(|| gzip(&body));
     let mut reply = match gzip {
         Some(Ok(compressed)) => {
-            let mut reply = reply::of(StatusCode::OK, content_type, compressed);
+            let mut reply = reply::of(StatusCode::OK, content_type, Full::new(compressed));
             reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             reply
         }
-        Some(Err(_)) | None => reply::of(StatusCode::OK, content_type, body),
+        Some(Err(_)) | None => reply::of(StatusCode::OK, content_type, Full::new(body)),
     };
     reply.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
     reply

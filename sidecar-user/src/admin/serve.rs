@@ -3,9 +3,9 @@
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
-    Request, StatusCode,
+    Request, Response, StatusCode,
     body::Incoming,
     server::conn::http1,
     service::{HttpService, service_fn},
@@ -20,13 +20,12 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    SharedFacts,
+    Lines, SharedFacts,
     bind::{Bound, Listener},
     guard::{self, Via},
     operator,
     places::{Place, Places, Told},
-    public,
-    reply::{self, Reply},
+    public, reply,
 };
 
 /// Connections served at once on one listener; a further one takes the place of whoever has waited longest.
@@ -90,18 +89,19 @@ pub(super) async fn serve_within(
                     let answer = async |via, request| {
                         told.set_asked(true);
                         let reply = answer(face, &facts, via, request).await;
-                        told.set_asked(false);
+                        let is_endless = reply.as_ref().is_ok_and(|reply| matches!(reply.body(), Either::Right(_)));
+                        told.set_asked(is_endless);
                         reply
                     };
                     let place = told.clone();
                     match stream {
                         Stream::Tcp(stream, local) => {
                             let service = service_fn(|request| answer(Via::Tcp(local), request));
-                            connection(Told { stream, place }, header_timeout, service, drain).await;
+                            connection(stream, place, header_timeout, service, drain).await;
                         }
                         Stream::Unix(stream) => {
                             let service = service_fn(|request| answer(Via::File, request));
-                            connection(Told { stream, place }, header_timeout, service, drain).await;
+                            connection(stream, place, header_timeout, service, drain).await;
                         }
                     }
                 });
@@ -150,12 +150,14 @@ impl Acceptor {
 
 async fn connection<S>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    place: Place,
     header_timeout: Duration,
     service: S,
     mut drain: watch::Receiver<bool>,
 ) where
-    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
+    S: HttpService<Incoming, ResBody = Either<Full<Bytes>, Lines>, Error = Infallible>,
 {
+    let stream = Told { stream, place: place.clone() };
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
@@ -171,9 +173,20 @@ async fn connection<S>(
         Some(ended) => ended,
         None => {
             serving.as_mut().graceful_shutdown();
+            // An answer that goes on is no wait between two requests.
+            if place.is_asked() {
+                tokio::select! {
+                    ended = serving.as_mut() => return told_of(ended),
+                    () = drained(&mut drain) => {}
+                }
+            }
             tokio::time::timeout(DRAIN_TIMEOUT, serving).await.unwrap_or(Ok(()))
         }
     };
+    told_of(ended);
+}
+
+fn told_of(ended: Result<(), hyper::Error>) {
     if let Err(error) = ended {
         // What a client did to its own connection.
         debug!(%error, "connection ended");
@@ -185,23 +198,32 @@ async fn answer(
     facts: &SharedFacts,
     via: Via,
     request: Request<Incoming>,
-) -> Result<Reply, Infallible> {
+) -> Result<Served, Infallible> {
     if face == Face::Admin
         && let Some((status, why)) = guard::refuse(request.headers(), request.uri(), via)
     {
-        return Ok(reply::refusal(status, why));
+        return Ok(reply::refusal(status, why).map(Either::Left));
     }
     let answer = async {
         match face {
-            Face::Public => public::answer(facts.as_ref(), &request).await,
-            Face::Admin => operator::answer(facts.as_ref(), request).await,
+            Face::Public => public::answer(facts.as_ref(), &request).await.map(Either::Left),
+            Face::Admin if request.uri().path() == operator::TAP => {
+                match operator::tap(facts.as_ref(), &request).await {
+                    Ok(lines) => lines.map(Either::Right),
+                    Err(refusal) => refusal.map(Either::Left),
+                }
+            }
+            Face::Admin => operator::answer(facts.as_ref(), request).await.map(Either::Left),
         }
     };
     Ok(match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
         Ok(reply) => reply,
-        Err(_) => reply::text(StatusCode::SERVICE_UNAVAILABLE, "no answer within 15 s\n"),
+        Err(_) => reply::text(StatusCode::SERVICE_UNAVAILABLE, "no answer within 15 s\n").map(Either::Left),
     })
 }
+
+/// A whole answer, or one that goes on.
+type Served = Response<Either<Full<Bytes>, Lines>>;
 
 /// Waits for the order to stop; a sender that is gone gives it too.
 async fn drained(drain: &mut watch::Receiver<bool>) {

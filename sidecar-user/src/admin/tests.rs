@@ -17,7 +17,7 @@ use sidecar_core::config::{AdminListen, Level, Listen};
 use tokio::sync::watch;
 
 use super::{
-    Answer, Check, Facts, Verdict,
+    Answer, Check, Facts, Lines, NoTap, Verdict,
     bind::{self, Address, Bound},
     serve::{self, Face},
 };
@@ -65,6 +65,24 @@ impl Facts for Fixed {
 
     fn top(&self) -> Answer<'_, Value> {
         Box::pin(async { json!({ "rows": [] }) })
+    }
+
+    fn tap<'a>(&'a self, query: &'a str, _: &'a str) -> Answer<'a, Result<(&'static str, Lines), NoTap>> {
+        Box::pin(async move {
+            if query == "busy" {
+                return Err(NoTap::Busy("too many".to_owned()));
+            }
+            let n = query.parse().map_err(|_| NoTap::Query(format!("`{query}` is no number")))?;
+            let (lines, taken) = tokio::sync::mpsc::channel(1);
+            tokio::spawn(async move {
+                for at in 0..n {
+                    if lines.send(format!("line {at}\n").into()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            Ok(("application/x-ndjson", Lines::new(taken)))
+        })
     }
 
     fn config(&self) -> Value {

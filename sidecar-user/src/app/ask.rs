@@ -102,7 +102,7 @@ fn process(pid: u32) -> Result<String, AskError> {
 }
 
 /// As forms write it.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         // A `String` takes whatever is written.

@@ -25,11 +25,12 @@ use super::{
     others::Told,
     pipeline::Handle,
     steering::Steered,
+    tap::{self, Wish},
     top,
     watching::Observed,
 };
 use crate::{
-    admin::{self, Answer, Check, Verdict},
+    admin::{self, Answer, Check, Lines, NoTap, Verdict},
     discovery::host,
     export::{
         Format, Resource,
@@ -288,6 +289,20 @@ impl admin::Facts for Facts {
 
     fn top(&self) -> Answer<'_, Value> {
         Box::pin(async move { top::to_json(self.handle.top().await.unwrap_or_default()) })
+    }
+
+    fn tap<'a>(
+        &'a self,
+        query: &'a str,
+        accept: &'a str,
+    ) -> Answer<'a, Result<(&'static str, Lines), NoTap>> {
+        Box::pin(async move {
+            let wish = Wish::parse(query, accept).map_err(NoTap::Query)?;
+            let full = || NoTap::Busy(format!("{} read already, and no more may at once", tap::READERS));
+            let gone = || NoTap::Busy("nobody is left to ask: the daemon is stopping".to_owned());
+            let tap = self.handle.tap(wish.clone()).await.ok_or_else(gone)?.ok_or_else(full)?;
+            Ok(wish.answer(tap))
+        })
     }
 
     fn config(&self) -> Value {

@@ -48,5 +48,6 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
     store.set(&catalogue::MEMORY_USAGE, &[], usage.rss_bytes);
     store.set(&catalogue::BUILD, &[env!("CARGO_PKG_VERSION")], 1u64);
     out.tracer.record(store);
+    out.taps.record(store);
     health.export.record(store);
 }

@@ -35,6 +35,7 @@ use super::{
     health::{self, Health},
     logging::chain,
     spans,
+    tap::{Tap, Taps, Wish},
 };
 use crate::{
     export::{ExportStats, otlp::SpanSender},
@@ -77,6 +78,8 @@ pub(super) struct Out {
     explain: Explain,
     /// Only while somebody looks.
     top: Option<Top>,
+    /// Whoever wants to be told of exchanges as they end.
+    pub(super) taps: Taps,
     /// To whoever judges endpoints, where there are any.
     watched: Option<Watched>,
     /// To the exporter. It counts what finds its queue full.
@@ -116,6 +119,8 @@ pub(crate) enum Command {
     Explain(Selector, usize, oneshot::Sender<Result<Answer, BadSelector>>),
     /// Requests by what they ask for, since somebody began to look.
     Top(oneshot::Sender<Vec<(top::Key, top::Row)>>),
+    /// Another reader of exchanges as they end; `None`: there is no place.
+    Tap(Wish, oneshot::Sender<Option<Tap>>),
     /// Take what is left, finish what is open, answer with the last state.
     Stop(Readings, oneshot::Sender<Snapshot>),
 }
@@ -151,6 +156,11 @@ impl Handle {
     /// Requests by what they ask for, since somebody began to look.
     pub(crate) async fn top(&self) -> Option<Vec<(top::Key, top::Row)>> {
         self.ask(Command::Top).await
+    }
+
+    /// Exchanges as they end; `Some(None)`: there is no place for another reader.
+    pub(super) async fn tap(&self, wish: Wish) -> Option<Option<Tap>> {
+        self.ask(|reply| Command::Tap(wish, reply)).await
     }
 
     /// The last connections of a service, or of none, that anything was decided of; the newest first.
@@ -260,6 +270,7 @@ impl Parts {
             shows_path,
             explain,
             top: None,
+            taps: Taps::default(),
             watched,
             spans: queue,
         };
@@ -314,6 +325,10 @@ impl Pipeline {
                     self.drain_all();
                     let rows = self.out.top.get_or_insert_with(|| Top::new(now)).ask(now);
                     let _ = reply.send(rows.map(|(key, row)| (key.clone(), row.clone())).collect());
+                    continue;
+                }
+                Ok(Command::Tap(wish, reply)) => {
+                    let _ = reply.send(self.out.taps.open(wish));
                     continue;
                 }
                 Ok(Command::Stop(readings, reply)) => {
@@ -476,6 +491,9 @@ impl Sink for Out {
         }
         if !self.shows_path {
             exchange.hide_path();
+        }
+        if !self.taps.is_empty() {
+            self.taps.tell(connection, protocol.name, &exchange);
         }
         let exemplar = decision.ids().map(|ids| ExemplarIds { trace: ids.trace, span: ids.span });
         if let Some(ids) = decision.ids() {

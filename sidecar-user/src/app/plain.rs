@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sidecar_core::told::is_hostile;
+
 /// The text with every character that does not show, or does more than show, as `\u{…}`.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
@@ -9,21 +11,13 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if shows(c) {
-            out.push(c);
-        } else {
+        if is_hostile(c) {
             out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
         }
     }
     Cow::Owned(out)
-}
-
-/// Not a control character of C0 or C1, no mark that orders text (bidi), nothing without a width, no end of a line.
-fn shows(c: char) -> bool {
-    let is_format = matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    !c.is_control() && !is_format
 }
 
 #[cfg(test)]

@@ -127,6 +127,7 @@ pub const ALL: &[&MetricDef] = &[
     &CONNECTIONS_GAPS,
     &CONNECTIONS_UNREPORTED,
     &SPANS,
+    &TAP_LEFT_OUT,
     &APP_OTLP,
     &EXPORT_QUEUE,
     &EXPORT_SENT,
@@ -575,6 +576,14 @@ pub static SPANS: MetricDef = def(
     "{span}",
     "Exchanges that could become spans, by whether they did.",
     &[key::DECISION],
+);
+/// Exchanges that a reader of `sidecar tap` asked for and was not told of; each reader counts.
+pub static TAP_LEFT_OUT: MetricDef = def(
+    "sidecar.tap.left_out",
+    Kind::Counter,
+    "{exchange}",
+    "Exchanges that a live view asked for and was not told of.",
+    &[key::REASON],
 );
 /// Parts of the application that trace, measure or log by themselves. Fed by `Instrumented::record`.
 pub static APP_OTLP: MetricDef = def(

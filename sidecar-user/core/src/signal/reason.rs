@@ -99,6 +99,14 @@ words! {
 }
 
 words! {
+    /// `sidecar.reason` of `sidecar.tap.left_out`.
+    TapLeftOut {
+        Rate "rate" "more came in a second than was asked for (`sidecar tap --rate`)"
+        Slow "slow" "whoever reads it reads too slowly"
+    }
+}
+
+words! {
     /// `sidecar.reason` of `sidecar.parser.oddities`.
     Oddity {
         OrphanResponse "orphan_response" "a response to no request that is known"

@@ -9,7 +9,7 @@ use super::{
     reason::{
         Answered, ConnectFailed, CutOff, Decided, Direction, DnsFailed, DnsOutcome, Drop, Dropped, Ejected,
         Ended, EndpointLeftOut, Excluded, Failed, Oddity, RelayFailed, RelayRefused, SourceFails, Steered,
-        Verdict,
+        TapLeftOut, Verdict,
     },
 };
 use crate::model::{Kind, MetricDef, Role};
@@ -107,6 +107,8 @@ impl Values {
             key::REASON => {
                 let words = if is(&[&catalogue::CAPTURE_DROPS]) {
                     pairs(&Drop::WORDS, &Drop::MEANINGS)
+                } else if is(&[&catalogue::TAP_LEFT_OUT]) {
+                    pairs(&TapLeftOut::WORDS, &TapLeftOut::MEANINGS)
                 } else if is(&[&catalogue::PARSER_ODDITIES]) {
                     pairs(&Oddity::WORDS, &Oddity::MEANINGS)
                 } else if is(&[&catalogue::EXCLUDED_CONNECTIONS]) {

@@ -5,11 +5,13 @@
 //! `server.address`, `server.port`, `operation`, `status`, `error.type`, `start_unix_nano`, `duration_ns`,
 //! `request.bytes`, `response.bytes`, `attributes`.
 
+mod filter;
 mod text;
 
-pub use text::{escape, quoted};
+pub use filter::{CONDITIONS, Filter, duration};
+pub use text::{escape, is_hostile, quoted};
 
-use std::{borrow::Cow, fmt::Write as _, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, net::IpAddr, time::Duration};
 
 use crate::{
     model::{Connection, Detail, Exchange, Role},
@@ -35,6 +37,8 @@ pub struct Told {
     pub started: Option<UnixNanos>,
     /// From there to its end.
     pub took: Option<Duration>,
+    /// Whom the application talks to.
+    pub peer: IpAddr,
     client: (String, u16),
     server: (String, u16),
     bytes: [Option<u64>; 2],
@@ -117,6 +121,7 @@ impl Told {
             path: exchange.http().and_then(|http| http.path.clone()),
             started: offset.map(|offset| UnixNanos(exchange.started.0.saturating_add(offset))),
             took: offset.map(|_| exchange.ended.since(exchange.started)),
+            peer: connection.peer().ip(),
             client: (client.ip().to_canonical().to_string(), client.port()),
             server: (host, port),
             bytes,
@@ -159,12 +164,6 @@ impl Told {
             add(key, &attribute.text());
         }
         out
-    }
-
-    /// The client's address and the server's, as its keys have them.
-    #[must_use]
-    pub fn ends(&self) -> [&str; 2] {
-        [&self.client.0, &self.server.0]
     }
 
     fn fields(&self) -> impl Iterator<Item = (&'static str, Field<'_>)> {

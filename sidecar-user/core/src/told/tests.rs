@@ -126,3 +126,50 @@ fn nothing_hostile_gets_through() {
         assert_eq!(quoted(value), expected);
     }
 }
+
+#[test]
+fn filters() {
+    let mut told = told(http("/api/a"));
+    told.took = Some(Duration::from_millis(20));
+    let takes = |wanted: &[(&str, &str)], unwanted: &[(&str, &str)]| {
+        let mut filter = Filter::default();
+        for (name, value) in wanted {
+            filter.add(name, value, true).expect("a condition");
+        }
+        for (name, value) in unwanted {
+            filter.add(name, value, false).expect("a condition");
+        }
+        filter.takes(&told)
+    };
+    assert!(takes(&[], &[]));
+    for (name, holds, other) in [
+        ("protocol", "HTTP", "redis"),
+        ("role", "server", "client"),
+        ("status", "503", "504"),
+        ("status", "5xx", "2xx"),
+        ("path", "/api/*", "/api"),
+        ("peer", "10.0.0.0/24", "10.0.1.0/24"),
+        ("min-duration", "20ms", "21ms"),
+    ] {
+        assert!(takes(&[(name, holds)], &[]) && !takes(&[(name, other)], &[]), "{name}");
+        assert!(!takes(&[], &[(name, holds)]) && takes(&[], &[(name, other)]), "not {name}");
+        // Any of a kind.
+        assert!(takes(&[(name, holds), (name, other)], &[]), "{name} or {name}");
+    }
+    // All kinds, and none of those that are not wanted.
+    assert!(takes(&[("protocol", "http"), ("status", "5xx")], &[("path", "/health")]));
+    assert!(!takes(&[("protocol", "http"), ("status", "2xx")], &[]));
+    assert!(!takes(&[("protocol", "http")], &[("peer", "10.0.0.2")]));
+    for (name, value) in [
+        ("protocol", ""),
+        ("role", "both"),
+        ("path", "api"),
+        ("peer", "host"),
+        ("min-duration", "10"),
+        ("min-duration", "-1s"),
+        ("min-duration", "1e99h"),
+        ("colour", "red"),
+    ] {
+        assert!(Filter::default().add(name, value, true).is_err(), "{name}={value}");
+    }
+}

@@ -4,7 +4,8 @@ use std::{borrow::Cow, fmt::Write as _};
 
 /// Whether a terminal, or whoever reads it, may be led astray by a character: controls (C0, DEL, C1), formats that show
 /// nothing or change the direction of what follows (UAX #9, and general category Cf), separators of lines.
-fn is_hostile(c: char) -> bool {
+#[must_use]
+pub fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
