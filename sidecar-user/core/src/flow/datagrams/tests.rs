@@ -151,7 +151,7 @@ fn asked_again_it_is_another_and_in_vain_it_ends() {
         .pass(4_100, Ingress, AT_CLIENT, &answer(1, "a", 0))
         .sweep(8_999);
     let answered = complete(Role::Client, "a", 0, 4_100);
-    assert_eq!(play.heard.finished, [answered.clone()]);
+    assert_eq!(play.heard.finished, std::slice::from_ref(&answered));
     play.sweep(9_000);
     let in_vain = (Role::Client, "a".into(), None, Outcome::Unanswered(Cut::Expired), 5_000);
     assert_eq!((play.heard.started, &play.heard.finished), (2, &vec![answered, in_vain]));
