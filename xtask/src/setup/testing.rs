@@ -28,6 +28,10 @@ const PACKAGES: &[Package] = &[
     Package { name: "libc-ares-dev", why: "c-ares, a resolver that a program brings along" },
     Package { name: "golang-go", why: "Go, which speaks to the kernel and to resolvers without a libc" },
     Package { name: "redis-server", why: "Redis to observe, which counts its commands, and redis-benchmark" },
+    Package {
+        name: "postgresql",
+        why: "PostgreSQL to observe, which counts its statements, pgbench and psql",
+    },
     Package { name: "wrk", why: "load for measuring" },
     Package { name: "tmux", why: "a terminal whose screen can be read" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },

@@ -1,0 +1,72 @@
+"""A client of PostgreSQL, by psycopg: every kind of conversation, or a connection that stays open.
+
+postgresql_client.py all PORT
+postgresql_client.py held PORT FOLDER: prepares a statement and writes FOLDER/prepared; once FOLDER/go is there executes it 20 times
+and asks 10 times in text.
+"""
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+
+
+def connect(port):
+    return psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname="bench", autocommit=True)
+
+
+def fails(state, act):
+    try:
+        act()
+    except psycopg.Error as error:
+        assert error.sqlstate == state, error
+        return
+    raise AssertionError("it is refused")
+
+
+def everything(port):
+    with connect(port) as client:
+        client.execute("CREATE TABLE items (id int PRIMARY KEY, name text)")
+        for n in range(30):
+            client.execute("INSERT INTO items VALUES (%s, %s)", (n, "n" * n), prepare=n % 2 == 0)
+        for n in range(40):
+            assert client.execute("SELECT name FROM items WHERE id = %s", (n % 30,)).fetchone()
+        assert len(client.execute("SELECT id, repeat('x', 10000) FROM items", prepare=False).fetchall()) == 30
+        fails("23505", lambda: client.execute("INSERT INTO items VALUES (%s, %s)", (1, "again")))
+        fails("42P01", lambda: client.execute("SELECT * FROM nowhere"))
+        fails("22012", lambda: client.execute("SELECT 1 / %s::int", (0,), prepare=True))
+        with client.cursor() as cursor:
+            with cursor.copy("COPY items FROM STDIN") as copy:
+                for n in range(100, 1100):
+                    copy.write_row((n, f"item {n}"))
+            with cursor.copy("COPY items TO STDOUT") as copy:
+                assert sum(1 for _ in copy.rows()) == 1030
+            cursor.executemany("UPDATE items SET name = %s WHERE id = %s", [(f"new {n}", n) for n in range(50)])
+        with client.pipeline():
+            for n in range(25):
+                client.execute("DELETE FROM items WHERE id = %s", (n,))
+        with client.transaction():
+            client.execute("SELECT count(*) FROM items")
+            with client.cursor(name="some") as cursor:
+                cursor.execute("SELECT id FROM items ORDER BY id")
+                assert len(cursor.fetchmany(10)) == 10
+        client.execute("DROP TABLE items")
+
+
+def held(port, folder):
+    with connect(port) as client:
+        question = "SELECT abalance FROM pgbench_accounts WHERE aid = %s"
+        client.execute(question, (1,), prepare=True)
+        (folder / "prepared").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+        for n in range(20):
+            client.execute(question, (1 + n,))
+        for _ in range(10):
+            client.execute("SELECT count(*) FROM pgbench_branches")
+
+
+if sys.argv[1] == "all":
+    everything(int(sys.argv[2]))
+else:
+    held(int(sys.argv[2]), Path(sys.argv[3]))
