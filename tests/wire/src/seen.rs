@@ -107,8 +107,17 @@ impl Core {
     }
 }
 
+/// Each exchange is measured by one of these.
 fn is_duration(name: &str) -> bool {
-    matches!(name, "http.server.request.duration" | "http.client.request.duration")
+    const MEASURED: [&str; 6] = [
+        "request.duration",
+        "call.duration",
+        "operation.duration",
+        "lookup.duration",
+        "handshake.duration",
+        "session.duration",
+    ];
+    MEASURED.iter().any(|end| name.ends_with(end))
 }
 
 /// An exchange without its times.
