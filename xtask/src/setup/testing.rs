@@ -32,6 +32,10 @@ const PACKAGES: &[Package] = &[
         name: "postgresql",
         why: "PostgreSQL to observe, which counts its statements, pgbench and psql",
     },
+    Package {
+        name: "mariadb-server",
+        why: "MariaDB to observe, which counts its statements, and its client",
+    },
     Package { name: "wrk", why: "load for measuring" },
     Package { name: "tmux", why: "a terminal whose screen can be read" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },
