@@ -1,6 +1,7 @@
 //! Is it HTTP/2? By the client's preface; of a connection met in the middle by frames that follow one another.
 
-use super::frame::{DEFAULT_MAX, Frame, HEADER, PREFACE};
+use super::frame::{DEFAULT_MAX, Frame, HEADER, Kind, PREFACE};
+use super::hpack::{Decoder, Field, Name};
 use crate::model::Side;
 use crate::protocol::Detect;
 
@@ -16,14 +17,24 @@ enum Frames {
     Many,
 }
 
-/// One frame has little to tell it from other binary protocols by: it takes two in a row, or one of each side.
+/// Bytes of a header table that a look at a block takes.
+const TABLE_ROOM: usize = 4096;
+
+/// One frame has little to tell it from other binary protocols by: it takes two in a row, or one of each side. And most look
+/// alike from both sides: it takes one that begins a request or a response, which is of one side only.
 pub(super) fn detect(client: &[u8], server: &[u8]) -> Detect {
     let preface = client.len().min(PREFACE.len());
     if !client.is_empty() && client[..preface] == PREFACE[..preface] {
         return if preface == PREFACE.len() { Detect::Yes } else { Detect::NeedMore };
     }
+    let shown = (shown(Side::Client, client), shown(Side::Server, server));
+    let is_shown = match shown {
+        (Some(Side::Server), _) | (_, Some(Side::Client)) => return Detect::No,
+        shown => shown != (None, None),
+    };
     match (frames(Side::Client, client), frames(Side::Server, server)) {
-        (Frames::Many, _) | (_, Frames::Many) | (Frames::One, Frames::One) => Detect::Yes,
+        (Frames::Many, _) | (_, Frames::Many) | (Frames::One, Frames::One) if is_shown => Detect::Yes,
+        (Frames::Many, _) | (_, Frames::Many) => Detect::NeedMore,
         // The middle of a long frame is no objection to a whole one of the other side.
         (Frames::One, _) | (_, Frames::One) => Detect::NeedMore,
         (Frames::None, _) | (_, Frames::None) => Detect::No,
@@ -48,6 +59,35 @@ fn frames(side: Side, bytes: &[u8]) -> Frames {
         rest = after;
     }
     if may_go_on(rest) { found } else { Frames::None }
+}
+
+/// Whose the frames are that bytes of `side` begin with, as the first of their field blocks that tells says.
+fn shown(side: Side, bytes: &[u8]) -> Option<Side> {
+    let mut rest = bytes;
+    while let Some(header) = rest.first_chunk().filter(|header| Frame::looks_like(header, side, DEFAULT_MAX))
+    {
+        let frame = Frame::read(header);
+        let (payload, after) = rest[HEADER..].split_at_checked(frame.len as usize)?;
+        if frame.kind == Kind::Headers && !frame.is_padded() {
+            let mut whose = None;
+            let block = payload.get(frame.before_block()..).unwrap_or_default();
+            // However it stops, what was read of it until then is there.
+            let _ = Decoder::new(false).read(block, &[], TABLE_ROOM, |name, _| {
+                whose = whose.or(match name {
+                    Name::Field(Field::Status) => Some(Side::Server),
+                    Name::Field(Field::Method | Field::Scheme | Field::Path | Field::Authority) => {
+                        Some(Side::Client)
+                    }
+                    _ => None,
+                });
+            });
+            if whose.is_some() {
+                return whose;
+            }
+        }
+        rest = after;
+    }
+    None
 }
 
 /// Whether less than a header may be the beginning of one.
@@ -85,7 +125,11 @@ mod tests {
             ("a request, met in the middle", REQUEST, b"", Detect::NeedMore),
             ("and its answer", REQUEST, ANSWER, Detect::Yes),
             ("two frames", &two, b"", Detect::Yes),
-            ("two of the server", b"", &two, Detect::Yes),
+            ("two of the server", b"", &[ANSWER, WINDOW].concat(), Detect::Yes),
+            ("the other way round", b"", &two, Detect::No),
+            ("and the answer too", ANSWER, &two, Detect::No),
+            ("what both sides say", &[WINDOW, WINDOW].concat(), b"", Detect::NeedMore),
+            ("and a request", &[WINDOW, WINDOW, REQUEST].concat(), WINDOW, Detect::Yes),
             ("a part of one", &REQUEST[..5], b"", Detect::NeedMore),
             ("the middle of a body", REQUEST, b"abcdefghijkl", Detect::NeedMore),
             ("two frames beside it", &two, b"abcdefghijkl", Detect::Yes),
