@@ -36,6 +36,7 @@ const PACKAGES: &[Package] = &[
         name: "mariadb-server",
         why: "MariaDB to observe, which counts its statements, and its client",
     },
+    Package { name: "memcached", why: "memcached to observe, which counts its commands" },
     Package { name: "wrk", why: "load for measuring" },
     Package { name: "tmux", why: "a terminal whose screen can be read" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },
