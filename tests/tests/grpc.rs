@@ -1,0 +1,174 @@
+//! gRPC, against what a server of it wrote of each call.
+
+use std::{collections::BTreeMap, fs, net::TcpStream, path::PathBuf, process::Command};
+
+use sidecar_tests::{
+    cgroup::Cgroup,
+    eventually, free_port,
+    process::{self, Process},
+    python, root,
+    scrape::Scrape,
+    sidecar::Sidecar,
+};
+
+/// Calls by method and status; `-` where there is none.
+type Calls = BTreeMap<(String, String), u64>;
+
+/// A server by grpcio in a cgroup, and clients in the same.
+struct World {
+    dir: tempfile::TempDir,
+    cgroup: Cgroup,
+    port: u16,
+}
+
+impl World {
+    fn new() -> World {
+        World { dir: tempfile::tempdir().expect("a folder"), cgroup: Cgroup::new(), port: free_port() }
+    }
+
+    fn serve(&self) -> Process {
+        let (port, account) = (self.port.to_string(), self.account_file().display().to_string());
+        let server = self.start(&[&python(), &support("grpc_server.py"), &port, &account], "server.out");
+        eventually("the server to listen", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+        server
+    }
+
+    fn observe(&self) -> Sidecar {
+        let path = self.cgroup.path().display().to_string();
+        let args = ["--cgroup", &path, "--set", "capture.ring_bytes=33554432"];
+        let sidecar = Sidecar::run(self.dir.path(), &args, &[]);
+        sidecar.await_ready();
+        sidecar
+    }
+
+    fn within(&self, words: &[&str]) -> Command {
+        let command = [self.cgroup.wrapper(), words.iter().map(|word| (*word).to_owned()).collect()].concat();
+        let mut within = Command::new(&command[0]);
+        within.args(&command[1..]);
+        within
+    }
+
+    fn start(&self, words: &[&str], output: &str) -> Process {
+        Process::start(&mut self.within(words), &self.dir.path().join(output))
+    }
+
+    fn account_file(&self) -> PathBuf {
+        self.dir.path().join("account")
+    }
+
+    /// What the server wrote.
+    fn account(&self) -> Calls {
+        let mut calls = Calls::new();
+        for line in fs::read_to_string(self.account_file()).unwrap_or_default().lines() {
+            let (method, status) = line.split_once(' ').expect("a method and a status");
+            *calls.entry((method.to_owned(), status.to_owned())).or_default() += 1;
+        }
+        calls
+    }
+
+    fn is_there(&self, name: &str) {
+        eventually(name, || self.dir.path().join(name).exists().then_some(()));
+    }
+}
+
+fn support(name: &str) -> String {
+    root().join("tests/support").join(name).display().to_string()
+}
+
+/// What the daemon says of a role.
+fn told(scrape: &Scrape, role: &str) -> Calls {
+    let mut calls = Calls::new();
+    for (labels, n) in scrape.all(&format!("rpc_{role}_call_duration_seconds_count")) {
+        let of = |name: &str| labels.get(name).cloned();
+        let method = of("rpc_method").unwrap_or_default();
+        let status = of("rpc_response_status_code").unwrap_or_else(|| "-".to_owned());
+        *calls.entry((method, status)).or_default() += n as u64;
+    }
+    calls.retain(|_, n| *n > 0);
+    calls
+}
+
+fn less(mut calls: Calls, before: &Calls) -> Calls {
+    for (call, n) in before {
+        *calls.entry(call.clone()).or_default() -= n;
+    }
+    calls.retain(|_, n| *n > 0);
+    calls
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn every_call_is_told_as_the_server_counts_it() {
+    let world = World::new();
+    let sidecar = world.observe();
+    let _server = world.serve();
+    process::run(&mut world.within(&[&python(), &support("grpc_client.py"), "all", &world.port.to_string()]));
+    // Another client: a message is a byte that says that it is not compressed, its length and itself.
+    let message = world.dir.path().join("message");
+    for code in [b"0", b"5", b"7"] {
+        fs::write(&message, [&[0, 0, 0, 0, 1][..], code].concat()).expect("a message");
+        let (data, url) = (
+            format!("@{}", message.display()),
+            format!("http://127.0.0.1:{}/truth.v1.Calls/Unary", world.port),
+        );
+        let headers = ["-H", "content-type: application/grpc", "-H", "te: trailers", "-o", "/dev/null"];
+        let curl = ["curl", "-sS", "--http2-prior-knowledge", "--data-binary", &data, &url];
+        process::run(&mut world.within(&[&curl[..], &headers].concat()));
+    }
+    let scrape = sidecar.scrape_at_rest();
+    let account = world.account();
+    assert_eq!(account.values().sum::<u64>(), 3 * 17 + 2000 + 3 + 4 + 1 + 1 + 6 + 3);
+    for role in ["server", "client"] {
+        let mut calls = told(&scrape, role);
+        // Of a call whose time is over the server tells the client if it is the first to see it.
+        let late = |status: &str| ("truth.v1.Calls/Late".to_owned(), status.to_owned());
+        if let Some(n) = calls.remove(&late("DEADLINE_EXCEEDED")) {
+            *calls.entry(late("-")).or_default() += n;
+        }
+        assert_eq!(calls, account, "{role}");
+        let reset = [("error_type", "client_stream_reset"), ("rpc_method", "truth.v1.Calls/Cancelled")];
+        assert_eq!(scrape.count(&format!("rpc_{role}_call_duration_seconds_count"), &reset), 3, "{role}");
+    }
+    let oddities: Vec<_> = scrape.all("sidecar_parser_oddities_total").filter(|(_, n)| *n > 0.0).collect();
+    assert!(oddities.is_empty(), "{oddities:?}");
+    assert_eq!(scrape.drops(), BTreeMap::new());
+    for class in ["lost", "unclassified", "before_join"] {
+        assert_eq!(scrape.bytes(class), 0, "{class}");
+    }
+}
+
+/// A connection with calls in flight when the daemon comes: what was told before, such as the methods' names, is not known and is
+/// counted; no call is told twice, and no status that was not sent.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn a_connection_that_was_there_before() {
+    let world = World::new();
+    let _server = world.serve();
+    let (port, folder) = (world.port.to_string(), world.dir.path().display().to_string());
+    let _client = world.start(&[&python(), &support("grpc_client.py"), "load", &port, &folder], "client.out");
+    let more = |n: u64| {
+        let enough = world.account().values().sum::<u64>() + n;
+        eventually("a load", || (world.account().values().sum::<u64>() >= enough).then_some(()));
+    };
+    more(100);
+    let sidecar = world.observe();
+    more(300);
+    fs::write(world.dir.path().join("pause"), "").expect("write");
+    world.is_there("paused");
+    let before = world.account();
+    let scrape = sidecar.scrape_at_rest();
+    fs::write(world.dir.path().join("go"), "").expect("write");
+    world.is_there("done");
+    let since = less(world.account(), &before);
+    let after = sidecar.scrape_at_rest();
+    for role in ["server", "client"] {
+        assert_eq!((told(&after, role), told(&scrape, role)), (Calls::new(), Calls::new()), "{role}");
+        // That they are calls is not known either: they are requests.
+        let post = ("POST".to_owned(), "200".to_owned());
+        let requests = [&after, &scrape].map(|scrape| scrape.requests(role));
+        assert!(requests.iter().all(|kinds| kinds.keys().all(|kind| *kind == post)), "{requests:?}");
+        assert_eq!(requests[0][&post] - requests[1][&post], since.values().sum::<u64>(), "{role}");
+    }
+    assert!(after.count("sidecar_parser_oddities_total", &[("sidecar_reason", "unresolved")]) > 0);
+    assert_eq!((after.drops(), after.bytes("unclassified")), (BTreeMap::new(), 0));
+}
