@@ -1,0 +1,62 @@
+"""Clients of memcached: pymemcache in words, python-binary-memcached in the binary protocol.
+
+memcached_client.py PORT
+"""
+import sys
+
+import bmemcached
+from pymemcache.client.base import Client
+from pymemcache.exceptions import MemcacheClientError
+
+
+def in_words(port):
+    client = Client(("127.0.0.1", port), default_noreply=False)
+    for n in range(200):
+        client.set(f"key:{n}", b"v" * n)
+        assert client.get(f"key:{n}") == b"v" * n
+    client.set("large", b"x" * 500_000)
+    assert len(client.get("large")) == 500_000
+    assert client.get("nowhere") is None
+    assert len(client.get_many([f"key:{n}" for n in range(190, 210)])) == 10
+    for n in range(50):
+        client.set("silent", b"s", noreply=True)
+    client.add("key:1", b"there")
+    client.replace("nowhere", b"not there")
+    client.append("key:1", b"more")
+    client.prepend("key:1", b"more")
+    _, cas = client.gets("key:1")
+    assert client.cas("key:1", b"new", cas)
+    assert client.cas("key:1", b"newer", cas) is False
+    client.set("n", b"1")
+    client.incr("n", 5)
+    client.decr("n", 2)
+    client.touch("n", 100)
+    client.delete("n")
+    client.delete("n")
+    try:
+        client.incr("large", 1)
+    except MemcacheClientError:
+        pass
+    else:
+        raise AssertionError("it is refused")
+    client.version()
+    client.close()
+
+
+def binary(port):
+    client = bmemcached.Client((f"127.0.0.1:{port}",))
+    for n in range(200):
+        client.set(f"bin:{n}", "w" * (n + 1))
+        assert client.get(f"bin:{n}") == "w" * (n + 1)
+    assert client.get("nowhere") is None
+    client.add("bin:1", "there")
+    client.replace("nowhere", "not there")
+    client.incr("m", 1, default=1)
+    client.decr("m", 1)
+    client.delete("bin:2")
+    client.delete("bin:2")
+    client.disconnect_all()
+
+
+in_words(int(sys.argv[1]))
+binary(int(sys.argv[1]))

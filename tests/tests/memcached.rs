@@ -1,0 +1,128 @@
+//! memcached in words and in packets, against its own account: `stats`.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+    process::Command,
+};
+
+use sidecar_tests::{
+    cgroup::Cgroup,
+    eventually, free_port,
+    process::{self, Process},
+    python, root,
+    scrape::Scrape,
+    sidecar::Sidecar,
+};
+
+/// `memcached` in a cgroup, and clients in the same.
+struct World {
+    dir: tempfile::TempDir,
+    cgroup: Cgroup,
+    port: u16,
+}
+
+impl World {
+    fn new() -> World {
+        World { dir: tempfile::tempdir().expect("a folder"), cgroup: Cgroup::new(), port: free_port() }
+    }
+
+    fn serve(&self) -> Process {
+        let port = self.port.to_string();
+        let server =
+            self.start(&["memcached", "-u", "root", "-l", "127.0.0.1", "-p", &port], "memcached.out");
+        eventually("the server to listen", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+        server
+    }
+
+    fn observe(&self) -> Sidecar {
+        let path = self.cgroup.path().display().to_string();
+        let args = ["--cgroup", &path, "--set", "capture.ring_bytes=33554432"];
+        let sidecar = Sidecar::run(self.dir.path(), &args, &[]);
+        sidecar.await_ready();
+        sidecar
+    }
+
+    fn within(&self, words: &[&str]) -> Command {
+        let command = [self.cgroup.wrapper(), words.iter().map(|word| (*word).to_owned()).collect()].concat();
+        let mut within = Command::new(&command[0]);
+        within.args(&command[1..]);
+        within
+    }
+
+    fn start(&self, words: &[&str], output: &str) -> Process {
+        Process::start(&mut self.within(words), &self.dir.path().join(output))
+    }
+
+    /// What memcached says, from outside of the cgroup.
+    fn account(&self) -> BTreeMap<String, u64> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
+        stream.write_all(b"stats\r\n").expect("ask");
+        let lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+        let stat = |line: String| {
+            let (name, value) = line.strip_prefix("STAT ")?.split_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        lines.take_while(|line| line != "END").filter_map(stat).collect()
+    }
+}
+
+fn script() -> String {
+    root().join("tests/support/memcached_client.py").display().to_string()
+}
+
+/// Commands that memcached counts together, as the daemon tells them of a role.
+fn told(scrape: &Scrape, role: &str) -> BTreeMap<&'static str, u64> {
+    let mut calls = BTreeMap::new();
+    for (labels, n) in scrape.all(&format!("db_{role}_operation_duration_seconds_count")) {
+        let counted = match labels.get("db_operation_name").map(String::as_str) {
+            Some("GET" | "GETS") => "cmd_get",
+            Some("SET" | "ADD" | "REPLACE" | "APPEND" | "PREPEND" | "CAS") => "cmd_set",
+            Some("TOUCH") => "cmd_touch",
+            Some("FLUSH_ALL") => "cmd_flush",
+            Some("DECR") => "decr",
+            Some("DELETE") => "delete",
+            _ => continue,
+        };
+        *calls.entry(counted).or_default() += n as u64;
+    }
+    calls.retain(|_, n| *n > 0);
+    calls
+}
+
+/// The same as memcached tells it.
+fn counted(account: &BTreeMap<String, u64>) -> BTreeMap<&'static str, u64> {
+    let of = |name: &str| account[name];
+    let mut calls: BTreeMap<_, _> =
+        ["cmd_get", "cmd_set", "cmd_touch", "cmd_flush"].map(|name| (name, of(name))).into();
+    calls.insert("decr", of("decr_hits") + of("decr_misses"));
+    calls.insert("delete", of("delete_hits") + of("delete_misses"));
+    calls.retain(|_, n| *n > 0);
+    calls
+}
+
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn every_command_is_told_as_memcached_counts_it() {
+    let world = World::new();
+    let sidecar = world.observe();
+    let _server = world.serve();
+    process::run(&mut world.within(&[&python(), &script(), &world.port.to_string()]));
+    let account = world.account();
+    let scrape = sidecar.scrape_at_rest();
+    let mut expected = counted(&account);
+    // One command of twenty keys is told as one.
+    *expected.get_mut("cmd_get").expect("some") -= 19;
+    for role in ["server", "client"] {
+        assert_eq!(told(&scrape, role), expected, "{role}");
+        // What memcached does not count: it refuses to, as the value is no number.
+        let refused = [("db_operation_name", "INCR"), ("error_type", "CLIENT_ERROR")];
+        assert_eq!(scrape.count(&format!("db_{role}_operation_duration_seconds_count"), &refused), 1);
+    }
+    assert_eq!(scrape.count("db_client_response_returned_rows_sum", &[]), account["get_hits"]);
+    assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
+    assert_eq!(scrape.drops(), BTreeMap::new());
+    let oddities: Vec<_> = scrape.all("sidecar_parser_oddities_total").filter(|(_, n)| *n > 0.0).collect();
+    assert!(oddities.is_empty(), "{oddities:?}");
+}
