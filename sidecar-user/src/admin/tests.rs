@@ -268,7 +268,11 @@ fn the_admin_listener_answers_its_operator() {
         ("GET /explain", 400, json!({ "error": "no query" })),
         ("GET /config", 200, json!({ "config": {} })),
         ("GET /log", 200, json!({ "level": "info" })),
-        ("GET /metrics", 404, json!({ "error": "here are /connections, /explain, /top, /config and /log" })),
+        (
+            "GET /metrics",
+            404,
+            json!({ "error": "here are /connections, /explain, /top, /tap, /config and /log" }),
+        ),
     ] {
         for host in ["localhost", &format!("127.0.0.1:{port}"), "[::1]:1"] {
             let reply = served.ask(&format!("{line} HTTP/1.1\nhost: {host}"), "");

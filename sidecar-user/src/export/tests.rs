@@ -64,6 +64,7 @@ pub(super) fn snapshot() -> Snapshot {
     store.add(&catalogue::PARSER_ODDITIES, &["malformed"], 1u64);
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], 3u64);
     store.set(&catalogue::CONNECTIONS_GAPS, &[], 1u64);
+    store.set(&catalogue::TAP_LEFT_OUT, &["rate"], 1u64);
     store.set(&catalogue::CONNECTIONS_UNREPORTED, &[], 0u64);
     store.set(&catalogue::EXCLUDED_CONNECTIONS, &["port"], 1u64);
     store.set(&catalogue::ROUTES, &["learned"], 2u64);
