@@ -1,5 +1,6 @@
 //! Series of what is asked besides HTTP, and of messages: keyed by words as numbers, as each family names them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::family::{self, Called, MAX_WORDS, Word};
@@ -33,6 +34,7 @@ enum Kept {
     Name(u32),
     Number(u16),
     Flag(bool),
+    Ip(IpAddr),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -169,6 +171,7 @@ impl Calls {
                 Kept::Name(id) => self.names.text(id).to_owned().into(),
                 Kept::Number(number) => number.into(),
                 Kept::Flag(flag) => Value::Bool(flag),
+                Kept::Ip(ip) => ip.to_string().into(),
             };
             Some((*name, value))
         });
@@ -208,6 +211,7 @@ fn key(names: &mut Names, called: &Called<'_>, container: Option<&Arc<str>>, lea
             Some(Word::Text(text)) => Kept::Name(names.id(text, learn)?),
             Some(Word::Number(number)) => Kept::Number(*number),
             Some(Word::Flag(flag)) => Kept::Flag(*flag),
+            Some(Word::Ip(ip)) => Kept::Ip(*ip),
         };
     }
     Some(Key { words, container: container.cloned() })

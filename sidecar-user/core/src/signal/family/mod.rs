@@ -8,6 +8,7 @@ mod tls;
 mod websocket;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::Value;
 use super::http::{self, ErrorType, Host};
@@ -42,6 +43,8 @@ pub(super) enum Word<'a> {
     Number(u16),
     /// A flag.
     Flag(bool),
+    /// An address.
+    Ip(IpAddr),
 }
 
 impl<'a> Word<'a> {
@@ -54,6 +57,7 @@ impl<'a> Word<'a> {
             Word::Text(text) => text.clone().into_owned().into(),
             Word::Number(number) => (*number).into(),
             Word::Flag(flag) => Value::Bool(*flag),
+            Word::Ip(ip) => ip.to_string().into(),
         }
     }
 }
@@ -121,25 +125,28 @@ struct End<'a> {
 }
 
 impl<'a> End<'a> {
-    /// Address and port of the server, and of the endpoint where one was chosen: what a client's metrics have of it.
+    /// Address and port of the server, and of the endpoint where one was chosen: what a client's metrics have of it. Nothing of
+    /// a server.
     fn server(self, host: Option<&'a str>, port: Option<u16>) -> [Option<Word<'a>>; 4] {
+        if self.role == Role::Server {
+            return [const { None }; 4];
+        }
         let (host, port) = http::server_named(self.connection, host, port);
         let address = match host {
             Host::Name(name) => Word::text(name),
-            Host::Ip(ip) => Word::text(ip.to_string()),
+            Host::Ip(ip) => Some(Word::Ip(ip)),
         };
         let endpoint = self.connection.steered.as_ref().and_then(|steered| steered.endpoint);
         [
             address,
             Some(Word::Number(port)),
-            endpoint.and_then(|endpoint| Word::text(endpoint.ip().to_canonical().to_string())),
+            endpoint.map(|endpoint| Word::Ip(endpoint.ip().to_canonical())),
             endpoint.map(|endpoint| Word::Number(endpoint.port())),
         ]
     }
 
-    /// The words of a metric: `own`, and of a client's the server's.
+    /// The words of a metric: `own`, then those of the server.
     fn words<const N: usize>(self, own: [Option<Word<'a>>; N], server: [Option<Word<'a>>; 4]) -> Words<'a> {
-        let server = server.into_iter().filter(|_| self.role == Role::Client);
         let mut words = own.into_iter().chain(server);
         std::array::from_fn(|_| words.next().flatten())
     }
