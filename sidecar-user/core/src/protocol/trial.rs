@@ -8,7 +8,8 @@
 //! - the connection ended so, or
 //! - of all numbers that come into question, the kinds of the answers fit the requests for one only.
 //!
-//! Whatever is believed, answers that do not fit their requests refute it: then none of both is told of.
+//! Whatever is believed, answers that do not fit their requests refute it: then none of both is told of. Where there is no room to
+//! hold more, the oldest are let go with their answers, which are as many as they have; what was seen so far still counts.
 
 use std::collections::VecDeque;
 
@@ -45,6 +46,8 @@ pub(super) struct Trial<C, R> {
     due: u64,
     /// Answers of requests before the first, as far as it showed.
     before: u64,
+    /// Answers of requests that were let go, which are still to come; then none is held.
+    owed: u64,
     n_drains: u32,
     drains: u32,
     last: Option<(Side, Ktime)>,
@@ -70,6 +73,7 @@ impl<C: Asks<R>, R> Trial<C, R> {
             answers: VecDeque::new(),
             due: 0,
             before: 0,
+            owed: 0,
             n_drains: 0,
             drains: DRAINS.checked_shl(n_wrong.min(16)).unwrap_or(DRAINS_MAX).min(DRAINS_MAX),
             last: None,
@@ -105,16 +109,42 @@ impl<C: Asks<R>, R> Trial<C, R> {
     /// An answer came.
     pub(super) fn answered(&mut self, answer: R) {
         self.answers.push_back(answer);
-        let ahead = (self.answers.len() as u64).saturating_sub(self.due);
+        let ahead = (self.answers.len() as u64).saturating_sub(self.due + self.owed);
         if ahead > self.before {
             self.before = ahead;
             self.n_drains = 0;
         }
+        self.swallow();
     }
 
-    /// There is no room for more.
-    pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        self.requests.len().max(self.answers.len()) >= limits.small() / 2
+    /// Where there is no room for more, lets go of what is oldest: how many answers to requests that are not known, and how many
+    /// requests.
+    pub(super) fn make_room(&mut self, limits: &Limits) -> (usize, usize) {
+        let (mut n_answers, mut n_requests) = (0, 0);
+        let room = (limits.small() / 2).max(1);
+        while self.requests.len().max(self.answers.len()) >= room {
+            // However it will be settled, so many are nobody's.
+            let nobodys = self.answers.len().min(usize::try_from(self.before).unwrap_or(usize::MAX));
+            self.answers.drain(..nobodys);
+            self.before -= nobodys as u64;
+            n_answers += nobodys;
+            let oldest = self.requests.drain(..self.requests.len().div_ceil(2));
+            n_requests += oldest.len();
+            let n: u64 = oldest.map(|request| u64::from(request.answers())).sum();
+            self.due -= n;
+            self.owed += n;
+            self.swallow();
+            self.compared_at = FIRST_COMPARED.max(self.requests.len() as u64 + 1);
+        }
+        (n_answers, n_requests)
+    }
+
+    /// Lets go of the answers to requests that were let go. Which of those at the front they are is all the same: it is only
+    /// their number that is skipped.
+    fn swallow(&mut self) {
+        let n = self.answers.len().min(usize::try_from(self.owed).unwrap_or(usize::MAX));
+        self.answers.drain(..n);
+        self.owed -= n as u64;
     }
 
     /// Requests and answers that are held.
@@ -134,7 +164,7 @@ impl<C: Asks<R>, R> Trial<C, R> {
     }
 
     fn is_drained(&self) -> bool {
-        !self.answers.is_empty() && self.answers.len() as u64 == self.before + self.due
+        !self.answers.is_empty() && self.answers.len() as u64 == self.before + self.due + self.owed
     }
 
     /// With so many answers to requests before, all that are held may belong together.
@@ -245,5 +275,58 @@ mod tests {
     fn answers_that_do_not_fit_settle_nothing() {
         assert_eq!(play(&"aC".repeat(9), 1), None);
         assert_eq!(play("aCa", SILENCE), None);
+    }
+
+    /// A request that nothing tells from others but its number.
+    struct Numbered(u32);
+
+    impl Asks<u32> for Numbered {
+        fn answers(&self) -> u32 {
+            1
+        }
+        fn fits(&self, _: &u32) -> bool {
+            true
+        }
+        fn is_blocking(&self) -> bool {
+            false
+        }
+    }
+
+    /// Pipelines that there is no room for, of which the first was half way when it was met: it is settled by drains all the
+    /// same, what is held then belongs together, and all else is accounted for.
+    #[test]
+    fn a_pipeline_deeper_than_there_is_room_for() {
+        let limits = Limits { outstanding: 4, ..Limits::default() };
+        for (depth, passed) in [(100, 37), (1000, 0), (1000, 999), (63, 5), (64, 64), (2, 300)] {
+            let mut trial = Trial::<Numbered, u32>::new(0);
+            let (mut orphans, mut unresolved, mut n_answers, mut clock) = (0, 0, 0, 0);
+            let settled = 'talk: loop {
+                for _ in 0..depth {
+                    clock += 1;
+                    if trial.speaks(Side::Client, Ktime(clock)) {
+                        break 'talk trial.settle();
+                    }
+                    trial.asked(Numbered(clock as u32));
+                    let (answers, requests) = trial.make_room(&limits);
+                    (orphans, unresolved) = (orphans + answers, unresolved + requests);
+                }
+                let before = if n_answers == 0 { passed } else { 0 };
+                let asked: Vec<u32> = (clock - depth + 1..=clock).map(|number| number as u32).collect();
+                for number in std::iter::repeat_n(0, before).chain(asked) {
+                    n_answers += 1;
+                    let _ = trial.speaks(Side::Server, Ktime(clock));
+                    trial.answered(number);
+                    let (answers, requests) = trial.make_room(&limits);
+                    (orphans, unresolved) = (orphans + answers, unresolved + requests);
+                }
+                assert!(trial.requests.len().max(trial.answers.len()) < limits.small() / 2);
+                assert!(n_answers < 100_000, "never settled: {depth} {passed}");
+            };
+            assert_eq!(orphans as u64 + settled.orphans, passed as u64, "{depth} {passed}");
+            let asked: Vec<u32> = settled.requests.iter().map(|request| request.0).collect();
+            assert_eq!(settled.answers, asked, "{depth} {passed}");
+            assert_eq!(unresolved + asked.len() + passed, n_answers, "{depth} {passed}");
+            assert!(!asked.is_empty());
+        }
     }
 }

@@ -140,11 +140,12 @@ impl Redis {
         self.odd.orphan_responses += u32::try_from(answers).unwrap_or(u32::MAX);
     }
 
-    /// There is room for what is unsettled, or it is dropped.
+    /// There is room for what is unsettled, or the oldest of it is dropped.
     pub(super) fn make_room(&mut self) {
-        if self.trial.as_ref().is_some_and(|trial| trial.is_full(&self.limits)) {
-            self.try_anew();
-        }
+        let Some(trial) = &mut self.trial else { return };
+        let (answers, requests) = trial.make_room(&self.limits);
+        self.odd.unresolved += u32::try_from(requests).unwrap_or(u32::MAX);
+        self.odd.orphan_responses += u32::try_from(answers).unwrap_or(u32::MAX);
     }
 
     /// What is unsettled is dropped.
