@@ -133,7 +133,7 @@ fn tell(replay: &Replay) {
     let reason = |why: &LeftOut| match why {
         LeftOut::Link(link) => format!("of link type {}, which is not read", link.0),
         LeftOut::NotIp => "no IP".to_owned(),
-        LeftOut::NotTcp => "no TCP".to_owned(),
+        LeftOut::NotRead => "neither TCP nor from or to a name server".to_owned(),
         LeftOut::Fragment => "fragments".to_owned(),
         LeftOut::Short => "kept in so short a form that their headers are not whole".to_owned(),
         LeftOut::Malformed => "malformed".to_owned(),

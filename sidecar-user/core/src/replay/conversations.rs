@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use rustc_hash::FxHashMap;
 
-use super::layers::Tcp;
+use super::layers::{Tcp, Udp};
 use crate::{
+    dns,
     event::{Drained, Ends, Event, Segment},
     flow::distance,
     model::{Account, ConnectionId, Dir, End, Ktime, Role},
@@ -365,6 +366,15 @@ impl Way {
         self.n_bytes
             + if beyond > 1 { u64::from(beyond.unsigned_abs()) - u64::from(self.fin.is_none()) } else { 0 }
     }
+}
+
+/// Takes a datagram, as the name server's end sees it; gives `each` what it tells.
+pub(super) fn datagram(at: Ktime, udp: &Udp<'_>, each: &mut dyn FnMut(Step<'_>)) {
+    let Udp { from, to, len, bytes } = *udp;
+    let (dir, local, remote) =
+        if to.port() == dns::PORT { (Dir::Ingress, to, from) } else { (Dir::Egress, from, to) };
+    let ends = Ends { local, remote, via: None, netns: 0, tgid: 0, cgroup: 0, next: [0; 2], decided: None };
+    each(Step::Event(Event::Datagram { id: ConnectionId(0), dir, at, ends, len, bytes }));
 }
 
 fn dir(of: usize, server: usize) -> Dir {

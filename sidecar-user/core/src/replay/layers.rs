@@ -1,10 +1,13 @@
-//! From a packet's bytes to the TCP segment in it.
+//! From a packet's bytes to the TCP segment or the lookup's datagram in it.
 
 use std::net::SocketAddr;
 
-use etherparse::{EtherType, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, TcpSlice, ip_number};
+use etherparse::{
+    EtherType, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, TcpSlice, UdpHeaderSlice, ip_number,
+};
 
 use super::file::{Link, Packet};
+use crate::dns;
 
 const NULL: Link = Link(0);
 const ETHERNET: Link = Link(1);
@@ -27,8 +30,8 @@ pub enum LeftOut {
     Link(Link),
     /// It is no IP.
     NotIp,
-    /// It is no TCP.
-    NotTcp,
+    /// It is neither TCP nor a datagram from or to a name server.
+    NotRead,
     /// A fragment that is not a datagram's first: what it carries is missing.
     Fragment,
     /// So little of it was kept that its headers are not whole.
@@ -37,6 +40,24 @@ pub enum LeftOut {
     Malformed,
     /// See [`Packet::is_obsolete`].
     Obsolete,
+}
+
+/// What a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried<'a> {
+    Tcp(Tcp<'a>),
+    Udp(Udp<'a>),
+}
+
+/// A datagram of UDP from or to a name server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Udp<'a> {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    /// Bytes of payload that were sent.
+    pub(super) len: u32,
+    /// As many of them as were kept.
+    pub(super) bytes: &'a [u8],
 }
 
 /// A segment of TCP.
@@ -57,8 +78,8 @@ pub(super) struct Tcp<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-/// The segment in a packet.
-pub(super) fn tcp<'a>(packet: &Packet<'a>) -> Result<Tcp<'a>, LeftOut> {
+/// What is in a packet.
+pub(super) fn carried<'a>(packet: &Packet<'a>) -> Result<Carried<'a>, LeftOut> {
     let bytes = packet.bytes;
     let of_type = |at: usize, header: usize| {
         let (number, rest) = (bytes.get(at..at + 2), bytes.get(header..));
@@ -88,10 +109,10 @@ pub(super) fn tcp<'a>(packet: &Packet<'a>) -> Result<Tcp<'a>, LeftOut> {
         link if IP.contains(&link) => of_ip(bytes)?,
         link => return Err(LeftOut::Link(link)),
     };
-    segment(packet, &sliced)
+    transport(packet, &sliced)
 }
 
-fn segment<'a>(packet: &Packet<'a>, sliced: &LaxSlicedPacket<'a>) -> Result<Tcp<'a>, LeftOut> {
+fn transport<'a>(packet: &Packet<'a>, sliced: &LaxSlicedPacket<'a>) -> Result<Carried<'a>, LeftOut> {
     // How long it says that it is, from the IP header on; `None`: it leaves that to the frame.
     let (from, to, header, fragment, payload, told) = match &sliced.net {
         Some(LaxNetSlice::Ipv4(ip)) => {
@@ -122,29 +143,47 @@ fn segment<'a>(packet: &Packet<'a>, sliced: &LaxSlicedPacket<'a>) -> Result<Tcp<
     if is_later {
         return Err(LeftOut::Fragment);
     }
-    if payload.ip_number != ip_number::TCP {
-        return Err(LeftOut::NotTcp);
-    }
-    let tcp = TcpSlice::from_slice(payload.payload).map_err(|_| broken(packet))?;
-    let bytes = tcp.payload();
-    let headers = (bytes.as_ptr() as usize).wrapping_sub(header as usize);
-    let before = (header as usize).wrapping_sub(packet.bytes.as_ptr() as usize);
     // Where segments are cut by the network card (TSO), what was captured is longer than IP can say.
+    let before = (header as usize).wrapping_sub(packet.bytes.as_ptr() as usize);
     let told = told.unwrap_or_else(|| (packet.len as usize).saturating_sub(before));
-    let len = told.saturating_sub(headers).max(bytes.len());
-    Ok(Tcp {
-        from: SocketAddr::new(from, tcp.source_port()),
-        to: SocketAddr::new(to, tcp.destination_port()),
-        seq: tcp.sequence_number(),
-        ack: tcp.ack().then(|| tcp.acknowledgment_number()),
-        syn: tcp.syn(),
-        // It comes after what the other fragments carry.
-        fin: tcp.fin() && !is_cut,
-        rst: tcp.rst(),
-        mptcp: has_option(tcp.options(), MPTCP),
-        len: u32::try_from(len).unwrap_or(u32::MAX),
-        bytes,
-    })
+    let sent = |bytes: &[u8]| {
+        let headers = (bytes.as_ptr() as usize).wrapping_sub(header as usize);
+        u32::try_from(told.saturating_sub(headers).max(bytes.len())).unwrap_or(u32::MAX)
+    };
+    match payload.ip_number {
+        ip_number::TCP => {
+            let tcp = TcpSlice::from_slice(payload.payload).map_err(|_| broken(packet))?;
+            let bytes = tcp.payload();
+            Ok(Carried::Tcp(Tcp {
+                from: SocketAddr::new(from, tcp.source_port()),
+                to: SocketAddr::new(to, tcp.destination_port()),
+                seq: tcp.sequence_number(),
+                ack: tcp.ack().then(|| tcp.acknowledgment_number()),
+                syn: tcp.syn(),
+                // It comes after what the other fragments carry.
+                fin: tcp.fin() && !is_cut,
+                rst: tcp.rst(),
+                mptcp: has_option(tcp.options(), MPTCP),
+                len: sent(bytes),
+                bytes,
+            }))
+        }
+        ip_number::UDP => {
+            let udp = UdpHeaderSlice::from_slice(payload.payload).map_err(|_| broken(packet))?;
+            let ports = (udp.source_port(), udp.destination_port());
+            if ![ports.0, ports.1].contains(&dns::PORT) {
+                return Err(LeftOut::NotRead);
+            }
+            let bytes = &payload.payload[udp.slice().len()..];
+            // By its own word, which the first of its fragments has of all; a frame may be padded behind it.
+            let len = usize::from(udp.length()).checked_sub(udp.slice().len());
+            let len = len.ok_or(LeftOut::Malformed)?;
+            let bytes = &bytes[..bytes.len().min(len)];
+            let (from, to) = (SocketAddr::new(from, ports.0), SocketAddr::new(to, ports.1));
+            Ok(Carried::Udp(Udp { from, to, len: u32::try_from(len).unwrap_or(u32::MAX), bytes }))
+        }
+        _ => Err(LeftOut::NotRead),
+    }
 }
 
 /// Headers that are not whole: there is more of them that was not kept, or there is not.

@@ -14,7 +14,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sidecar_ebpf::abi::verdict::{Endpoint, Verdict};
 
-use self::conversations::{Conversations, Step};
+use self::{
+    conversations::{Conversations, Step},
+    layers::Carried,
+};
 use crate::{
     accounts,
     config::Config,
@@ -87,10 +90,14 @@ impl Replay {
         // Whose time nobody noted came with the one before.
         self.now = packet.at.unwrap_or(self.now);
         self.out.is_timed &= packet.at.is_some();
-        match layers::tcp(packet) {
-            Ok(tcp) => {
+        match layers::carried(packet) {
+            Ok(carried) => {
                 let Replay { conversations, flows, out, now, .. } = self;
-                conversations.take(*now, &tcp, &mut |step| apply(&step, flows, out));
+                let mut each = |step: Step<'_>| apply(&step, flows, out);
+                match carried {
+                    Carried::Tcp(tcp) => conversations.take(*now, &tcp, &mut each),
+                    Carried::Udp(udp) => conversations::datagram(*now, &udp, &mut each),
+                }
                 // Ends that no segment shows are nobody's.
                 flows.sweep(*now, || 0, out);
             }
