@@ -126,7 +126,7 @@ impl Datagrams {
     /// Those that were waited for too long are over.
     pub(super) fn sweep(&mut self, now: Ktime, sink: &mut impl Sink) {
         while let Some(first) = self.asked.first_entry() {
-            let ended = Ktime(first.get().lookup.started.0 + WAIT_NS);
+            let ended = Ktime(first.get().lookup.started.0.saturating_add(WAIT_NS));
             if ended > now {
                 return;
             }

@@ -28,15 +28,21 @@ impl Owned {
         Packet { link: self.link, at: self.at, len: self.len, bytes: &self.bytes, is_obsolete: false }
     }
 
-    /// Captures here come from loopback: Ethernet, IP without options, TCP.
+    /// Captures here come from loopback: Ethernet, IP without options, TCP (or UDP, over IPv4).
     pub(crate) fn layout(&self) -> Layout {
         let ip = 14;
         let tcp = ip + if self.bytes[12] == 0x08 { usize::from(self.bytes[ip] & 15) * 4 } else { 40 };
         Layout { ip, tcp, payload: tcp + usize::from(self.bytes[tcp + 12] >> 4) * 4 }
     }
 
+    /// Bytes of TCP's payload, which may come in any pieces.
     pub(crate) fn payload(&self) -> usize {
-        self.bytes.len() - self.layout().payload
+        if self.is_datagram() { 0 } else { self.bytes.len() - self.layout().payload }
+    }
+
+    /// UDP: it comes whole.
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.bytes[self.layout().ip + 9] == 17
     }
 
     /// Without what comes before `from` and from `to` on of its payload, as if it had been sent so.

@@ -135,7 +135,9 @@ impl Session {
 
     fn finish(&mut self, outcome: Outcome, ended: Ktime, out: &mut Vec<Signal>) {
         let Upgraded { path, host, trace, is_excluded } = std::mem::take(&mut self.request);
-        let socket = WebSocket { path, host, messages: self.messages, bytes: self.bytes, close: self.close };
+        // Nobody counted it to that end.
+        let close = self.close.filter(|_| outcome != Outcome::NotObserved);
+        let socket = WebSocket { path, host, messages: self.messages, bytes: self.bytes, close };
         out.push(Signal::Finished(Exchange {
             started: self.started,
             requested: None,
