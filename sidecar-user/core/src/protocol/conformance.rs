@@ -5,7 +5,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{ALL, Birth, Close, Keep, Limits, Next, Parser, Signal, Then};
+use super::{
+    ALL, Birth, Close, Keep, Limits, Next, Parser, Signal, Successor, Then, transcript::witness::Witness,
+};
 use crate::model::{Ktime, Side};
 
 /// One call.
@@ -166,10 +168,12 @@ fn call() -> impl Strategy<Value = Call> {
 fn check(mut parser: Box<dyn Parser>, limits: &Limits, calls: &[Call], how: Close, name: &str) {
     let (mut out, mut given, mut explained) = (Vec::new(), 0u64, 0u64);
     let bound = 4 * limits.head_bytes + 4096 * limits.outstanding;
+    let mut witness = Witness::new(parser.as_mut());
     for (at, call) in (1..).map(Ktime).zip(calls) {
         let step = match call {
             Call::Push(side, bytes) => {
                 given += bytes.len() as u64;
+                witness.pushes(*side, bytes, ());
                 parser.push(*side, at, bytes, &mut out)
             }
             Call::Skipped(side, n) => {
@@ -182,6 +186,14 @@ fn check(mut parser: Box<dyn Parser>, limits: &Limits, calls: &[Call], how: Clos
             }
             Call::End(side) => parser.end(*side, at, &mut out),
         };
+        match call {
+            Call::Push(..) | Call::Skipped(_, 0) | Call::Gap(_, 0) | Call::End(_) => {
+                witness.pushed(parser.as_mut(), step.next, name);
+            }
+            Call::Skipped(side, _) | Call::Gap(side, _) => {
+                witness.missed(parser.as_mut(), *side, (), name);
+            }
+        }
         explained += step.explained;
         assert!(explained <= given, "{name}: {explained} of {given} bytes explained");
         assert!(parser.held() <= bound, "{name}: holds {}", parser.held());
@@ -189,7 +201,11 @@ fn check(mut parser: Box<dyn Parser>, limits: &Limits, calls: &[Call], how: Clos
             break;
         }
     }
+    if let Some(Successor { mut parser, .. }) = parser.successor() {
+        witness.pushed(parser.as_mut(), Next::Become, name);
+    }
     parser.close(Ktime(calls.len() as u64 + 1), how, &mut out);
+    witness.closed(parser.as_mut(), name);
     let mut n_open = 0i64;
     for signal in &out {
         n_open += match signal {

@@ -2,6 +2,21 @@
 //!
 //! Parsing never fails. A parser yields signals, asks for more, or gives up; whatever it is given, it does not panic
 //! and holds no more than its [`Limits`].
+//!
+//! A parser also says which of the bytes may be shown to others ([`Transcript`]): it has one, answers [`Parser::transcript`] with
+//! it, and tells of each side's bytes in their order, every byte that was pushed once, when it knows what it is.
+//! - [`Transcript::keep`]: what frames messages (lengths, types, delimiters, stream ids), and what of them is exported. The parser
+//!   gives the bytes themselves, so that no miscount shows others.
+//! - [`Transcript::hide`]: all else, bodies, literals, keys, values, credentials, what is passed over while the place is lost or
+//!   is malformed. The filler keeps the message what it is: whoever reads the recorded bytes finds the same exchanges in them. So
+//!   it is a digit in a number, and for what is no message a byte that begins none.
+//! - [`Transcript::write`]: where others of another length stand for them: header blocks, statements.
+//!
+//! Bytes that it holds are not told of yet. When it has returned from `skipped`, `gap` (of the side's) or `close`, and when it
+//! gives up, those that it has not told of are hidden, and must not be told of later. A parser that hands over lets its successor go on with its transcript
+//! ([`Transcript::hand_over`]) before it gives it bytes. The conformance test checks that what is kept is what was pushed at its
+//! place, and that nothing but what is held stays untold. `http1` shows how: in `shown.rs`, and where its `transcript` is told; its
+//! tests read each conversation again as it is shown (`transcript/witness.rs`), and find the same exchanges.
 
 #[cfg(test)]
 mod conformance;
@@ -19,10 +34,12 @@ pub mod postgres;
 pub mod redis;
 pub mod sql;
 pub mod tls;
+mod transcript;
 mod trial;
 pub mod websocket;
 
 pub use detect::{Detection, Detector};
+pub use transcript::{Piece, Reel, Shown, TEXT, Transcript};
 
 use std::sync::Arc;
 
@@ -194,6 +211,10 @@ pub trait Parser: Send {
     fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>);
     /// Who goes on, once after [`Next::Become`].
     fn successor(&mut self) -> Option<Successor> {
+        None
+    }
+    /// What of the bytes may be shown. `None`: nothing.
+    fn transcript(&mut self) -> Option<&mut Transcript> {
         None
     }
     /// Counts of what was odd, by a reason from a fixed set, since the last call.

@@ -4,7 +4,8 @@ use crate::model::Method;
 
 /// The longest host name that DNS allows has 253 bytes.
 const HOST_MAX: usize = 255;
-const PATH_MAX: usize = 1024;
+/// Bytes of a path that are kept.
+pub(in crate::protocol) const PATH_MAX: usize = 1024;
 
 /// A request's target, by its form (RFC 9112 section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

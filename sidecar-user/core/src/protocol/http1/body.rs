@@ -41,6 +41,16 @@ pub(super) struct Taken {
     pub(super) state: State,
 }
 
+/// A piece of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    /// What says where its content is.
+    Framing(&'a [u8]),
+    /// Lines that say something of it: extensions, trailers.
+    Lines(&'a [u8]),
+    Content(&'a [u8]),
+}
+
 /// How a body stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -79,13 +89,13 @@ impl Body {
         }
     }
 
-    /// Takes what is the body's from the beginning of `bytes`. Each piece of content is shown.
-    pub(super) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(&[u8])) -> Taken {
+    /// Takes what is the body's from the beginning of `bytes`. Each piece is shown.
+    pub(super) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(Part<'_>)) -> Taken {
         match self {
             Body::Chunked(chunked) => chunked.take(bytes, show),
             Body::Length(_) | Body::UntilClose => {
                 let taken = self.pass(bytes.len() as u64);
-                show(&bytes[..taken.used as usize]);
+                show(Part::Content(&bytes[..taken.used as usize]));
                 taken
             }
         }

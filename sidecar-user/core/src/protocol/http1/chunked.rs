@@ -1,7 +1,7 @@
 //! Chunked transfer coding (RFC 9112 section 7.1), split anywhere, with extensions and trailers.
 
 use super::blank_line::BlankLine;
-use super::body::{State, Taken};
+use super::body::{self, State, Taken};
 
 /// A chunked body that is being passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,17 +40,21 @@ impl Chunked {
         }
     }
 
-    /// Takes from the beginning of `bytes`. Each piece of content is shown.
-    pub(super) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(&[u8])) -> Taken {
+    /// Takes from the beginning of `bytes`. Each piece is shown.
+    pub(super) fn take(&mut self, bytes: &[u8], mut show: impl FnMut(body::Part<'_>)) -> Taken {
         let (mut used, mut content, mut state) = (0, 0, State::More);
         while used < bytes.len() && state == State::More {
             let rest = &bytes[used..];
+            let are_lines = matches!(self.part, Part::Extension(_) | Part::Trailer(_));
             let (n, is_content);
             (n, is_content, state) = self.step(rest);
             used += n;
+            let piece = &rest[..n];
             if is_content {
                 content += n as u64;
-                show(&rest[..n]);
+                show(body::Part::Content(piece));
+            } else {
+                show(if are_lines { body::Part::Lines(piece) } else { body::Part::Framing(piece) });
             }
         }
         self.read += used as u64;

@@ -41,15 +41,21 @@ impl Http1 {
     /// A request whose head was cut off counts if its first line came.
     fn cut_request(&mut self, at: Ktime, out: &mut Vec<Signal>) {
         let Some(held) = self.cut_head(Side::Client) else { return };
-        if let Some(request) = self.heads().request_line(&held) {
-            self.begin_request(request, at, out);
-        }
+        let Some(request) = self.heads().request_line(&held) else {
+            return self.tell_unread(Side::Client, &held);
+        };
+        self.tell_begun(Side::Client, &held);
+        self.begin_request(request, at, out);
     }
 
     /// A response whose head was cut off began if its status line came.
     fn cut_response(&mut self) {
         let Some(held) = self.cut_head(Side::Server) else { return };
-        if let Some(response) = self.heads().status_line(&held).filter(|response| !is_interim(*response)) {
+        let Some(response) = self.heads().status_line(&held) else {
+            return self.tell_unread(Side::Server, &held);
+        };
+        self.tell_begun(Side::Server, &held);
+        if !is_interim(response) {
             self.begin_response(response, Headers::new());
         }
     }

@@ -4,6 +4,8 @@
 /// U+FEFF, with which a stream may begin.
 const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 const DATA: &[u8] = b"data";
+/// Their content type.
+pub(super) const TYPE: &[u8] = b"text/event-stream";
 
 /// A stream of events, as far as it was read.
 #[derive(Debug)]
@@ -36,8 +38,13 @@ impl Events {
         Events { line: Line::Begin(0), is_after_cr: false, data: None, is_torn: false }
     }
 
-    /// The next bytes. `event` is told the bytes of each event's data.
-    pub(super) fn push(&mut self, bytes: &[u8], mut event: impl FnMut(u64)) {
+    /// The next bytes. `event` is told the bytes of each event's data, `show` each piece, and whether it says where events are.
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        mut show: impl FnMut(&[u8], bool),
+        mut event: impl FnMut(u64),
+    ) {
         let mut rest = bytes;
         while let Some(byte) = rest.first() {
             if matches!(self.line, Line::Data | Line::Other) {
@@ -45,11 +52,13 @@ impl Events {
                 if self.line == Line::Data {
                     self.data = self.data.map(|data| data + n as u64);
                 }
+                show(&rest[..n], false);
                 rest = &rest[n..];
-                if let Some(end) = rest.first() {
-                    self.is_after_cr = *end == b'\r';
+                if let Some((end, after)) = rest.split_at_checked(1) {
+                    show(end, true);
+                    self.is_after_cr = end == b"\r";
                     self.line = Line::Name(0);
-                    rest = &rest[1..];
+                    rest = after;
                 }
                 continue;
             }
@@ -57,6 +66,7 @@ impl Events {
             if !is_rest_of_end && !self.step(*byte, &mut event) {
                 continue;
             }
+            show(&rest[..1], true);
             rest = &rest[1..];
         }
     }
@@ -127,7 +137,7 @@ mod tests {
     fn events(pieces: &[&[u8]]) -> Vec<u64> {
         let (mut events, mut told) = (Events::new(), Vec::new());
         for piece in pieces {
-            events.push(piece, |bytes| told.push(bytes));
+            events.push(piece, |_, _| {}, |bytes| told.push(bytes));
         }
         told
     }
@@ -166,10 +176,10 @@ mod tests {
     fn a_torn_event_is_none() {
         for rest in ["ta: b\n\n", "\n\n", "b\ndata: c\n\n", "b\r\rdata: d\n\n"] {
             let (mut stream, mut told) = (Events::new(), Vec::new());
-            stream.push(b"data: a\n\nda", |bytes| told.push(bytes));
+            stream.push(b"data: a\n\nda", |_, _| {}, |bytes| told.push(bytes));
             stream.miss();
-            stream.push(rest.as_bytes(), |bytes| told.push(bytes));
-            stream.push(b"data: abc\n\n", |bytes| told.push(bytes));
+            stream.push(rest.as_bytes(), |_, _| {}, |bytes| told.push(bytes));
+            stream.push(b"data: abc\n\n", |_, _| {}, |bytes| told.push(bytes));
             let is_last_seen = rest.contains("\r\r");
             assert_eq!(told, if is_last_seen { vec![1, 1, 3] } else { vec![1, 3] }, "{rest:?}");
         }

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use httparse::{Error, Header, ParserConfig, Status};
 
 use super::upgrade::Upgrade;
-use super::{odd_line, plain};
+use super::{events, odd_line, plain};
 use crate::model::{Headers, Http, HttpVersion, TraceContext};
 use crate::protocol::{
     Keep,
@@ -245,9 +245,8 @@ fn response_facts(start: &StatusLine, lines: &Lines<'_>) -> Option<Response> {
 }
 
 fn is_event_stream(content_type: &[u8]) -> bool {
-    const EVENTS: &[u8] = b"text/event-stream";
-    let Some((name, rest)) = content_type.split_at_checked(EVENTS.len()) else { return false };
-    name.eq_ignore_ascii_case(EVENTS) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
+    let Some((name, rest)) = content_type.split_at_checked(events::TYPE.len()) else { return false };
+    name.eq_ignore_ascii_case(events::TYPE) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
 }
 
 /// A request's first line.

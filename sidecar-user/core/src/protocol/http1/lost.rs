@@ -110,9 +110,12 @@ impl Http1 {
         let reader = self.reader(side);
         (reader.place, reader.events) = (Place::Lost, None);
         reader.interrupted = None;
-        let held = reader.held.len() as u64;
+        let held = std::mem::take(&mut reader.held);
+        self.tell_unread(side, &held);
+        self.unread(side, held.len() as u64);
+        let reader = self.reader(side);
+        reader.held = held;
         reader.let_go();
-        self.unread(side, held);
         match side {
             Side::Client => self.queue.request_ended(None),
             Side::Server => {

@@ -34,31 +34,44 @@ impl Http1 {
         let head_bytes = self.limits.head_bytes;
         match self.parse(side, bytes) {
             Parsed::Whole(len, message) if len <= head_bytes => {
-                self.message(side, at, message, len as u64, out);
+                self.message(side, at, message, &bytes[..len], out);
                 len
             }
             Parsed::Partial if bytes.len() < head_bytes => self.hold(side, bytes),
             // Judged when its end has come, as it is where it comes in pieces.
             Parsed::TooMany | Parsed::Malformed if self.is_open(side, bytes) => self.hold(side, bytes),
             Parsed::Whole(..) | Parsed::Partial | Parsed::TooMany => {
-                self.oversized(side, &bytes[..bytes.len().min(head_bytes)], BlankLine::default(), 0, at, out);
-                0
+                let prefix = &bytes[..bytes.len().min(head_bytes)];
+                let mut blank = BlankLine::default();
+                let end = blank.find(prefix);
+                let head = &prefix[..end.unwrap_or(prefix.len())];
+                self.oversized(side, head, blank, at, out);
+                if end.is_some() {
+                    self.long_head_ended(side, at, out);
+                }
+                head.len()
             }
             Parsed::Malformed => {
                 self.malformed(side, at, out);
-                0
+                if !self.is_opaque {
+                    return 0;
+                }
+                self.tell_unread(side, bytes);
+                bytes.len()
             }
         }
     }
 
     /// Line ends before a head; how many of them were taken. Where a body was interrupted, they may be its own.
     fn take_empty_lines(&mut self, side: Side, at: Ktime, lines: &[u8], out: &mut Vec<Signal>) -> usize {
-        let reader = self.reader(side);
+        let reader = &mut self.readers[side.index()];
         let Some(left) = reader.interrupted else {
+            self.transcript.keep(side, lines);
             self.explained += lines.len() as u64;
             return lines.len();
         };
         let taken = Body::Length(left).pass(lines.len() as u64);
+        self.transcript.keep(side, &lines[..taken.used as usize]);
         reader.interrupted = Some(left - taken.used).filter(|left| *left > 0);
         self.took(side, at, taken, out);
         taken.used as usize
@@ -98,19 +111,21 @@ impl Http1 {
         }
         let blank = reader.blank;
         let held = std::mem::take(&mut reader.held);
-        let len = held.len() as u64;
         match self.parse(side, &held) {
-            Parsed::Whole(_, message) => self.message(side, at, message, len, out),
+            Parsed::Whole(_, message) => self.message(side, at, message, &held, out),
             Parsed::Partial | Parsed::TooMany if end.is_none() => {
-                self.oversized(side, &held, blank, len, at, out);
+                self.oversized(side, &held, blank, at, out);
             }
             Parsed::TooMany => {
-                self.oversized(side, &held, blank, len, at, out);
+                self.oversized(side, &held, blank, at, out);
                 self.long_head_ended(side, at, out);
             }
             Parsed::Partial | Parsed::Malformed => {
-                self.reader(side).held = held;
+                self.reader(side).held.clone_from(&held);
                 self.malformed(side, at, out);
+                if self.is_opaque {
+                    self.tell_unread(side, &held);
+                }
                 return used;
             }
         }
@@ -129,25 +144,29 @@ impl Http1 {
         }
     }
 
-    /// A head of `len` bytes was read to its end.
-    fn message(&mut self, side: Side, at: Ktime, message: Message, len: u64, out: &mut Vec<Signal>) {
+    /// A head was read to its end.
+    fn message(&mut self, side: Side, at: Ktime, message: Message, head: &[u8], out: &mut Vec<Signal>) {
+        let len = head.len() as u64;
         match message {
             // After a loss, what is left of a method looks like one that nobody knows.
             Message::Request(request)
                 if matches!(self.reader(side).place, Place::Trial)
                     && start_line::is_rest_of_method(&request.http) =>
             {
+                self.tell_unread(side, head);
                 self.malformed(side, at, out);
             }
             Message::Request(request) => match Body::of_request(request.framing) {
                 // It may be answered all the same; what follows it is anybody's guess.
                 Follows::Malformed => {
+                    self.tell_head(side, head);
                     if self.begin_request(request, at, out) {
                         self.explained += len;
                         self.malformed(side, at, out);
                     }
                 }
                 follows => {
+                    self.tell_head(side, head);
                     if self.begin_request(request, at, out) {
                         self.explained += len;
                         self.follow(side, follows, at, out);
@@ -156,6 +175,7 @@ impl Http1 {
             },
             Message::Response(response, headers) => {
                 self.begin_response(response, headers);
+                self.tell_head(side, head);
                 self.explained += len;
                 self.follow_response(response, at, out);
             }
@@ -248,30 +268,15 @@ impl Http1 {
         }
     }
 
-    /// The head that `prefix` begins is too long to hold; `len` bytes of it have been taken.
-    fn oversized(
-        &mut self,
-        side: Side,
-        prefix: &[u8],
-        blank: BlankLine,
-        len: u64,
-        at: Ktime,
-        out: &mut Vec<Signal>,
-    ) {
+    /// The head that `prefix` begins is too long to hold.
+    fn oversized(&mut self, side: Side, prefix: &[u8], blank: BlankLine, at: Ktime, out: &mut Vec<Signal>) {
         self.odd.oversized += 1;
-        self.begin_long(side, prefix, blank, len, at, out);
+        self.begin_long(side, prefix, blank, at, out);
     }
 
     /// What the start line of a head says is known, and its end is looked for.
-    fn begin_long(
-        &mut self,
-        side: Side,
-        prefix: &[u8],
-        blank: BlankLine,
-        len: u64,
-        at: Ktime,
-        out: &mut Vec<Signal>,
-    ) {
+    fn begin_long(&mut self, side: Side, prefix: &[u8], blank: BlankLine, at: Ktime, out: &mut Vec<Signal>) {
+        let len = prefix.len() as u64;
         let response = match side {
             Side::Client => self.heads().request_line(prefix).map(|request| {
                 self.begin_request(request, at, out);
@@ -283,9 +288,11 @@ impl Http1 {
             }),
         };
         let Some(response) = response.filter(|_| !self.is_opaque) else {
+            self.tell_unread(side, prefix);
             self.unread(side, len);
             return self.lose(side);
         };
+        self.tell_begun(side, prefix);
         self.reader(side).place = Place::LongHead(Box::new(LongHead { blank, len, response }));
     }
 
@@ -297,7 +304,7 @@ impl Http1 {
             return false;
         }
         let held = std::mem::take(&mut reader.held);
-        self.begin_long(side, &held, BlankLine::default(), held.len() as u64, at, out);
+        self.begin_long(side, &held, BlankLine::default(), at, out);
         true
     }
 

@@ -3,7 +3,7 @@
 //!
 //! `parser` is the entry; it goes from one `reader::Place` to the next. `messages` acts on heads and bodies that
 //! were read, `lost` on bytes that were not, `ending` on the connection's end; `upgrade` hands it over to another
-//! protocol. The rest are parts without state.
+//! protocol; `shown` says what of the bytes may be shown. The rest are parts without state.
 
 mod blank_line;
 mod body;
@@ -18,6 +18,7 @@ mod parser;
 mod plain;
 mod queue;
 mod reader;
+mod shown;
 mod start_line;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::body::{State, Taken};
+use super::body::{Part, State, Taken};
 use super::events::Events;
 use super::head::Heads;
 use super::queue::Queue;
 use super::reader::{Place, Reader};
+use super::shown;
 use crate::model::{Ktime, Message, MessageKind, Side};
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Successor, Want};
+use crate::protocol::{
+    Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Successor, TEXT, Transcript, Want,
+};
 
 /// One connection that speaks HTTP/1.
 pub(super) struct Http1 {
@@ -16,6 +19,7 @@ pub(super) struct Http1 {
     pub(super) readers: [Reader; 2],
     pub(super) queue: Queue,
     pub(super) odd: Oddities,
+    pub(super) transcript: Transcript,
     /// Bytes of this call that were explained.
     pub(super) explained: u64,
     /// Who sent the last bytes.
@@ -52,6 +56,7 @@ impl Http1 {
             readers: [Reader::new(is_joined), Reader::new(is_joined)],
             queue: Queue::default(),
             odd: Oddities::default(),
+            transcript: Transcript::default(),
             explained: 0,
             spoke: None,
             first_end: None,
@@ -92,34 +97,41 @@ impl Http1 {
     /// Takes from the beginning of `bytes` what belongs to one place; says how many that are. May change the place
     /// and take none.
     fn take(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
-        let reader = &mut self.readers[side.index()];
+        let Http1 { readers, transcript, .. } = self;
+        let reader = &mut readers[side.index()];
         match &mut reader.place {
             Place::Head | Place::Trial => self.take_head(side, at, bytes, out),
-            Place::LongHead(long) => match long.blank.find(bytes) {
-                Some(end) => {
-                    long.len += end as u64;
+            Place::LongHead(long) => {
+                let end = long.blank.find(bytes);
+                let used = end.unwrap_or(bytes.len());
+                long.len += used as u64;
+                self.tell_lines(side, &bytes[..used]);
+                if end.is_some() {
                     self.long_head_ended(side, at, out);
-                    end
                 }
-                None => {
-                    long.len += bytes.len() as u64;
-                    bytes.len()
-                }
-            },
+                used
+            }
             Place::Body(body) => {
-                let taken = match &mut reader.events {
-                    None => body.take(bytes, |_| {}),
-                    Some(events) => body.take(bytes, |content| {
+                let taken = body.take(bytes, |part| match (part, &mut reader.events) {
+                    (Part::Framing(bytes), _) => transcript.keep(side, bytes),
+                    (Part::Lines(bytes), _) => transcript.sift(side, bytes, TEXT, shown::is_of_line),
+                    (Part::Content(content), None) => transcript.hide(side, content.len() as u64, TEXT),
+                    (Part::Content(content), Some(events)) => {
+                        let show = |bytes: &[u8], is_shown| match is_shown {
+                            true => transcript.keep(side, bytes),
+                            false => transcript.hide(side, bytes.len() as u64, TEXT),
+                        };
                         let kind = MessageKind::Event;
-                        events.push(content, |bytes| {
+                        events.push(content, show, |bytes| {
                             out.push(Signal::Message(Message { at, side, kind, bytes }))
                         });
-                    }),
-                };
+                    }
+                });
                 self.took(side, at, taken, out);
                 taken.used as usize
             }
             Place::Lost => {
+                self.tell_unread(side, bytes);
                 self.unread(side, bytes.len() as u64);
                 self.strange(bytes.len() as u64, at, out);
                 bytes.len()
@@ -222,6 +234,10 @@ impl Parser for Http1 {
 
     fn successor(&mut self) -> Option<Successor> {
         self.successor.take()
+    }
+
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
     }
 
     fn oddities(&mut self) -> Oddities {

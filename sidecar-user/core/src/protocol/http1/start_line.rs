@@ -78,7 +78,7 @@ pub(super) fn n_line_ends(bytes: &[u8]) -> usize {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_tchar(b: u8) -> bool {
+pub(super) fn is_tchar(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 

@@ -37,7 +37,9 @@ impl Http1 {
     pub(super) fn upgrade(&mut self, to: Upgrade, at: Ktime) -> Successor {
         let (.., open) = ALL[to as usize];
         let is_seen = !self.is_orphan;
-        open(Arc::clone(&self.limits), is_seen.then_some(&mut self.queue), at)
+        let mut next = open(Arc::clone(&self.limits), is_seen.then_some(&mut self.queue), at);
+        self.transcript.hand_over(next.parser.as_mut());
+        next
     }
 }
 

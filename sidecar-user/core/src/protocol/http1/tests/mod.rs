@@ -6,4 +6,5 @@ mod events;
 mod framed;
 mod losses;
 mod script;
+mod shown;
 mod wants;

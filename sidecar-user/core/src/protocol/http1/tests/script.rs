@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::super::open;
 use crate::model::{Cut, Detail, Exchange, HttpVersion, Ktime, Method, Outcome, Side};
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal};
+use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, transcript::witness::Witness};
 
 /// One thing that happens on a connection.
 #[derive(Clone, Debug)]
@@ -111,6 +111,16 @@ impl Case {
         assert_eq!(run.odd, self.odd, "{name}, {how}");
         assert_eq!(run.given - run.explained, self.unexplained, "{name}, {how}: unexplained");
         assert_eq!(run.next, self.next, "{name}, {how}");
+        self.check_shown(&run.shown, how);
+    }
+
+    /// What is shown of it comes to the same.
+    fn check_shown(&self, shown: &[Do], how: &str) {
+        let again = run(shown, self.limits.clone(), self.birth, |bytes| bytes.len());
+        let exchanges: Vec<String> = again.exchanges.iter().map(written).collect();
+        let without_state = |line: &String| line.split(" state ").next().unwrap_or_default().to_owned();
+        let expected: Vec<String> = self.exchanges.iter().map(without_state).collect();
+        assert_eq!(exchanges, expected, "{}, {how}, as it is shown: {shown:?}", self.name);
     }
 }
 
@@ -121,12 +131,15 @@ pub(super) struct Run {
     pub(super) given: u64,
     pub(super) explained: u64,
     pub(super) next: Next,
+    /// The same conversation as others may see it.
+    pub(super) shown: Vec<Do>,
 }
 
 pub(super) fn run(script: &[Do], limits: Limits, birth: Birth, mut piece: impl FnMut(&[u8]) -> usize) -> Run {
     let mut parser = open(limits.into(), birth);
     let mut out = Vec::new();
     let (mut given, mut explained, mut next) = (0, 0, Next::Continue);
+    let mut witness = Witness::new(parser.as_mut());
     for (at, step) in (1..).map(Ktime).zip(script) {
         let mut said = |step: crate::protocol::Step| {
             explained += step.explained;
@@ -140,29 +153,61 @@ pub(super) fn run(script: &[Do], limits: Limits, birth: Birth, mut piece: impl F
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let (now, later) = rest.split_at(piece(rest).clamp(1, rest.len()));
-                    said(parser.push(*side, at, now, &mut out));
+                    witness.pushes(*side, now, step);
+                    let step = parser.push(*side, at, now, &mut out);
+                    witness.pushed(parser.as_mut(), step.next, "http1");
+                    said(step);
                     rest = later;
                 }
             }
             Do::Skip(side, n) => {
                 given += n;
                 said(parser.skipped(*side, at, *n, &mut out));
+                witness.missed(parser.as_mut(), *side, step, "http1");
             }
             Do::Gap(side, n) => {
                 given += n;
                 said(parser.gap(*side, at, *n, &mut out));
+                witness.missed(parser.as_mut(), *side, step, "http1");
             }
-            Do::End(side) => said(parser.end(*side, at, &mut out)),
-            Do::Close(how) => parser.close(at, *how, &mut out),
+            Do::End(side) => {
+                said(parser.end(*side, at, &mut out));
+                witness.called(parser.as_mut(), *side, step, "http1");
+            }
+            Do::Close(how) => {
+                parser.close(at, *how, &mut out);
+                witness.called(parser.as_mut(), Side::Client, step, "http1");
+            }
         }
     }
     let odd = parser.oddities();
-    Run { exchanges: finished(parser, script.len(), out), odd, given, explained, next }
+    witness.closed(parser.as_mut(), "http1");
+    let shown = shown(witness);
+    Run { exchanges: finished(parser, script.len(), out), odd, given, explained, next, shown }
+}
+
+/// Step by step, so that times are the same.
+fn shown(mut witness: Witness<&Do>) -> Vec<Do> {
+    let mut steps: Vec<(*const Do, Do)> = Vec::new();
+    witness.shown(|step, side, shown, n_hidden| {
+        let is_more = steps.last().is_some_and(|(last, _)| std::ptr::eq(*last, step));
+        match (step, steps.last_mut()) {
+            (Do::Push(..), Some((_, Do::Push(_, bytes)))) if is_more => bytes.extend_from_slice(shown),
+            (Do::Push(..), _) => steps.push((step, Do::Push(side, shown.to_vec()))),
+            (other, _) => steps.push((step, other.clone())),
+        }
+        // Nobody reads them.
+        if let Some((_, Do::Push(_, bytes))) = steps.last_mut() {
+            bytes.resize(bytes.len() + n_hidden as usize, 0);
+        }
+    });
+    steps.into_iter().map(|(_, step)| step).collect()
 }
 
 /// Every start has its end, at the latest when the connection is gone.
 fn finished(mut parser: Box<dyn Parser>, n_steps: usize, mut out: Vec<Signal>) -> Vec<Exchange> {
     let finished = |out: &[Signal]| out.iter().filter(|signal| matches!(signal, Signal::Finished(_))).count();
+    out.retain(|signal| !matches!(signal, Signal::Message(_)));
     let at_rest = finished(&out);
     parser.close(Ktime(n_steps as u64 + 1), Close::Forgotten, &mut out);
     assert_eq!(out.len(), 2 * finished(&out), "each start is finished: {out:?}");
