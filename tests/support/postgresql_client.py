@@ -1,8 +1,8 @@
 """A client of PostgreSQL, by psycopg: every kind of conversation, or a connection that stays open.
 
 postgresql_client.py all PORT
-postgresql_client.py held PORT FOLDER: prepares a statement and writes FOLDER/prepared; once FOLDER/go is there executes it 20 times
-and asks 10 times in text.
+postgresql_client.py held PORT FOLDER: prepares a statement and writes FOLDER/prepared; once FOLDER/go is there sends a
+thousand updates, a hundred at a time, executes it 20 times, and asks 10 times in text.
 """
 import sys
 import time
@@ -43,7 +43,7 @@ def everything(port):
                 assert sum(1 for _ in copy.rows()) == 1030
             cursor.executemany("UPDATE items SET name = %s WHERE id = %s", [(f"new {n}", n) for n in range(50)])
         with client.pipeline():
-            for n in range(25):
+            for n in range(1000):
                 client.execute("DELETE FROM items WHERE id = %s", (n,))
         with client.transaction():
             client.execute("SELECT count(*) FROM items")
@@ -60,6 +60,11 @@ def held(port, folder):
         (folder / "prepared").touch()
         while not (folder / "go").exists():
             time.sleep(0.01)
+        with client.pipeline() as pipeline:
+            for n in range(1000):
+                client.execute("UPDATE pgbench_branches SET bbalance = %s WHERE bid = 1", (n,), prepare=False)
+                if n % 100 == 99:
+                    pipeline.sync()
         for n in range(20):
             client.execute(question, (1 + n,))
         for _ in range(10):

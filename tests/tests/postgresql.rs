@@ -60,6 +60,7 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("CLOSE \"some\"", "CLOSE"),
     ("DROP TABLE items", "DROP TABLE items"),
     ("SELECT count(*) FROM pgbench_branches", "SELECT pgbench_branches"),
+    ("UPDATE pgbench_branches SET bbalance = $1 WHERE bid = $2", "UPDATE pgbench_branches"),
 ];
 
 /// How often by summary, or by SQLSTATE.

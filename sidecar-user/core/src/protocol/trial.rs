@@ -123,20 +123,27 @@ impl<C: Asks<R>, R> Trial<C, R> {
         let (mut n_answers, mut n_requests) = (0, 0);
         let room = (limits.small() / 2).max(1);
         while self.requests.len().max(self.answers.len()) >= room {
-            // However it will be settled, so many are nobody's.
-            let nobodys = self.answers.len().min(usize::try_from(self.before).unwrap_or(usize::MAX));
-            self.answers.drain(..nobodys);
-            self.before -= nobodys as u64;
-            n_answers += nobodys;
-            let oldest = self.requests.drain(..self.requests.len().div_ceil(2));
-            n_requests += oldest.len();
-            let n: u64 = oldest.map(|request| u64::from(request.answers())).sum();
-            self.due -= n;
-            self.owed += n;
-            self.swallow();
-            self.compared_at = FIRST_COMPARED.max(self.requests.len() as u64 + 1);
+            let (answers, requests) = self.let_go();
+            n_answers += answers;
+            n_requests += requests;
         }
         (n_answers, n_requests)
+    }
+
+    /// Lets go of the older half: how many answers to requests that are not known, and how many requests.
+    pub(super) fn let_go(&mut self) -> (usize, usize) {
+        // However it will be settled, so many are nobody's.
+        let nobodys = self.answers.len().min(usize::try_from(self.before).unwrap_or(usize::MAX));
+        self.answers.drain(..nobodys);
+        self.before -= nobodys as u64;
+        let oldest = self.requests.drain(..self.requests.len().div_ceil(2));
+        let n_requests = oldest.len();
+        let n: u64 = oldest.map(|request| u64::from(request.answers())).sum();
+        self.due -= n;
+        self.owed += n;
+        self.swallow();
+        self.compared_at = FIRST_COMPARED.max(self.requests.len() as u64 + 1);
+        (nobodys, n_requests)
     }
 
     /// Lets go of the answers to requests that were let go. Which of those at the front they are is all the same: it is only
@@ -152,6 +159,21 @@ impl<C: Asks<R>, R> Trial<C, R> {
         (self.requests.len(), self.answers.len())
     }
 
+    /// They, in order.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &C> {
+        self.requests.iter()
+    }
+
+    /// They, in order.
+    pub(super) fn answers(&self) -> impl Iterator<Item = &R> {
+        self.answers.iter()
+    }
+
+    /// As far as it showed, everything has been answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answers.len() as u64 == self.before + self.due + self.owed
+    }
+
     pub(super) fn settle(mut self) -> Settled<C, R> {
         let orphans = self.before.min(self.answers.len() as u64);
         self.answers.drain(..orphans as usize);
@@ -164,7 +186,7 @@ impl<C: Asks<R>, R> Trial<C, R> {
     }
 
     fn is_drained(&self) -> bool {
-        !self.answers.is_empty() && self.answers.len() as u64 == self.before + self.due + self.owed
+        !self.answers.is_empty() && self.is_answered()
     }
 
     /// With so many answers to requests before, all that are held may belong together.

@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::ask::{Ask, Passed};
 use super::message::{self, Failure};
+use super::pending::Pending;
 use super::statements::{Statement, Statements};
-use crate::model::{Cut, Db, DbSystem, Detail, Exchange, Ktime, Message, MessageKind, Outcome, Side, Start};
+use super::unsettled::{self, Dropped, Either, Full, Unsettled};
+use crate::model::{Cut, Ktime, Message, MessageKind, Outcome, Side};
 use crate::protocol::sql::Summary;
 use crate::protocol::{Close, Limits, Oddities, Signal};
 
-/// Steps that are held for each request that may be outstanding.
-const STEPS: usize = 64;
-/// The same of Parses.
-const PARSES: usize = 8;
+/// Steps that are held for each request that may be outstanding, of those of which little is held.
+const STEPS: usize = 8;
+/// Bytes that are held unsettled for each of these.
+const UNSETTLED: usize = 256;
 /// Bytes of prepared statements for each request that may be outstanding.
 const PREPARED: usize = 1024;
 
@@ -40,11 +43,12 @@ pub(super) struct Exchanges {
     is_copying: bool,
     /// The last request's query has not come to its end.
     is_sending: bool,
-    /// The first messages that were seen in the middle may have been led by others, and what was sent before them may not
-    /// have been answered.
-    is_partial: bool,
-    /// What was answered since, until the client goes on.
-    doubtful: Vec<Exchange>,
+    /// Where it is not known which answer is whose.
+    unsettled: Option<Box<Unsettled>>,
+    /// It was not: what is believed may turn out to be wrong.
+    is_doubtful: bool,
+    /// Times that it did.
+    n_wrong: u32,
     answer: Answer,
 }
 
@@ -64,21 +68,6 @@ enum Step {
     Untold,
     /// A query that there was no room for.
     UntoldQuery,
-}
-
-/// A request that has not been answered to the end.
-#[derive(Debug)]
-struct Pending {
-    started: Ktime,
-    requested: Option<Ktime>,
-    is_started: bool,
-    lost: u32,
-    statement: Statement,
-    bytes: u64,
-    rows: u64,
-    /// Rows by the tags.
-    returned: Option<u64>,
-    failure: Option<Failure>,
 }
 
 /// A Parse that has not been answered.
@@ -105,14 +94,6 @@ struct Answer {
     bytes: u64,
 }
 
-/// A message that has passed: when, and how long it was with its header.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Passed {
-    pub(super) since: Ktime,
-    pub(super) at: Ktime,
-    pub(super) bytes: u64,
-}
-
 /// The two sides do not fit together any more.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Astray;
@@ -133,8 +114,9 @@ impl Exchanges {
             is_skipping: false,
             is_copying: false,
             is_sending: false,
-            is_partial: false,
-            doubtful: Vec::new(),
+            unsettled: None,
+            is_doubtful: false,
+            n_wrong: 0,
             answer: Answer::default(),
         }
     }
@@ -145,7 +127,7 @@ impl Exchanges {
             + self.pending.capacity() * size_of::<Pending>()
             + self.parses.capacity() * size_of::<Parse>()
             + names
-            + self.doubtful.capacity() * size_of::<Exchange>()
+            + self.unsettled.as_ref().map_or(0, |unsettled| unsettled.held())
             + self.statements.held()
     }
 
@@ -157,19 +139,117 @@ impl Exchanges {
 
     /// A message was found in the middle.
     pub(super) fn found(&mut self) {
-        self.is_partial = true;
+        self.unsettled = Some(Box::new(Unsettled::new(self.n_wrong)));
+        self.is_doubtful = true;
     }
 
-    /// The client speaks. If it has been answered as often as it asked, the answers were to what it asked.
-    pub(super) fn turn(&mut self, out: &mut Vec<Signal>) {
-        if self.is_partial && self.steps.is_empty() && !self.doubtful.is_empty() {
-            self.is_partial = false;
-            out.extend(self.doubtful.drain(..).map(Signal::Finished));
+    /// `side` speaks; `is_between`: no message has begun that has not ended.
+    pub(super) fn speaks(
+        &mut self,
+        side: Side,
+        at: Ktime,
+        is_between: bool,
+        out: &mut Vec<Signal>,
+    ) -> Result<(), Astray> {
+        match self.unsettled.take_if(|unsettled| is_between && unsettled.speaks(side, at)) {
+            Some(unsettled) => self.settle(*unsettled, at, out),
+            None => Ok(()),
+        }
+    }
+
+    /// It is believed which answer is whose. Where that turns out to be wrong at once, nothing is told.
+    fn settle(&mut self, unsettled: Unsettled, at: Ktime, out: &mut Vec<Signal>) -> Result<(), Astray> {
+        let (messages, dropped) = unsettled.settle();
+        self.count(dropped);
+        let mut told = Vec::new();
+        let done = messages.into_iter().try_for_each(|(passed, what)| match what {
+            Either::Ask(ask) => {
+                if let Ask::Query(_) = ask {
+                    self.query_began(passed.since, &mut told)?;
+                }
+                self.ask(ask, passed, &mut told)
+            }
+            Either::Said(said) => self.answer(said.kind, said.n, passed, &said.body, &mut told),
+        });
+        if done.is_ok() {
+            out.append(&mut told);
+        } else {
+            self.end_all(at, &mut told, |_, _| Outcome::NotObserved);
+            let is_over = |signal: &&Signal| matches!(signal, Signal::Finished(_));
+            self.count(Dropped { requests: told.iter().filter(is_over).count() as u64, answers: 0 });
+        }
+        done
+    }
+
+    /// Answers do not fit what they were believed to answer.
+    pub(super) fn mistrust(&mut self) {
+        self.n_wrong += u32::from(self.is_doubtful && self.unsettled.is_none());
+    }
+
+    fn count(&mut self, dropped: Dropped) {
+        let n = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        self.odd.unresolved = self.odd.unresolved.saturating_add(n(dropped.requests));
+        self.odd.orphan_responses = self.odd.orphan_responses.saturating_add(n(dropped.answers));
+    }
+
+    /// There is room for what is unsettled, or the oldest of it is dropped.
+    fn make_room(&mut self) -> Result<(), Astray> {
+        let Some(unsettled) = &mut self.unsettled else { return Ok(()) };
+        match unsettled.make_room(&self.limits, UNSETTLED * self.limits.small()) {
+            Ok(dropped) => self.count(dropped),
+            Err(Full) => {
+                self.odd.overflow += 1;
+                return Err(Astray);
+            }
+        }
+        Ok(())
+    }
+
+    /// A message of the client's.
+    pub(super) fn asked(
+        &mut self,
+        ask: Ask<'_>,
+        passed: Passed,
+        out: &mut Vec<Signal>,
+    ) -> Result<(), Astray> {
+        match &mut self.unsettled {
+            Some(unsettled) => unsettled.ask(ask, passed),
+            None => return self.ask(ask, passed, out),
+        }
+        self.make_room()
+    }
+
+    fn ask(&mut self, ask: Ask<'_>, passed: Passed, out: &mut Vec<Signal>) -> Result<(), Astray> {
+        if let Ask::Query(statement) = ask {
+            self.query_ended(passed, statement);
+            return Ok(());
+        }
+        if self.is_skipping && !matches!(ask, Ask::Sync | Ask::Data { .. }) {
+            if let Ask::Function = ask {
+                self.leading = None;
+            }
+            return Ok(());
+        }
+        match ask {
+            Ask::Query(_) => Ok(()),
+            Ask::Function => self.function(passed, out),
+            Ask::Parse(name, statement) => self.parse(passed, name.as_deref(), statement),
+            Ask::Bind(names) => {
+                self.bind(passed, names.as_ref().map(|[portal, statement]| [&**portal, &**statement]))
+            }
+            Ask::Describe => {
+                self.lead(passed);
+                self.step(Step::Describe)
+            }
+            Ask::Execute(portal) => self.execute(passed, portal.as_deref(), out),
+            Ask::Close(what) => self.close(what.as_ref().map(|(kind, name)| (*kind, &**name))),
+            Ask::Sync => self.sync(),
+            Ask::Data { is_end } => self.copy_data(passed, is_end),
         }
     }
 
     fn step(&mut self, step: Step) -> Result<(), Astray> {
-        if self.steps.len() >= STEPS * self.limits.outstanding {
+        if self.steps.len() >= STEPS * self.limits.small() {
             self.odd.overflow += 1;
             return Err(Astray);
         }
@@ -180,16 +260,14 @@ impl Exchanges {
     /// The header of a query has come.
     pub(super) fn query_began(&mut self, since: Ktime, out: &mut Vec<Signal>) -> Result<(), Astray> {
         self.leading = None;
-        if self.is_skipping {
+        if self.is_skipping || self.unsettled.is_some() {
             return Ok(());
         }
-        // Clients do not send one before the last is answered, as some do with what ends with a Sync.
-        self.is_partial &= !self.steps.is_empty() || !self.doubtful.is_empty();
         self.is_sending = self.request(Step::Query, Step::UntoldQuery, since, None, 0, out)?;
         Ok(())
     }
 
-    pub(super) fn query_ended(&mut self, passed: Passed, statement: Summary) {
+    fn query_ended(&mut self, passed: Passed, statement: Summary) {
         if std::mem::take(&mut self.is_sending)
             && let Some(pending) = self.pending.back_mut()
         {
@@ -199,11 +277,8 @@ impl Exchanges {
         }
     }
 
-    pub(super) fn function(&mut self, passed: Passed, out: &mut Vec<Signal>) -> Result<(), Astray> {
+    fn function(&mut self, passed: Passed, out: &mut Vec<Signal>) -> Result<(), Astray> {
         self.leading = None;
-        if self.is_skipping {
-            return Ok(());
-        }
         if self.request(Step::Function, Step::UntoldQuery, passed.since, None, passed.bytes, out)? {
             self.requested(passed.at);
         }
@@ -211,22 +286,14 @@ impl Exchanges {
     }
 
     /// `name`: `None` where it was not seen.
-    pub(super) fn parse(
-        &mut self,
-        passed: Passed,
-        name: Option<&[u8]>,
-        statement: Summary,
-    ) -> Result<(), Astray> {
-        if self.is_skipping {
-            return Ok(());
-        }
+    fn parse(&mut self, passed: Passed, name: Option<&[u8]>, statement: Summary) -> Result<(), Astray> {
         self.lead(passed);
         let statement = Some(Arc::new(statement));
         let Some(name) = name else {
             self.statements.clear();
             return Err(Astray);
         };
-        if self.parses.len() >= PARSES * self.limits.outstanding {
+        if self.parses.len() >= self.limits.small() {
             self.odd.overflow += 1;
             return Err(Astray);
         }
@@ -238,32 +305,18 @@ impl Exchanges {
     }
 
     /// `names`: of the portal and of the statement; `None` where they were not seen.
-    pub(super) fn bind(&mut self, passed: Passed, names: Option<(&[u8], &[u8])>) -> Result<(), Astray> {
-        if self.is_skipping {
-            return Ok(());
-        }
+    fn bind(&mut self, passed: Passed, names: Option<[&[u8]; 2]>) -> Result<(), Astray> {
         self.lead(passed);
-        let statement = names.and_then(|(_, statement)| self.statements.statement(statement));
+        let statement = names.and_then(|[_, statement]| self.statements.statement(statement));
         match names {
-            Some((portal, _)) => self.statements.bind(portal, statement),
+            Some([portal, _]) => self.statements.bind(portal, statement),
             None => self.statements.transaction_ended(),
         }
         self.step(Step::Bind)
     }
 
-    pub(super) fn describe(&mut self, passed: Passed) -> Result<(), Astray> {
-        if self.is_skipping {
-            return Ok(());
-        }
-        self.lead(passed);
-        self.step(Step::Describe)
-    }
-
     /// `what`: kind and name.
-    pub(super) fn close(&mut self, what: Option<(u8, &[u8])>) -> Result<(), Astray> {
-        if self.is_skipping {
-            return Ok(());
-        }
+    fn close(&mut self, what: Option<(u8, &[u8])>) -> Result<(), Astray> {
         match what {
             Some((b'S', name)) => drop(self.statements.forget(name)),
             Some((_, portal)) => self.statements.close_portal(portal),
@@ -272,15 +325,12 @@ impl Exchanges {
         self.step(Step::Close)
     }
 
-    pub(super) fn execute(
+    fn execute(
         &mut self,
         passed: Passed,
         portal: Option<&[u8]>,
         out: &mut Vec<Signal>,
     ) -> Result<(), Astray> {
-        if self.is_skipping {
-            return Ok(());
-        }
         self.lead(Passed { bytes: 0, ..passed });
         let Leading { since, bytes } =
             self.leading.take().unwrap_or(Leading { since: passed.since, bytes: 0 });
@@ -294,7 +344,7 @@ impl Exchanges {
         Ok(())
     }
 
-    pub(super) fn sync(&mut self) -> Result<(), Astray> {
+    fn sync(&mut self) -> Result<(), Astray> {
         // While it waits for data the server passes over it.
         if self.is_copying && self.steps.front() == Some(&Step::Execute) {
             return Ok(());
@@ -306,7 +356,7 @@ impl Exchanges {
     }
 
     /// Data of a COPY, or the end of it.
-    pub(super) fn copy_data(&mut self, passed: Passed, is_end: bool) -> Result<(), Astray> {
+    fn copy_data(&mut self, passed: Passed, is_end: bool) -> Result<(), Astray> {
         let to = if self.is_copying { self.pending.front_mut() } else { self.pending.back_mut() };
         if let Some(pending) = to {
             pending.bytes += passed.bytes;
@@ -345,7 +395,7 @@ impl Exchanges {
         bytes: u64,
         out: &mut Vec<Signal>,
     ) -> Result<bool, Astray> {
-        if self.pending.len() >= self.limits.outstanding {
+        if self.pending.len() >= self.limits.small() {
             self.odd.overflow += 1;
             self.step(untold)?;
             return Ok(false);
@@ -372,7 +422,7 @@ impl Exchanges {
         Ok(true)
     }
 
-    /// A message of the server, of which `body` is the beginning.
+    /// A message of the server's, of which `body` is the beginning.
     pub(super) fn answered(
         &mut self,
         kind: u8,
@@ -390,6 +440,24 @@ impl Exchanges {
             }
             _ => {}
         }
+        match &mut self.unsettled {
+            // Syncs that were sent before the data count for nothing: how many is not known.
+            Some(unsettled) if kind == b'G' && unsettled.is_executing() => return Err(Astray),
+            Some(unsettled) => unsettled.answer(kind, passed, body),
+            None => return self.answer(kind, 1, passed, body, out),
+        }
+        self.make_room()
+    }
+
+    /// `n` messages in a row.
+    fn answer(
+        &mut self,
+        kind: u8,
+        n: u64,
+        passed: Passed,
+        body: &[u8],
+        out: &mut Vec<Signal>,
+    ) -> Result<(), Astray> {
         self.answer.first.get_or_insert(passed.since);
         self.answer.bytes += passed.bytes;
         let Some(step) = self.steps.front().copied() else { return self.orphan(kind, body) };
@@ -403,8 +471,6 @@ impl Exchanges {
                 self.is_copying &= !is_query;
                 self.end_step(passed.at, out);
             }
-            // What failed may be something that was sent before: then all of these were skipped.
-            b'E' if self.is_partial && !is_query => return Err(Astray),
             b'E' => self.failed(step, passed, message::failure(body), out),
             b'1' if step == Step::Parse => {
                 self.parses.pop_front();
@@ -417,8 +483,11 @@ impl Exchanges {
             }
             b'T' | b'n' if step == Step::Describe => drop(self.steps.pop_front()),
             b't' if step == Step::Describe => {}
-            b'D' if is_query || is_execute => self.told(|pending| pending.rows += 1),
+            b'D' if is_query || is_execute => self.told(|pending| pending.rows += n),
             b'C' if is_query || is_execute => {
+                if self.is_doubtful && !self.may_be_tag(body) {
+                    return Err(Astray);
+                }
                 if let Some(n) = message::returned(body) {
                     self.told(|pending| pending.returned = Some(pending.returned.unwrap_or(0) + n));
                 }
@@ -435,11 +504,16 @@ impl Exchanges {
             }
             b'T' | b'I' | b'V' if is_query => {}
             b'H' | b'W' | b'd' | b'c' if is_query || is_execute => {}
-            // Answers to what came before the first message that was seen.
-            b'1' | b'2' | b'3' | b't' | b'T' | b'n' if self.is_partial => self.answer = Answer::default(),
             _ => return Err(Astray),
         }
         Ok(())
+    }
+
+    /// Whether the first request may be completed with this tag.
+    fn may_be_tag(&self, tag: &[u8]) -> bool {
+        let is_told = matches!(self.steps.front(), Some(Step::Execute | Step::Query));
+        let statement = self.pending.front().filter(|_| is_told).and_then(|one| one.statement.as_ref());
+        statement.is_none_or(|statement| unsettled::may_be_tag(statement, tag))
     }
 
     /// An answer to nothing that is known. The first ReadyForQuery is one, and what ends a session that was idle.
@@ -556,32 +630,19 @@ impl Exchanges {
         let answered = self.answer.first.filter(|_| outcome != Outcome::NotObserved);
         let bytes = (outcome == Outcome::Complete).then_some(self.answer.bytes);
         let exchange = pending.exchange(outcome, at, answered, bytes, self.database.clone());
-        if self.is_partial && outcome == Outcome::Complete {
-            if self.doubtful.len() >= self.limits.outstanding {
-                self.refute(out);
-            }
-            self.doubtful.push(exchange);
-        } else {
-            out.push(Signal::Finished(exchange));
-        }
+        out.push(Signal::Finished(exchange));
     }
 
-    /// What was answered was something else.
-    fn refute(&mut self, out: &mut Vec<Signal>) {
-        for mut exchange in self.doubtful.drain(..) {
-            exchange.outcome = Outcome::NotObserved;
-            exchange.answered = None;
-            if let Detail::Db(db) = &mut exchange.detail {
-                (db.status, db.is_error, db.rows, db.response_bytes) = (None, false, None, None);
-            }
-            out.push(Signal::Finished(exchange));
+    /// What is held unsettled is told as what is not known.
+    fn drop_unsettled(&mut self) {
+        if let Some(unsettled) = self.unsettled.take() {
+            self.count(unsettled.give_up());
         }
     }
 
     /// Nothing is known any more of what is outstanding, nor of what is prepared.
     pub(super) fn forget(&mut self, at: Ktime, out: &mut Vec<Signal>) {
-        self.refute(out);
-        self.is_partial = false;
+        self.drop_unsettled();
         self.end_all(at, out, |_, _| Outcome::NotObserved);
         self.steps.clear();
         self.parses.clear();
@@ -599,10 +660,12 @@ impl Exchanges {
             (Some(Close::Reset(by)), first) if first.is_none_or(|side| side == by) => Cut::Reset(by),
             (_, first) => Cut::Closed(first),
         };
-        match how {
-            Some(Close::Forgotten) => self.refute(out),
-            _ => out.extend(self.doubtful.drain(..).map(Signal::Finished)),
+        let is_known = how != Some(Close::Forgotten);
+        if let Some(unsettled) = self.unsettled.take_if(|unsettled| is_known && unsettled.ends()) {
+            // Where it turns out to be wrong, nothing of it is told, and nothing else will be.
+            let _ = self.settle(*unsettled, at, out);
         }
+        self.drop_unsettled();
         self.end_all(at, out, |has_answer, is_sending| match how {
             Some(Close::Forgotten) => Outcome::NotObserved,
             _ if has_answer => Outcome::Truncated(cut),
@@ -620,50 +683,5 @@ impl Exchanges {
             self.answer = Answer::default();
         }
         self.answer = Answer::default();
-    }
-}
-
-impl Pending {
-    fn start(&mut self, out: &mut Vec<Signal>) {
-        if !std::mem::replace(&mut self.is_started, true) {
-            out.push(Signal::Started(Start { at: self.started, method: None, is_excluded: false }));
-        }
-    }
-
-    fn exchange(
-        self,
-        outcome: Outcome,
-        ended: Ktime,
-        answered: Option<Ktime>,
-        response_bytes: Option<u64>,
-        namespace: Option<Box<str>>,
-    ) -> Exchange {
-        let statement = self.statement.as_deref().cloned().unwrap_or_default();
-        let rows = Some(self.rows).filter(|rows| *rows > 0).or(self.returned);
-        let db = Db {
-            operation: statement.operation,
-            collection: statement.collection,
-            summary: statement.summary,
-            namespace,
-            status: self.failure.and_then(|failure| Some(std::str::from_utf8(&failure.code?).ok()?.into())),
-            is_error: self.failure.is_some(),
-            rows: rows.filter(|_| self.lost == 0 && outcome == Outcome::Complete),
-            batch: statement.statements.filter(|n| *n >= 2),
-            request_bytes: self.requested.map(|_| self.bytes),
-            response_bytes,
-            ..Db::new(DbSystem::PostgreSql)
-        };
-        Exchange {
-            started: self.started,
-            requested: self.requested,
-            read: None,
-            answered,
-            ended,
-            outcome,
-            is_excluded: false,
-            lost: self.lost,
-            trace: None,
-            detail: Detail::Db(Box::new(db)),
-        }
     }
 }

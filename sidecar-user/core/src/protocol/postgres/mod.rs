@@ -6,16 +6,19 @@
 //! server skips after an error, up to the next Sync, was not executed, and is none, as it is none in
 //! `pg_stat_statements`; so is a request to cancel, and what is said before the first ReadyForQuery.
 //!
-//! `parser` goes through both sides' bytes, `exchanges` pairs what they say, `evidence` finds the way into the middle of a
-//! connection, `statements` knows what was prepared.
+//! `parser` goes through both sides' bytes, `exchanges` pairs what they say. In the middle of a connection `evidence` finds the
+//! first message, and `unsettled` holds both sides' until it is known which are whose. `statements` knows what was prepared.
 
+mod ask;
 mod evidence;
 mod exchanges;
 mod message;
 mod parser;
+mod pending;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 
 use std::sync::Arc;
 

@@ -1,10 +1,12 @@
 //! The parser: goes through each side's bytes from message to message. Of bodies it keeps beginnings; statements are reduced
 //! as they pass, the rest is passed over by its length.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::ask::{Ask, Passed};
 use super::evidence;
-use super::exchanges::{Astray, Exchanges, Passed};
+use super::exchanges::{Astray, Exchanges};
 use super::message::{self, HEADER, NAME_MAX, STARTUP, Startup};
 use crate::model::{Ktime, Side};
 use crate::protocol::sql::{Dialect, Summarizer, Summary};
@@ -254,35 +256,31 @@ impl Postgres {
         passed: Passed,
         out: &mut Vec<Signal>,
     ) -> Result<(), Astray> {
-        let exchanges = &mut self.exchanges;
-        match body.kind {
-            SESSION => exchanges.database = message::database(held).map(Into::into),
-            b'Q' => exchanges.query_ended(passed, body.text.summary()),
+        let ask = match body.kind {
+            SESSION => {
+                self.exchanges.database = message::database(held).map(Into::into);
+                return Ok(());
+            }
+            b'Q' => Ask::Query(body.text.summary()),
             b'P' => {
                 let name = held.get(..held.len().min(NAME_MAX)).filter(|_| body.is_whole);
-                return exchanges.parse(passed, name, body.text.summary());
+                Ask::Parse(name.map(Cow::Borrowed), body.text.summary())
             }
-            b'B' => {
-                let portal = message::text(held);
-                let names = portal
-                    .and_then(|(portal, rest)| Some((cut_off(portal), cut_off(message::text(rest)?.0))));
-                return exchanges.bind(passed, names);
-            }
-            b'D' => return exchanges.describe(passed),
-            b'E' => {
-                return exchanges.execute(passed, message::text(held).map(|(name, _)| cut_off(name)), out);
-            }
-            b'C' => {
-                let what = held.split_first();
-                return exchanges
-                    .close(what.and_then(|(kind, name)| Some((*kind, cut_off(message::text(name)?.0)))));
-            }
-            b'S' => return exchanges.sync(),
-            b'F' => return exchanges.function(passed, out),
-            b'd' | b'c' | b'f' => return exchanges.copy_data(passed, body.kind != b'd'),
-            _ => {}
-        }
-        Ok(())
+            b'B' => Ask::Bind(message::text(held).and_then(|(portal, rest)| {
+                Some([Cow::Borrowed(cut_off(portal)), Cow::Borrowed(cut_off(message::text(rest)?.0))])
+            })),
+            b'D' => Ask::Describe,
+            b'E' => Ask::Execute(message::text(held).map(|(portal, _)| Cow::Borrowed(cut_off(portal)))),
+            b'C' => Ask::Close(
+                held.split_first()
+                    .and_then(|(kind, name)| Some((*kind, Cow::Borrowed(cut_off(message::text(name)?.0))))),
+            ),
+            b'S' => Ask::Sync,
+            b'F' => Ask::Function,
+            b'd' | b'c' | b'f' => Ask::Data { is_end: body.kind != b'd' },
+            _ => return Ok(()),
+        };
+        self.exchanges.asked(ask, passed, out)
     }
 
     /// Bytes passed that nobody saw.
@@ -326,6 +324,7 @@ impl Postgres {
     fn is_astray(&mut self, done: Result<(), Astray>, at: Ktime, out: &mut Vec<Signal>) -> bool {
         let is_astray = done == Err(Astray);
         if is_astray {
+            self.exchanges.mistrust();
             self.lose(at, out);
         }
         is_astray
@@ -440,6 +439,13 @@ impl Postgres {
     }
 }
 
+impl Reader {
+    /// No message has begun that has not ended.
+    fn is_between(&self) -> bool {
+        matches!(self.place, Place::Header) && self.held.is_empty()
+    }
+}
+
 impl Body {
     fn take(&mut self, bytes: &[u8], held: &mut Vec<u8>) {
         match &mut self.text {
@@ -524,10 +530,10 @@ impl Parser for Postgres {
         if self.spoke.replace(side) != Some(side) {
             // The server has spoken into what was looked at.
             self.drop_trial();
-            if side == Side::Client {
-                self.exchanges.turn(out);
-            }
         }
+        let is_between = self.readers.iter().all(Reader::is_between);
+        let done = self.exchanges.speaks(side, at, is_between, out);
+        self.is_astray(done, at, out);
         self.go_through(side, at, bytes, out);
         self.step()
     }

@@ -81,6 +81,5 @@ impl Statements {
 }
 
 fn size(name: &[u8], statement: &Summary) -> usize {
-    let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-    ENTRY + name.len() + len(&statement.operation) + len(&statement.collection) + len(&statement.summary)
+    ENTRY + name.len() + statement.held()
 }

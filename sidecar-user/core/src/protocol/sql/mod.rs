@@ -44,6 +44,14 @@ pub struct Summary {
     pub statements: Option<u32>,
 }
 
+impl Summary {
+    /// Bytes of memory that it holds besides itself.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        [&self.operation, &self.collection, &self.summary].into_iter().flatten().map(|text| text.len()).sum()
+    }
+}
+
 /// Summarises a whole text.
 #[must_use]
 pub fn summarize(text: &[u8], dialect: Dialect) -> Summary {

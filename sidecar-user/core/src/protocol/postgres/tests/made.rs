@@ -3,47 +3,47 @@
 use super::*;
 use crate::protocol::Want;
 
-fn message(kind: u8, body: &[&[u8]]) -> Vec<u8> {
+pub(super) fn message(kind: u8, body: &[&[u8]]) -> Vec<u8> {
     let body = body.concat();
     let len = u32::try_from(body.len() + 4).expect("a short message");
     [&[kind], &len.to_be_bytes()[..], &body].concat()
 }
 
-fn session() -> Vec<u8> {
+pub(super) fn session() -> Vec<u8> {
     let parameters = b"user\0CANARY\0database\0shop\0\0";
     let len = parameters.len() as u32 + 8;
     [&len.to_be_bytes()[..], &[0, 3, 0, 0], parameters].concat()
 }
 
-fn query(text: &str) -> Vec<u8> {
+pub(super) fn query(text: &str) -> Vec<u8> {
     message(b'Q', &[text.as_bytes(), b"\0"])
 }
 
-fn parse(name: &str, text: &str) -> Vec<u8> {
+pub(super) fn parse(name: &str, text: &str) -> Vec<u8> {
     message(b'P', &[name.as_bytes(), b"\0", text.as_bytes(), b"\0", &[0, 0]])
 }
 
-fn bind(name: &str) -> Vec<u8> {
+pub(super) fn bind(name: &str) -> Vec<u8> {
     message(b'B', &[b"\0", name.as_bytes(), b"\0", &[0, 0], &[0, 1, 0, 0, 0, 6], b"CANARY", &[0, 0]])
 }
 
-fn execute() -> Vec<u8> {
+pub(super) fn execute() -> Vec<u8> {
     message(b'E', &[b"\0", &[0; 4]])
 }
 
-fn sync() -> Vec<u8> {
+pub(super) fn sync() -> Vec<u8> {
     message(b'S', &[])
 }
 
-fn row() -> Vec<u8> {
+pub(super) fn row() -> Vec<u8> {
     message(b'D', &[&[0, 1, 0, 0, 0, 6], b"CANARY"])
 }
 
-fn done(tag: &str) -> Vec<u8> {
+pub(super) fn done(tag: &str) -> Vec<u8> {
     message(b'C', &[tag.as_bytes(), b"\0"])
 }
 
-fn ready() -> Vec<u8> {
+pub(super) fn ready() -> Vec<u8> {
     message(b'Z', &[b"I"])
 }
 
@@ -52,15 +52,15 @@ fn failure(severity: &str, code: &str) -> Vec<u8> {
     message(b'E', &[fields.as_bytes()])
 }
 
-fn one(kind: u8) -> Vec<u8> {
+pub(super) fn one(kind: u8) -> Vec<u8> {
     message(kind, &[])
 }
 
-fn c(messages: &[Vec<u8>]) -> (Side, Vec<u8>) {
+pub(super) fn c(messages: &[Vec<u8>]) -> (Side, Vec<u8>) {
     (Side::Client, messages.concat())
 }
 
-fn s(messages: &[Vec<u8>]) -> (Side, Vec<u8>) {
+pub(super) fn s(messages: &[Vec<u8>]) -> (Side, Vec<u8>) {
     (Side::Server, messages.concat())
 }
 
@@ -256,17 +256,18 @@ fn conversations() {
 
 #[test]
 fn more_than_may_be_outstanding_is_counted_and_not_told() {
-    let request = [bind("a"), execute()].concat().repeat(300);
-    let answer = [one(b'2'), done("UPDATE 1")].concat().repeat(300);
+    let n = Limits::default().small();
+    let request = [bind("a"), execute()].concat().repeat(n + 44);
+    let answer = [one(b'2'), done("UPDATE 1")].concat().repeat(n + 44);
     let talk = [
         c(&[parse("a", "UPDATE t SET a = $1"), request, sync()]),
         s(&[one(b'1'), answer, ready()]),
         c(&[query("SELECT 1")]),
         s(&[done("SELECT 0"), ready()]),
     ];
-    let mut expected = vec!["UPDATE t"; 256];
+    let mut expected = vec!["UPDATE t"; n];
     expected.push("SELECT (0)");
-    check("300 at once", &talk, &expected, Oddities { overflow: 44, ..NONE });
+    check("all at once", &talk, &expected, Oddities { overflow: 44, ..NONE });
 }
 
 #[test]
