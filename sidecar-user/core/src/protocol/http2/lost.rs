@@ -4,7 +4,7 @@
 use super::detect::{begins_with_frames, may_go_on};
 use super::frame::{DEFAULT_MAX, Frame, HEADER};
 use super::parser::Http2;
-use super::reader::{Payload, Place, Trial};
+use super::reader::{Passed, Payload, Place, Trial};
 use crate::model::{Ktime, Outcome, Side};
 use crate::protocol::Signal;
 
@@ -15,23 +15,20 @@ impl Http2 {
     /// Looks for a frame; says how many bytes it passed over.
     pub(super) fn seek(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
         let reader = self.reader(side);
-        if reader.tail.is_empty() {
-            reader.tail_since = at;
-        }
         let tail = std::mem::take(&mut reader.tail);
         let total = tail.len() + bytes.len();
         let max = if reader.is_whole || !reader.is_joining { reader.max } else { DEFAULT_MAX };
-        let all = Joint { tail: &tail, bytes };
+        let all = Joint { tail: &tail, bytes, at };
         if let Some((start, is_sure)) = all.frame(side, max) {
             self.unread(side, start as u64, at, out);
             let reader = self.reader(side);
             reader.place = Place::Header;
             let n = tail.len().saturating_sub(start);
-            for (place, (byte, _)) in reader.header.iter_mut().zip(&tail[tail.len() - n..]) {
-                *place = *byte;
+            for (place, passed) in reader.header.iter_mut().zip(&tail[tail.len() - n..]) {
+                *place = passed.byte;
             }
             reader.n_header = n;
-            reader.since = if n > 0 { reader.tail_since } else { at };
+            reader.since = all.get(start).at;
             if is_sure {
                 self.found(side);
                 self.settle_other(side, out);
@@ -42,10 +39,7 @@ impl Http2 {
         }
         let kept = total.min(HEADER - 1);
         let reader = self.reader(side);
-        reader.tail = (total - kept..total).map(|place| (all.get(place), all.is_start(place))).collect();
-        if kept <= bytes.len() {
-            reader.tail_since = at;
-        }
+        reader.tail = (total - kept..total).map(|place| all.get(place)).collect();
         self.unread(side, (total - kept) as u64, at, out);
         bytes.len()
     }
@@ -73,8 +67,7 @@ impl Http2 {
         let passed = trial.map_or(0, |(frame, _)| HEADER as u64 + u64::from(frame.len));
         reader.place = Place::Lost;
         reader.held = Vec::new();
-        reader.tail = header[1..].iter().map(|byte| (*byte, false)).collect();
-        reader.tail_since = at;
+        reader.tail = header[1..].iter().map(|byte| Passed { byte: *byte, at, is_start: false }).collect();
         self.unread(side, passed + 1, at, out);
     }
 
@@ -168,10 +161,11 @@ impl Http2 {
     }
 }
 
-/// Bytes in two pieces.
+/// Bytes in two pieces, the second of a packet at this time.
 struct Joint<'a> {
-    tail: &'a [(u8, bool)],
+    tail: &'a [Passed],
     bytes: &'a [u8],
+    at: Ktime,
 }
 
 impl Joint<'_> {
@@ -179,23 +173,15 @@ impl Joint<'_> {
         self.tail.len() + self.bytes.len()
     }
 
-    fn get(&self, at: usize) -> u8 {
-        match at.checked_sub(self.tail.len()) {
-            Some(at) => self.bytes[at],
-            None => self.tail[at].0,
-        }
-    }
-
-    /// A packet began there.
-    fn is_start(&self, at: usize) -> bool {
-        match at.checked_sub(self.tail.len()) {
-            Some(at) => at == 0,
-            None => self.tail[at].1,
+    fn get(&self, place: usize) -> Passed {
+        match place.checked_sub(self.tail.len()) {
+            Some(place) => Passed { byte: self.bytes[place], at: self.at, is_start: place == 0 },
+            None => self.tail[place],
         }
     }
 
     fn header(&self, at: usize) -> [u8; HEADER] {
-        std::array::from_fn(|place| self.get(at + place))
+        std::array::from_fn(|place| self.get(at + place).byte)
     }
 
     /// Where a frame begins, and whether what follows it shows that. One that nothing follows yet is looked for only where
@@ -204,7 +190,7 @@ impl Joint<'_> {
         let mut first = None;
         for start in 0..self.len().saturating_sub(HEADER - 1) {
             // The first byte of the length: longer ones are rare.
-            if self.get(start) != 0 {
+            if self.get(start).byte != 0 {
                 continue;
             }
             let header = self.header(start);
@@ -217,8 +203,8 @@ impl Joint<'_> {
                 if Frame::looks_like(&self.header(next), side, max) {
                     return Some((start, true));
                 }
-            } else if first.is_none() && self.is_start(start) {
-                let rest: Vec<u8> = (next..next + n_next).map(|at| self.get(at)).collect();
+            } else if first.is_none() && self.get(start).is_start {
+                let rest: Vec<u8> = (next..next + n_next).map(|at| self.get(at).byte).collect();
                 first = may_go_on(&rest).then_some((start, false));
             }
         }

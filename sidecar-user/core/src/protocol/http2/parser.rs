@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Upgraded;
 use super::frame::{DEFAULT_MAX, Frame, HEADER, Kind, LARGEST_MAX, PREFACE};
 use super::head::Fields;
-use super::reader::{Payload, Place, Reader};
+use super::reader::{Passed, Payload, Place, Reader};
 use super::stream::Stream;
 use super::streams::Streams;
 use crate::model::{Ktime, Side};
@@ -93,9 +93,8 @@ impl Http2 {
         if bytes[..len] != expected[..len] {
             if self.reader(side).is_joining {
                 self.reader(side).place = Place::Lost;
-                self.reader(side).tail =
-                    PREFACE[n - n.min(HEADER - 1)..n].iter().map(|byte| (*byte, false)).collect();
-                self.reader(side).tail_since = at;
+                let passed = |byte: &u8| Passed { byte: *byte, at, is_start: false };
+                self.reader(side).tail = PREFACE[n - n.min(HEADER - 1)..n].iter().map(passed).collect();
                 self.unread(side, n.saturating_sub(HEADER - 1) as u64, at, out);
             } else {
                 self.odd.malformed += 1;

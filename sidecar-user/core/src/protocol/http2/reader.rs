@@ -25,18 +25,25 @@ pub(super) struct Reader {
     pub(super) is_joining: bool,
     /// The frame that was found after the place was lost, while nothing has followed it that bears it out.
     pub(super) trial: Option<Trial>,
-    /// The last bytes that were looked through for a frame, less than a header; each with whether a packet began there.
-    pub(super) tail: Vec<(u8, bool)>,
+    /// The last bytes that were looked through for a frame, less than a header.
+    pub(super) tail: Vec<Passed>,
     /// Bytes since the place was lost.
     pub(super) strange: u64,
-    /// Since when, for the first of them.
-    pub(super) tail_since: Ktime,
     /// Some of the payload that is being read was lost.
     pub(super) is_cut: bool,
     /// All of its bytes were read.
     pub(super) is_whole: bool,
     /// Some of its bytes went by unread after the first frame that was read.
     pub(super) has_gap: bool,
+}
+
+/// A byte that was looked through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    pub(super) byte: u8,
+    pub(super) at: Ktime,
+    /// A packet began there.
+    pub(super) is_start: bool,
 }
 
 /// What the next byte is.
@@ -108,7 +115,6 @@ impl Reader {
             trial: None,
             tail: Vec::new(),
             strange: 0,
-            tail_since: Ktime::default(),
             is_cut: false,
             is_whole,
             has_gap: false,

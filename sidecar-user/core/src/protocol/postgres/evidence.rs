@@ -25,9 +25,10 @@ pub(super) fn chain(side: Side, mut bytes: &[u8]) -> Detect {
         };
         let Some(len) = message::body_len(side, *header) else { return Detect::No };
         let rest = &bytes[HEADER..];
-        let Some(body) = rest.get(..len as usize) else {
-            return if may_begin(side, header[0], rest) { Detect::NeedMore } else { Detect::No };
-        };
+        if len > 0 && !may_begin(side, header[0], rest) {
+            return Detect::No;
+        }
+        let Some(body) = rest.get(..len as usize) else { return Detect::NeedMore };
         weight += match (side, weigh(side, header[0], body)) {
             (_, None) => return Detect::No,
             (_, Some(weight)) => weight,

@@ -157,7 +157,11 @@ impl Postgres {
                 let keeps = if startup == Startup::Session { len as usize } else { 0 };
                 self.begin_body(Side::Client, SESSION, len.into(), len - STARTUP as u32, keeps, Text::Before);
             }
-            Startup::Tls | Startup::Gss => self.reader(Side::Server).place = Place::Answer(startup),
+            Startup::Tls | Startup::Gss => {
+                let server = self.reader(Side::Server);
+                server.place = Place::Answer(startup);
+                server.held.clear();
+            }
         }
         used
     }

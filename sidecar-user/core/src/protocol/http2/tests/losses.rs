@@ -85,6 +85,27 @@ fn after_a_loss_frames_are_found_again() {
         &["GET -/ -> 200 complete 0/0 @1 3 4 4", "GET -/ -> 200 complete 0/0 @3 3 4 4"],
     )
     .check();
+    let byte = |byte: u8| Do::Push(CLIENT, vec![byte]);
+    let request = headers(BOTH, 3, GET);
+    let single = request.iter().map(|value| byte(*value));
+    let rest = [c(&[f(6, 0, 0, &[0; 8])]), s(&[headers(BOTH, 3, OK), f(6, 0, 0, &[0; 8])])];
+    case(
+        "the frame that is found begins with its first byte",
+        &[
+            c(&[headers(BOTH, 1, GET)]),
+            s(&[headers(BOTH, 1, OK)]),
+            Do::Gap(CLIENT, 9),
+            c(&[b"abcdefgh".to_vec()]),
+        ]
+        .into_iter()
+        .chain(single)
+        .chain(rest)
+        .collect::<Vec<_>>(),
+        &["GET -/ -> 200 complete 0/0 @1 1 2 2", "GET -/ -> 200 complete 0/0 @5 16 18 18"],
+    )
+    .odd(Oddities { resyncs: 1, ..Oddities::default() })
+    .unexplained(17)
+    .check();
 }
 
 #[test]

@@ -290,6 +290,8 @@ fn before_a_session() {
     assert_eq!(played(&[say_so(&gss), say(b"G")]), (String::new(), Next::Encrypted, 9));
     assert_eq!(played(&[c(&[cancel])]), (String::new(), Next::Continue, 16));
     assert_eq!(played(&[say_so(&tls), say(b"x")]).1, Next::Opaque);
+    // What a server said before it was asked is no part of what it answers.
+    assert_eq!(played(&[say(b"E\0\0\0\x40SERRORab"), say_so(&tls), say(b"NZ\0\0\0\x05I")]).1, Next::Continue);
     assert_eq!(played(&[(Side::Client, b"GET / HTTP/1.1\r\n".to_vec())]).1, Next::Opaque);
 
     let mut parser = open(Limits::default().into(), Birth::Seen);
@@ -401,7 +403,7 @@ fn large_bodies_are_not_asked_for() {
 
 #[test]
 fn others_are_none_from_their_first_packet() {
-    let others: [&[u8]; 12] = [
+    let others: [&[u8]; 13] = [
         b"GET / HTTP/1.1\r\n\r\n",
         b"POST / HTTP/1.1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -414,6 +416,7 @@ fn others_are_none_from_their_first_packet() {
         b"get key\r\n",
         b"\x00\x1d\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01",
         b"\x00\x00\x00\x14\x00\x03\x00\x00\x00\x00\x00\x01\x00\x00",
+        b"Q\x00\x00\x00\x0b\x1bEGIN;\x00",
     ];
     for bytes in others {
         for (client, server) in [(bytes, &b""[..]), (b"", bytes)] {
