@@ -72,8 +72,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "fuzz",
-        arguments: "[TARGET] [--seconds N]",
-        help: "try the whole core with a fuzzer's bytes, splits and gaps",
+        arguments: "[TARGET]… [--seconds N] [--long] [--jobs N]",
+        help: "try parsers, captures and the whole core with a fuzzer's bytes",
         run: fuzz::command,
     },
     Command {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 
 /// Time on a CPU of all threads of a process, ns: the scheduler's own account, which is exact while they sleep.
-pub(super) fn of_process(pid: i32) -> Result<u64> {
+pub(crate) fn of_process(pid: i32) -> Result<u64> {
     let mut total = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).context("list the threads")? {
         match fs::read_to_string(thread?.path().join("schedstat")) {

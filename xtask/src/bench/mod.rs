@@ -18,7 +18,7 @@
 //! `sidecar-core`'s bench.
 
 mod beside;
-mod cpu;
+pub(crate) mod cpu;
 mod endure;
 mod memory;
 mod open;

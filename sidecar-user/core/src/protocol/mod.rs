@@ -37,6 +37,8 @@ pub mod tls;
 mod transcript;
 mod trial;
 pub mod websocket;
+#[cfg(test)]
+mod words;
 
 pub use detect::{Detection, Detector};
 pub use transcript::{Piece, Reel, Shown, TEXT, Transcript};
