@@ -1,6 +1,6 @@
 //! gRPC, against what a server of it wrote of each call.
 
-use std::{collections::BTreeMap, fs, net::TcpStream, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, fs, io::Read as _, net::TcpStream, path::PathBuf, process::Command};
 
 use sidecar_tests::{
     cgroup::Cgroup,
@@ -102,6 +102,10 @@ fn every_call_is_told_as_the_server_counts_it() {
     let world = World::new();
     let sidecar = world.observe();
     let _server = world.serve();
+    // Somebody who says nothing: the server says its settings all the same.
+    let mut silent = TcpStream::connect(("127.0.0.1", world.port)).expect("a connection");
+    silent.read_exact(&mut [0; 9]).expect("a frame's header");
+    drop(silent);
     process::run(&mut world.within(&[&python(), &support("grpc_client.py"), "all", &world.port.to_string()]));
     // Another client: a message is a byte that says that it is not compressed, its length and itself.
     let message = world.dir.path().join("message");
@@ -135,6 +139,11 @@ fn every_call_is_told_as_the_server_counts_it() {
     for class in ["lost", "unclassified", "before_join"] {
         assert_eq!(scrape.bytes(class), 0, "{class}");
     }
+    // Also of who came to see that the server listens: it says its settings to them, and they say nothing.
+    assert_eq!(
+        (scrape.bytes("seen"), scrape.sum("sidecar_capture_coverage_ratio", &[])),
+        (scrape.bytes("explained"), Some(1.0))
+    );
 }
 
 /// A connection with calls in flight when the daemon comes: what was told before, such as the methods' names, is not known and is

@@ -213,6 +213,7 @@ impl Flow {
             sent = lane.next();
             lane.miss(untold, at, &mut |at, run| self.run(dir, at, run, context));
         }
+        self.name(context);
         match &mut self.stage {
             Stage::Parsing { parser, .. } => {
                 parser.close(at, how, context.signals);
@@ -402,6 +403,27 @@ impl Flow {
                     Detection::Pending | Detection::Unknown => self.leave(Opaque::Unclassified, context),
                 }
             }
+        }
+    }
+
+    /// It ended before it was known what it speaks: what passed may fit one protocol only.
+    fn name<S: Sink>(&mut self, context: &mut Context<'_, S>) {
+        let Stage::Detecting(detecting) = &mut self.stage else { return };
+        let passed = detecting.held.passed();
+        if passed == 0 || self.connection.joined || self.lost > 0 {
+            return;
+        }
+        let held = std::mem::take(&mut detecting.held);
+        if let Detection::Known { protocol, role } = detecting.detector.last() {
+            self.know(protocol, role, context);
+            for (dir, at, run) in held.runs() {
+                self.parse(dir, at, run, context);
+            }
+        } else {
+            // The kernel need not be told any more.
+            context.tally.classified[1 + Opaque::Unclassified as usize] += 1;
+            context.tally.late[Opaque::Unclassified as usize] += passed;
+            self.stage = Stage::Opaque(Opaque::Unclassified);
         }
     }
 

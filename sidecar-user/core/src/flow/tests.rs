@@ -549,6 +549,25 @@ fn the_class_of_what_was_too_short_is_counted_here() {
 }
 
 #[test]
+fn what_ended_before_it_was_known_is_counted() {
+    let settings = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x40\x00\x00";
+    // What a server of HTTP/2 says to one who never spoke, and what might be the beginning of much.
+    for (dir, bytes, explained, unclassified, classified) in
+        [(Dir::Egress, &settings[..], 15, 0, [1, 0, 0, 0, 0]), (Dir::Ingress, b"\x00", 0, 1, [0, 0, 1, 0, 0])]
+    {
+        let mut play = Play::new();
+        play.open(Some(Role::Server), false).data(dir, bytes).close();
+        let tally = play.flows.tally();
+        assert_eq!((tally.explained, tally.late), (explained, [0, unclassified, 0, 0]), "{bytes:?}");
+        assert_eq!((tally.classified, play.told.exchanges.len()), (classified, 0), "{bytes:?}");
+        assert!(play.told.verdicts.is_empty(), "there is nobody to tell it of");
+    }
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false).close();
+    assert_eq!(play.flows.tally().classified, [0; 5]);
+}
+
+#[test]
 fn what_no_record_told_of_is_lost_also_where_none_came() {
     let mut play = Play::new();
     play.open(Some(Role::Server), false);

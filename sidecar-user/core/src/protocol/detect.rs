@@ -108,6 +108,18 @@ impl Detector {
         self.attempts = ATTEMPTS * PIECES;
     }
 
+    /// Nothing more comes, of a connection whose role is known: the one row that says yes, whoever else is in doubt; where none
+    /// does, the one that all that passed fits, if it is only one.
+    #[must_use]
+    pub fn last(&self) -> Detection {
+        let Some(role) = self.role else { return Detection::Unknown };
+        let Asked { yes, open } = self.rows(&self.kept[0], &self.kept[1]);
+        match yes.broken().or_else(|| open.broken().filter(|_| yes.n == 0)) {
+            Some((protocol, _)) => Detection::Known { protocol, role: Some(role) },
+            None => Detection::Unknown,
+        }
+    }
+
     /// Bytes of `dir` that the answer is still open about. Empty after a push: what was pushed so far plays no part
     /// any more.
     #[must_use]
@@ -126,28 +138,35 @@ impl Detector {
     fn ask(&self, dir: Dir, bytes: &[u8]) -> Answer {
         let first = |asked: Dir| if asked == dir { bytes } else { &self.kept[asked.index()] };
         let is_full = bytes.len() >= KEPT;
-        let (mut is_open, mut yes) = (false, Tie::default());
+        let Asked { yes, open } = self.rows(first(Dir::Ingress), first(Dir::Egress));
+        match yes.broken() {
+            _ if open.n > 0 && !is_full => Answer::Open,
+            Some((protocol, role)) => Answer::Known { protocol, role },
+            None if yes.n > 0 && !is_full => Answer::Open,
+            None => Answer::None,
+        }
+    }
+
+    /// Who says what to these first bytes.
+    fn rows(&self, ingress: &[u8], egress: &[u8]) -> Asked {
+        let mut asked = Asked::default();
         for protocol in self.table.iter().copied() {
             let of_role = |role: Role| match role {
-                Role::Client => (protocol.detect)(first(Dir::Egress), first(Dir::Ingress)),
-                Role::Server => (protocol.detect)(first(Dir::Ingress), first(Dir::Egress)),
+                Role::Client => (protocol.detect)(egress, ingress),
+                Role::Server => (protocol.detect)(ingress, egress),
             };
             let (answer, role) = match self.role {
                 Some(role) => (of_role(role), Some(role)),
                 None => either(of_role(Role::Client), of_role(Role::Server)),
             };
-            match answer {
-                Detect::Yes => yes.add(protocol, role, self.is_hinted(protocol, role)),
-                Detect::NeedMore => is_open = true,
-                Detect::No => {}
-            }
+            let said = match answer {
+                Detect::Yes => &mut asked.yes,
+                Detect::NeedMore => &mut asked.open,
+                Detect::No => continue,
+            };
+            said.add(protocol, role, self.is_hinted(protocol, role));
         }
-        match yes.broken() {
-            _ if is_open && !is_full => Answer::Open,
-            Some((protocol, role)) => Answer::Known { protocol, role },
-            None if yes.n > 0 && !is_full => Answer::Open,
-            None => Answer::None,
-        }
+        asked
     }
 
     /// The server's port is one of the protocol's.
@@ -157,7 +176,15 @@ impl Detector {
     }
 }
 
-/// Rows that say yes to the same bytes.
+/// What the rows say to the same bytes.
+#[derive(Default)]
+struct Asked {
+    yes: Tie,
+    /// They are in doubt.
+    open: Tie,
+}
+
+/// Rows that say the same.
 #[derive(Default)]
 struct Tie {
     n: usize,
@@ -213,6 +240,10 @@ mod tests {
                 break;
             }
         }
+        written(said)
+    }
+
+    fn written(said: Detection) -> String {
         match said {
             Detection::Pending => "pending".to_owned(),
             Detection::Unknown => "unknown".to_owned(),
@@ -268,6 +299,36 @@ mod tests {
         ];
         for (name, role, birth, pushes, answer) in cases {
             assert_eq!(ask(&mut Detector::new(*role, *birth, 1, 2), pushes), *answer, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_nothing_more_comes_of() {
+        const SETTINGS: &[u8] = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x40\x00\x00";
+        const WINDOW: &[u8] = b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x10\x00";
+        let (client, server) = (Some(Role::Client), Some(Role::Server));
+        let opening = [SETTINGS, WINDOW].concat();
+        type Case<'a> = (&'a str, Option<Role>, &'a [(Dir, &'a [u8])], &'a str);
+        let cases: &[Case<'_>] = &[
+            ("nothing at all", server, &[], "unknown"),
+            ("HTTP/2's server, whom nobody asked", server, &[(Egress, &opening)], "http2 Server"),
+            ("its client's view", client, &[(Ingress, &opening)], "http2 Client"),
+            ("whose it is, nobody knows", None, &[(Egress, &opening)], "unknown"),
+            ("a part of a request", server, &[(Ingress, b"GET / HT")], "http Server"),
+            ("what may be much", server, &[(Ingress, b"\x00")], "unknown"),
+        ];
+        for (name, role, pushes, answer) in cases {
+            let mut detector = Detector::new(*role, Birth::Seen, 1, 2);
+            assert_eq!(ask(&mut detector, pushes), "pending", "{name}");
+            assert_eq!(written(detector.last()), *answer, "{name}");
+        }
+        let doubt: &[&'static [&'static Protocol]] = &[&[&NEVER, &QUICK], &[&QUICK, &NEVER]];
+        for (tables, answer) in [(doubt, "quick Server"), (&[&[&NEVER, &NEVER]], "unknown")] {
+            for table in tables {
+                let mut detector = Detector::with_table(table, server, Birth::Seen, 1, 2);
+                assert_eq!(ask(&mut detector, &[(Ingress, b"ab")]), "pending");
+                assert_eq!(written(detector.last()), answer);
+            }
         }
     }
 
