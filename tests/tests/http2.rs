@@ -86,6 +86,8 @@ fn versions(scrape: &Scrape, role: &str) -> BTreeMap<String, u64> {
 fn every_request_is_told_as_nginx_counts_it() {
     let world = World::new();
     let sidecar = world.observe();
+    let streams = "http2_max_concurrent_streams 1000;";
+    world.nginx.amend("client_max_body_size 0;", &format!("client_max_body_size 0; {streams}"));
     let _nginx = world.serve();
     let body = world.dir.path().join("upload");
     fs::write(&body, vec![b'b'; 20_000]).expect("a body");
@@ -94,6 +96,7 @@ fn every_request_is_told_as_nginx_counts_it() {
         ("500", &["-c", "1", "-m", "1"][..], "1000.bin"),
         ("2000", &["-c", "4", "-m", "10"], "100.bin"),
         ("4000", &["-c", "2", "-m", "100"], "100.bin"),
+        ("6000", &["-c", "2", "-m", "1000"], "100.bin"),
         ("300", &["-c", "2", "-m", "100"], "60000.bin"),
         ("4", &["-c", "1", "-m", "2"], "5000000.bin"),
         ("500", &["-c", "2", "-m", "10"], "status/503"),
@@ -113,7 +116,7 @@ fn every_request_is_told_as_nginx_counts_it() {
 
     let scrape = sidecar.scrape_at_rest();
     let answered = world.nginx.answered();
-    assert_eq!(total(&answered), 8_004 + 4);
+    assert_eq!(total(&answered), 14_004 + 4);
     scrape.assert_whole(&[("server", answered.clone()), ("client", answered.clone())]);
     for role in ["server", "client"] {
         assert_eq!(versions(&scrape, role), BTreeMap::from([("2".to_owned(), total(&answered))]), "{role}");

@@ -35,7 +35,7 @@ impl Http2 {
         let client_end = self.first_end.filter(|_| cut == Some(Cut::Closed(Some(Side::Client))));
         // Where it is not known how the server's bytes go on, all that is outstanding may have been in them.
         let is_lost = !self.readers[Side::Server.index()].is_in_place();
-        while let Some(stream) = self.streams.take_oldest(|_, _| true) {
+        for stream in self.streams.take_all(|_| true) {
             let outcome = match cut {
                 Some(cut) if !stream.is_hidden && !is_lost => stream.cut(cut),
                 _ => Outcome::NotObserved,

@@ -43,11 +43,7 @@ impl Http2 {
                 Some(code) if !is_cut => {
                     self.stream_reset(side, frame.stream, u32::from_be_bytes(*code), at, out);
                 }
-                _ => {
-                    if let Some(stream) = self.streams.get(frame.stream) {
-                        stream.hide(Side::Server);
-                    }
-                }
+                _ => self.streams.hide(frame.stream, Side::Server),
             },
             Kind::Settings if !is_cut => {
                 for [id_high, id_low, value @ ..] in payload.as_chunks::<6>().0 {
@@ -160,8 +156,8 @@ impl Http2 {
             return;
         }
         self.opened = Some((self.opened.map_or(id, |(first, _)| first), id));
-        if self.streams.len() >= self.limits.outstanding {
-            match self.streams.take_oldest(|_, stream| stream.is_hidden) {
+        if self.streams.is_full(&self.limits) {
+            match self.streams.take_hidden() {
                 Some(hidden) => out.push(hidden.finish(Outcome::NotObserved, at)),
                 None => return self.odd.overflow += 1,
             }
@@ -232,7 +228,7 @@ impl Http2 {
 
     /// The server answers no stream after `last` (RFC 9113 section 6.8).
     fn went_away(&mut self, last: u32, at: Ktime, out: &mut Vec<Signal>) {
-        while let Some(stream) = self.streams.take_oldest(|id, _| id > last) {
+        for stream in self.streams.take_all(|id| id > last) {
             let cut = Cut::Stream(Side::Server);
             let outcome = match stream.answered {
                 Some(_) => Outcome::Truncated(cut),

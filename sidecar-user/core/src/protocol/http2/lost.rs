@@ -145,7 +145,7 @@ impl Http2 {
             return;
         }
         // Whatever is outstanding may have been in them.
-        self.streams.each().for_each(|stream| stream.hide(side));
+        self.streams.hide_all(side);
         let reader = self.reader(side);
         reader.strange += n;
         let (is_joining, is_strange) = (reader.is_joining, reader.strange >= STRANGE_MAX);
@@ -154,7 +154,7 @@ impl Http2 {
         }
         if is_strange {
             self.is_opaque = true;
-            while let Some(stream) = self.streams.take_oldest(|_, _| true) {
+            for stream in self.streams.take_all(|_| true) {
                 out.push(stream.finish(Outcome::NotObserved, at));
             }
         }

@@ -280,11 +280,10 @@ impl Http2 {
         if frame.kind == Kind::Data {
             self.explained += used;
             let content = u64::from(left).saturating_sub(u64::from(pad.unwrap_or(0))).min(used);
-            if let Some(stream) = self.streams.get(frame.stream) {
-                match pad {
-                    Some(_) => stream.passed(side, at, content, out),
-                    None => stream.hide(side),
-                }
+            match (pad, self.streams.get(frame.stream)) {
+                (Some(_), Some(stream)) => stream.passed(side, at, content, out),
+                (None, Some(_)) => self.streams.hide(frame.stream, side),
+                (_, None) => {}
             }
         } else {
             self.reader(side).is_cut = true;

@@ -222,6 +222,28 @@ fn bounds() {
     .limits(limits)
     .odd(Oddities { overflow: 1, ..Oddities::default() })
     .check();
+    let limits = Limits { head_bytes: 16_384, outstanding: 2, ..Limits::default() };
+    // Of each next to nothing is held, or as much as may be.
+    let long = [&b"\x82\x86"[..], &long_path(1000)].concat();
+    for (fields, held) in [(&b"\x82\x86\x84"[..], 64..=64), (&long, 16..=2 * 16_384 / 1000)] {
+        let mut parser = super::super::open(limits.clone().into(), crate::protocol::Birth::Seen);
+        let mut out = Vec::new();
+        let _ = parser.push(CLIENT, Default::default(), PREFACE, &mut out);
+        for id in 0..100 {
+            let _ = parser.push(CLIENT, Default::default(), &headers(BOTH, 2 * id + 1, fields), &mut out);
+        }
+        assert!(held.contains(&out.len()), "{} of {held:?}", out.len());
+        assert_eq!(parser.oddities().overflow as usize, 100 - out.len());
+        assert!(parser.held() < 2 * 2 * 16_384, "{}", parser.held());
+    }
+}
+
+/// `:path`, of so many bytes.
+fn long_path(len: usize) -> Vec<u8> {
+    // A length of 127 and more takes bytes of its own (RFC 7541 section 5.1).
+    let rest = len - 127;
+    let text = format!("/{}", "p".repeat(len - 1));
+    [&[4, 127, (rest % 128) as u8 | 128, (rest / 128) as u8], text.as_bytes()].concat()
 }
 
 #[test]
