@@ -31,6 +31,7 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
         before_join: tally.oddities.before_join,
         lost: tally.lost,
         late: tally.late,
+        refused: tally.refused,
         records: tally.records,
         copied: tally.copied,
     };

@@ -58,8 +58,15 @@ pub(super) fn snapshot() -> Snapshot {
         slots: std::array::from_fn(|slot| slot as u64 + 1),
         traffic: std::array::from_fn(traffic),
     };
-    let understood =
-        kernel::Understood { explained: 7, before_join: 3, lost: 1, late: [0; 4], records: 5, copied: 6 };
+    let understood = kernel::Understood {
+        explained: 7,
+        before_join: 3,
+        lost: 1,
+        late: [0; 4],
+        refused: 0,
+        records: 5,
+        copied: 6,
+    };
     kernel::record(&mut store, &counted, understood);
     store.add(&catalogue::PARSER_ODDITIES, &["malformed"], 1u64);
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], 3u64);

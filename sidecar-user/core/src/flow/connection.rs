@@ -207,9 +207,9 @@ impl Flow {
             let mut lane = std::mem::replace(&mut self.lanes[dir.index()], Lane::new(dir));
             lane.finish(at, &mut |at, run| self.run(dir, at, run, context));
             let told = self.bytes[dir.index()];
-            let untold = last
-                .filter(|_| is_whole)
-                .map_or(0, |last| last.account.bytes[dir.index()].saturating_sub(told));
+            let taken = last.filter(|_| is_whole).map_or(told, |last| last.account.bytes[dir.index()]);
+            let untold = taken.saturating_sub(told);
+            context.tally.refused += told.saturating_sub(taken);
             sent = lane.next();
             lane.miss(untold, at, &mut |at, run| self.run(dir, at, run, context));
         }

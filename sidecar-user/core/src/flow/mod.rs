@@ -119,6 +119,8 @@ pub struct Tally {
     /// Bytes of connections that were over before the kernel could be told their class: encrypted, unclassified,
     /// excluded, MPTCP.
     pub late: [u64; 4],
+    /// Bytes that came to sockets whose application had closed them, which took them no more.
+    pub refused: u64,
     /// Connections forgotten without having seen their end.
     pub idled_out: u64,
     /// Connections by what they turned out to speak: parsed, encrypted, unclassified, excluded, MPTCP.

@@ -568,6 +568,24 @@ fn what_ended_before_it_was_known_is_counted() {
 }
 
 #[test]
+fn what_a_closed_socket_does_not_take_any_more_is_told() {
+    let mut play = Play::new();
+    play.open(Some(Role::Server), false)
+        .data(Dir::Ingress, GET)
+        .data(Dir::Egress, OK)
+        .data(Dir::Ingress, GET);
+    let mut taken = play.next.map(u64::from);
+    taken = [taken[0] - u64::from(play.begun[0]) - GET.len() as u64, taken[1] - u64::from(play.begun[1])];
+    let account = Account { bytes: taken, ..Account::default() };
+    let (is_unjudged, drained, end) = (true, Drained::default(), End::Sent);
+    let event = Event::Closed { id: ID, at: Ktime(9), end, account, is_unjudged, drained };
+    play.flows.apply(&event, &mut play.told);
+    let tally = play.flows.tally();
+    assert_eq!((tally.refused, tally.lost), (GET.len() as u64, 0));
+    assert_eq!(tally.explained, taken[0] + taken[1] + tally.refused);
+}
+
+#[test]
 fn what_no_record_told_of_is_lost_also_where_none_came() {
     let mut play = Play::new();
     play.open(Some(Role::Server), false);

@@ -29,6 +29,8 @@ pub struct Understood {
     /// Bytes of connections that were over before the kernel knew their class: encrypted, unclassified,
     /// excluded, MPTCP.
     pub late: [u64; 4],
+    /// Bytes that came to sockets whose application had closed them: the sockets count none of them.
+    pub refused: u64,
     /// Records that arrived.
     pub records: u64,
     /// Payload bytes in them.
@@ -115,7 +117,7 @@ pub fn bytes(counted: &Counted, understood: Understood) -> Bytes {
     let both = |traffic: &count::Traffic| traffic.bytes[0].wrapping_add(traffic.bytes[1]);
     let of_class = |class: u8| sum(counted, |_, c| c == class, both);
     Bytes {
-        seen: sum(counted, |_, _| true, both),
+        seen: sum(counted, |_, _| true, both) + understood.refused,
         encrypted: of_class(verdict::CLASS_ENCRYPTED) + understood.late[0],
         unclassified: of_class(verdict::CLASS_UNCLASSIFIED) + understood.late[1],
         excluded: of_class(verdict::CLASS_EXCLUDED) + understood.late[2],
@@ -192,7 +194,15 @@ mod tests {
         record(
             &mut store,
             &counted,
-            Understood { explained: 7, before_join: 3, lost: 2, late: [0; 4], records: 8, copied: 9 },
+            Understood {
+                explained: 7,
+                before_join: 3,
+                lost: 2,
+                late: [0; 4],
+                refused: 0,
+                records: 8,
+                copied: 9,
+            },
         );
 
         let of_client = |of: fn(&count::Traffic) -> u64| {
