@@ -491,7 +491,10 @@ impl Exchanges {
                 if let Some(n) = message::returned(body) {
                     self.told(|pending| pending.returned = Some(pending.returned.unwrap_or(0) + n));
                 }
-                self.is_copying = false;
+                // Nobody saw the end of the data, to which this answers.
+                if std::mem::take(&mut self.is_copying) {
+                    self.told(|pending| pending.requested = None);
+                }
                 if is_execute {
                     self.end_step(passed.at, out);
                 }
