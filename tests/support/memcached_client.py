@@ -1,8 +1,11 @@
 """Clients of memcached: pymemcache in words, python-binary-memcached in the binary protocol.
 
-memcached_client.py PORT
+memcached_client.py all PORT
+memcached_client.py held PORT FOLDER: asks once by each and writes FOLDER/asked; once FOLDER/go is there asks on.
 """
 import sys
+import time
+from pathlib import Path
 
 import bmemcached
 from pymemcache.client.base import Client
@@ -58,5 +61,34 @@ def binary(port):
     client.disconnect_all()
 
 
-in_words(int(sys.argv[1]))
-binary(int(sys.argv[1]))
+def held(port, folder):
+    words = Client(("127.0.0.1", port), default_noreply=False)
+    packets = bmemcached.Client((f"127.0.0.1:{port}",))
+    words.set("n", b"1")
+    packets.set("bin", "w")
+    (folder / "asked").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    for n in range(100):
+        words.set(f"key:{n}", b"v" * n)
+        assert words.get(f"key:{n}") == b"v" * n
+        assert words.get("nowhere") is None
+        packets.set(f"bin:{n}", "w" * (n + 1))
+        assert packets.get(f"bin:{n}") == "w" * (n + 1)
+        assert packets.get("nowhere") is None
+    words.set("large", b"x" * 500_000)
+    assert len(words.get("large")) == 500_000
+    words.touch("n", 100)
+    words.decr("n", 1)
+    words.delete("n")
+    packets.delete("bin")
+    packets.delete("bin")
+    words.close()
+    packets.disconnect_all()
+
+
+if sys.argv[1] == "all":
+    in_words(int(sys.argv[2]))
+    binary(int(sys.argv[2]))
+else:
+    held(int(sys.argv[2]), Path(sys.argv[3]))

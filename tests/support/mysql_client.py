@@ -2,8 +2,8 @@
 number a line.
 
 mysql_client.py all PORT: by PyMySQL in text, and by Connector/Python in text and prepared.
-mysql_client.py held PORT FOLDER: prepares a statement and writes FOLDER/prepared; once FOLDER/go is there executes it 20 times
-and asks 10 times in text.
+mysql_client.py held PORT FOLDER: prepares a statement and writes FOLDER/prepared; once FOLDER/go is there executes it 20 times,
+asks 10 times in text, then what is no statement, then 10 times more.
 """
 import sys
 import tempfile
@@ -92,6 +92,11 @@ def held(port, folder):
         for _ in range(20):
             cursor.execute("SELECT id FROM items WHERE id = %s", (1,))
             cursor.fetchall()
+        for _ in range(10):
+            text.execute("SELECT count(*) FROM items")
+            text.fetchall()
+        # What is no statement is answered by the database's name, among others.
+        refused(1064, lambda: text.execute("SELEC 1"))
         for _ in range(10):
             text.execute("SELECT count(*) FROM items")
             text.fetchall()

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
     process::Command,
@@ -108,7 +109,7 @@ fn every_command_is_told_as_memcached_counts_it() {
     let world = World::new();
     let sidecar = world.observe();
     let _server = world.serve();
-    process::run(&mut world.within(&[&python(), &script(), &world.port.to_string()]));
+    process::run(&mut world.within(&[&python(), &script(), "all", &world.port.to_string()]));
     let account = world.account();
     let scrape = sidecar.scrape_at_rest();
     let mut expected = counted(&account);
@@ -119,6 +120,34 @@ fn every_command_is_told_as_memcached_counts_it() {
         // What memcached does not count: it refuses to, as the value is no number.
         let refused = [("db_operation_name", "INCR"), ("error_type", "CLIENT_ERROR")];
         assert_eq!(scrape.count(&format!("db_{role}_operation_duration_seconds_count"), &refused), 1);
+    }
+    assert_eq!(scrape.count("db_client_response_returned_rows_sum", &[]), account["get_hits"]);
+    assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
+    assert_eq!(scrape.drops(), BTreeMap::new());
+    let oddities: Vec<_> = scrape.all("sidecar_parser_oddities_total").filter(|(_, n)| *n > 0.0).collect();
+    assert!(oddities.is_empty(), "{oddities:?}");
+}
+
+/// One connection in words and one in packets, both older than the daemon.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn connections_that_were_there_before() {
+    let world = World::new();
+    let _server = world.serve();
+    let (port, folder) = (world.port.to_string(), world.dir.path());
+    let folder_word = folder.display().to_string();
+    let mut client = world.start(&[&python(), &script(), "held", &port, &folder_word], "client.out");
+    eventually("a command in words and one in packets", || folder.join("asked").exists().then_some(()));
+    let sidecar = world.observe();
+    let before = world.account();
+    fs::write(folder.join("go"), "").expect("write");
+    assert!(client.wait().success(), "{}", process::read(&folder.join("client.out")));
+    let mut account = world.account();
+    account.iter_mut().for_each(|(name, n)| *n = n.saturating_sub(before[name]));
+    let scrape = sidecar.scrape_at_rest();
+    assert_eq!(account["get_hits"], 201);
+    for role in ["server", "client"] {
+        assert_eq!(told(&scrape, role), counted(&account), "{role}");
     }
     assert_eq!(scrape.count("db_client_response_returned_rows_sum", &[]), account["get_hits"]);
     assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));

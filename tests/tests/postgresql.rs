@@ -66,9 +66,10 @@ const SUMMARIES: &[(&str, &str)] = &[
 /// How often by summary, or by SQLSTATE.
 type Counts = BTreeMap<String, u64>;
 
-/// PostgreSQL in a cgroup, and clients in the same.
+/// PostgreSQL in a cgroup, and clients in the same or another.
 struct World {
     server: Process,
+    /// The clients'.
     cgroup: Cgroup,
     port: u16,
     dir: tempfile::TempDir,
@@ -76,7 +77,14 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let (dir, cgroup, port) = (tempfile::tempdir().expect("a folder"), Cgroup::new(), free_port());
+        let cgroup = Cgroup::new();
+        let server = cgroup.wrapper();
+        World::served(cgroup, server)
+    }
+
+    /// The server runs where `wrapper` puts it.
+    fn served(cgroup: Cgroup, wrapper: Vec<String>) -> World {
+        let (dir, port) = (tempfile::tempdir().expect("a folder"), free_port());
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("open the folder");
         let data = dir.path().join("data");
         process::run(Command::new("install").args(["-d", "-o", "postgres", "-g", "postgres"]).arg(&data));
@@ -99,8 +107,7 @@ impl World {
         ] {
             words.extend(["-c", setting]);
         }
-        let command =
-            [cgroup.wrapper(), [&AS_OWNER[..], &words].concat().into_iter().map(str::to_owned).collect()];
+        let command = [wrapper, [&AS_OWNER[..], &words].concat().into_iter().map(str::to_owned).collect()];
         let command = command.concat();
         let log = dir.path().join("postgresql.log");
         let server = Process::start(Command::new(&command[0]).args(&command[1..]), &log);
@@ -288,4 +295,22 @@ fn a_connection_that_was_there_before() {
     }
     assert_eq!(odd(&scrape), Counts::from([("unresolved".to_owned(), 2 * prepared)]));
     assert_eq!((scrape.drops(), prepared), (BTreeMap::new(), 20));
+}
+
+/// The daemon sees one end of what is said, and says of it what the server counts.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn clients_whose_server_is_elsewhere() {
+    let world = World::served(Cgroup::new(), Vec::new());
+    let sidecar = world.sidecar();
+    let words = ["--no-vacuum", "--protocol", "prepared", "--client", "2", "--transactions", "50"];
+    process::run(&mut world.client("pgbench", &words));
+    process::run(&mut world.within(&[&python(), &script(), "all", &world.port.to_string()]));
+    let scrape = sidecar.scrape_at_rest();
+    let (account, failures) = (world.account(), world.failures());
+    assert!(account.values().sum::<u64>() > 1_500);
+    assert_eq!(told(&scrape, "client"), [account, failures]);
+    assert_eq!(told(&scrape, "server"), [Counts::new(), Counts::new()]);
+    assert_eq!((odd(&scrape), scrape.drops()), (Counts::new(), BTreeMap::new()));
+    assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
 }

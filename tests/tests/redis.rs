@@ -14,9 +14,10 @@ use sidecar_tests::{
 /// Calls of each operation, and how many of them failed.
 type Calls = BTreeMap<String, [u64; 2]>;
 
-/// `redis-server` in a cgroup, and clients in the same.
+/// `redis-server` in a cgroup, and clients in the same or another.
 struct World {
     dir: tempfile::TempDir,
+    /// The clients'.
     cgroup: Cgroup,
     port: u16,
     _server: Process,
@@ -24,10 +25,15 @@ struct World {
 
 impl World {
     fn new(before: impl FnOnce(&Path, &Cgroup)) -> World {
+        World::served(Cgroup::wrapper, before)
+    }
+
+    /// The server runs where `wrapper` puts it.
+    fn served(wrapper: impl FnOnce(&Cgroup) -> Vec<String>, before: impl FnOnce(&Path, &Cgroup)) -> World {
         let (dir, cgroup, port) = (tempfile::tempdir().expect("a folder"), Cgroup::new(), free_port());
         before(dir.path(), &cgroup);
         let words = ["redis-server", "--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""];
-        let command = [cgroup.wrapper(), words.map(str::to_owned).to_vec()].concat();
+        let command = [wrapper(&cgroup), words.map(str::to_owned).to_vec()].concat();
         let server =
             Process::start(Command::new(&command[0]).args(&command[1..]), &dir.path().join("redis.log"));
         eventually("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
@@ -131,6 +137,28 @@ fn every_command_is_told_as_redis_counts_it() {
         .filter_map(|(labels, _)| labels.get("db_namespace").cloned())
         .collect();
     assert!(["0", "2", "3"].iter().all(|known| databases.iter().any(|database| database == known)));
+}
+
+/// The daemon sees one end of what is said, and says of it what the server counts.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn clients_whose_server_is_elsewhere() {
+    let world = World::served(|_| Vec::new(), |_, _| {});
+    let (path, port) = (world.cgroup.path().display().to_string(), world.port.to_string());
+    let sidecar = Sidecar::run(world.dir.path(), &["--cgroup", &path], &[]);
+    sidecar.await_ready();
+    process::run(&mut world.within(&["redis-benchmark", "-p", &port, "-q", "-n", "500", "-t", "set,get"]));
+    process::run(&mut world.within(&[&python(), &script(), "all", &port]));
+    let mut account = world.account();
+    let scrape = sidecar.scrape_at_rest();
+    let mut client = told(&scrape, "client");
+    for counted in [&mut account, &mut client] {
+        counted.retain(|operation, _| !["INFO", "CLIENT", "CLIENT SETINFO"].contains(&&**operation));
+    }
+    assert!(account["GET"][0] > 2_500);
+    assert_eq!(client, account);
+    assert_eq!(told(&scrape, "server"), Calls::new());
+    assert_eq!((scrape.drops(), scrape.bytes("seen")), (BTreeMap::new(), scrape.bytes("explained")));
 }
 
 /// Connections with pipelines in flight when the daemon comes: what was asked since is told, once, and what answers

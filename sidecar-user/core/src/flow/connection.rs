@@ -584,7 +584,9 @@ impl Flow {
 
     fn flush<S: Sink>(&mut self, context: &mut Context<'_, S>) {
         let Stage::Parsing { protocol, role, .. } = &self.stage else { return };
-        let Context { signals, sink, .. } = context;
+        let Context { signals, sink, endpoints, .. } = context;
+        let Connection { local, remote, .. } = self.connection;
+        let server = if *role == Role::Server { local } else { remote };
         for signal in signals.drain(..) {
             match signal {
                 Signal::Started(start) => {
@@ -601,6 +603,9 @@ impl Flow {
                     let read = reading.and_then(|reading| reading.ended(self.n_outstanding, &exchange));
                     exchange.read = read.filter(|_| *role == Role::Server);
                     self.answered = answered(&exchange);
+                    if let Detail::Db(db) = &mut exchange.detail {
+                        endpoints.name(server, db);
+                    }
                     sink.finished(&self.connection, protocol, exchange);
                 }
                 Signal::Message(message) => sink.message(&self.connection, protocol, &message),

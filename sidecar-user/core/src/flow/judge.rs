@@ -1,6 +1,8 @@
 //! From what a parser wants to what the kernel is told.
 
-use rustc_hash::FxHashSet;
+use std::net::SocketAddr;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 use sidecar_ebpf::abi::{
     record::{ROLE_CLIENT, ROLE_SERVER, ROLE_UNKNOWN},
     verdict::{
@@ -10,7 +12,7 @@ use sidecar_ebpf::abi::{
 };
 
 use crate::{
-    model::{Connection, Dir, Role, Side},
+    model::{Connection, Db, DbSystem, Dir, Role, Side},
     protocol::Want,
 };
 
@@ -41,6 +43,8 @@ pub(super) enum Opaque {
 #[derive(Debug)]
 pub(super) struct Endpoints {
     pipelined: FxHashSet<Endpoint>,
+    /// Which database is there, of those that speak as others do; nothing where it was several.
+    systems: FxHashMap<SocketAddr, Option<DbSystem>>,
     head_bytes: u32,
 }
 
@@ -55,7 +59,26 @@ pub(super) enum Need {
 
 impl Endpoints {
     pub(super) fn new(head_bytes: u32) -> Self {
-        Endpoints { pipelined: FxHashSet::default(), head_bytes }
+        Endpoints { pipelined: FxHashSet::default(), systems: FxHashMap::default(), head_bytes }
+    }
+
+    /// An operation of the database at `server`. Which one that is, where it shows, holds for those where it does not. Not of
+    /// loopback: each network namespace has its own, and which one a connection is in is not known where it was met in the middle.
+    pub(super) fn name(&mut self, server: SocketAddr, db: &mut Db) {
+        if server.ip().to_canonical().is_loopback() {
+            return;
+        }
+        let known = self.systems.get(&server).copied();
+        match (db.system, known) {
+            (DbSystem::OtherSql, Some(Some(system))) => db.system = system,
+            (DbSystem::MySql | DbSystem::MariaDb, None) if self.systems.len() < ENDPOINTS => {
+                self.systems.insert(server, Some(db.system));
+            }
+            (DbSystem::MySql | DbSystem::MariaDb, Some(Some(system))) if system != db.system => {
+                self.systems.insert(server, None);
+            }
+            _ => {}
+        }
     }
 
     /// Connections to this server start copied whole.
@@ -168,6 +191,27 @@ fn endpoint(connection: &Connection) -> Option<Endpoint> {
 mod tests {
     use super::*;
     use crate::model::ConnectionId;
+
+    #[test]
+    fn a_database_is_named_by_what_others_told_of_its_server() {
+        let mut endpoints = Endpoints::new(4096);
+        let mut name = |server: &str, system: DbSystem| {
+            let mut db = Db::new(system);
+            endpoints.name(server.parse().expect("an address"), &mut db);
+            db.system
+        };
+        let [server, other] = ["192.0.2.1:3306", "192.0.2.2:3306"];
+        assert_eq!(name(server, DbSystem::OtherSql), DbSystem::OtherSql);
+        assert_eq!(name(server, DbSystem::MariaDb), DbSystem::MariaDb);
+        assert_eq!(name(server, DbSystem::OtherSql), DbSystem::MariaDb);
+        assert_eq!(name(other, DbSystem::OtherSql), DbSystem::OtherSql);
+        assert_eq!(name(server, DbSystem::MySql), DbSystem::MySql);
+        assert_eq!(name(server, DbSystem::OtherSql), DbSystem::OtherSql, "it has been both");
+        for local in ["127.0.0.1:3306", "[::1]:3306", "[::ffff:127.0.0.1]:3306"] {
+            assert_eq!(name(local, DbSystem::MariaDb), DbSystem::MariaDb);
+            assert_eq!(name(local, DbSystem::OtherSql), DbSystem::OtherSql);
+        }
+    }
 
     #[test]
     fn only_pipelining_is_learned_of_a_server() {

@@ -32,6 +32,8 @@ pub struct Db {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the databases")]
 pub enum DbSystem {
+    /// One of several that speak alike: which has not shown.
+    OtherSql,
     PostgreSql,
     MySql,
     MariaDb,

@@ -28,7 +28,7 @@ pub const RPC_SYSTEM: &str = "rpc.system.name";
 pub const RPC_METHOD: &str = "rpc.method";
 /// gRPC's status by name; absent where none was sent.
 pub const RPC_STATUS: &str = "rpc.response.status_code";
-/// `postgresql`, `mysql`, `mariadb`, `redis` or `memcached`.
+/// `postgresql`, `mysql`, `mariadb`, `redis` or `memcached`; `other_sql`: MySQL or MariaDB, which has not shown.
 pub const DB_SYSTEM: &str = "db.system.name";
 /// The operation, where it is one.
 pub const DB_OPERATION: &str = "db.operation.name";

@@ -4,6 +4,7 @@
 use super::command::{Reply, Rows};
 use super::field::{Fields, name};
 use super::packet::FULL;
+use crate::model::DbSystem;
 
 /// Bytes of a packet of the server that are looked at.
 pub(super) const LOOKED_AT: usize = 512;
@@ -20,6 +21,13 @@ const OK_MIN: u64 = 7;
 const PROGRESS: u16 = 0xffff;
 /// All definitions are of this catalog.
 const DEFINITION: &[u8] = b"\x03def";
+/// Errors that only MariaDB has.
+const MARIADB_ERRORS: std::ops::RangeInclusive<u16> = 1900..=1999;
+/// What is no statement, and what is said of it: whose manual is to be read, before anything of the statement.
+const PARSE_ERROR: u16 = 1064;
+const MANUAL: &[u8] = b"You have an error in your SQL syntax; check the manual that corresponds to your ";
+const MANUALS: &[(&[u8], DbSystem)] =
+    &[(b"MariaDB server version ", DbSystem::MariaDb), (b"MySQL server version ", DbSystem::MySql)];
 const COLUMNS_MAX: u64 = 4096;
 
 const MORE_RESULTS: u16 = 0x0008;
@@ -40,6 +48,8 @@ pub(super) struct Told {
     pub(super) rows: Option<u64>,
     /// The error's number.
     pub(super) error: Option<u16>,
+    /// Which database it is of, where an error is of one only.
+    pub(super) system: Option<DbSystem>,
     /// The server's status.
     pub(super) status: Option<u16>,
     /// The database that is the default from here on.
@@ -189,6 +199,7 @@ impl Answer {
             PROGRESS => Said::Progress,
             _ if has_state || reply == Reply::Login => {
                 self.told.error = Some(number);
+                self.told.system = system(number, fields.rest.get(5..).unwrap_or_default());
                 Said::Over
             }
             _ => Said::Odd,
@@ -319,6 +330,15 @@ impl Answer {
             }
         }
     }
+}
+
+/// Which database an error is of, as its number or the beginning of its text shows.
+fn system(number: u16, text: &[u8]) -> Option<DbSystem> {
+    if MARIADB_ERRORS.contains(&number) {
+        return Some(DbSystem::MariaDb);
+    }
+    let text = text.strip_prefix(MANUAL).filter(|_| number == PARSE_ERROR)?;
+    MANUALS.iter().find(|(whose, _)| text.starts_with(whose)).map(|(_, system)| *system)
 }
 
 fn rows_of(reply: Reply) -> Rows {

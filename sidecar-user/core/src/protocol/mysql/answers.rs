@@ -1,14 +1,14 @@
 //! What the server sends.
 
 use super::answer::{Answer, LOOKED_AT, Said};
-use super::command::{CHANGE_USER, RESET_CONNECTION};
+use super::command::{CHANGE_USER, RESET_CONNECTION, STMT_BULK_EXECUTE};
 use super::commands::Data;
 use super::detect;
 use super::packet::Message;
 use super::parser::{Mysql, Phase, Place};
 use super::queue::Pending;
 use super::session;
-use crate::model::{Ktime, Outcome, Side};
+use crate::model::{DbSystem, Ktime, Outcome, Side};
 use crate::protocol::{Next, Signal};
 
 const OK: u8 = 0x00;
@@ -80,7 +80,7 @@ impl Mysql {
             Phase::Commands => return self.answer(at, message, payload, out),
             Phase::Greeting => match session::greeting(payload) {
                 Some(greeting) if message.first == 0 => {
-                    self.session.system = greeting.system;
+                    self.session.system = Some(greeting.system);
                     self.session.follow(greeting.status);
                     self.capabilities = greeting.capabilities;
                     self.phase = Phase::Login;
@@ -191,6 +191,9 @@ impl Mysql {
         if let Some(status) = oldest.answer.told.status {
             self.session.follow(status);
         }
+        let is_bulk = is_done && oldest.command.code == STMT_BULK_EXECUTE;
+        let shown = oldest.answer.told.system.or(is_bulk.then_some(DbSystem::MariaDb));
+        self.session.system = self.session.system.or(shown);
         let (schema, wanted) = (oldest.answer.told.schema.take(), oldest.wanted.take());
         let statement = oldest.prepared.take().zip(oldest.answer.told.statement);
         let code = oldest.command.code;

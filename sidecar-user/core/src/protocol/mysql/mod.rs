@@ -13,8 +13,9 @@
 //! `lost` on bytes that were not read, `ending` on the connection's end. The rest are parts without state of the connection's.
 //!
 //! Where the login was not seen, nothing of it needs to be guessed: whether definitions and rows are ended by EOF or OK, and
-//! whether definitions are sent at all, shows in the packets themselves. Which of both databases it is does not show: it is called
-//! `mysql`. Only where a prepared statement has no columns is it open whether an EOF is still to come; the answer is over with the next
+//! whether definitions are sent at all, shows in the packets themselves. Which of both databases it is shows in few: in what only
+//! MariaDB says or understands, and in the text of what is no statement. Until then it is neither (`other_sql`), unless another
+//! connection to the same server has told. Only where a prepared statement has no columns is it open whether an EOF is still to come; the answer is over with the next
 //! packet then, of whichever side.
 
 mod answer;

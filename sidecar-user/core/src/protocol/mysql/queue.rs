@@ -89,10 +89,10 @@ impl Pending {
             + text(self.answer.told.schema.as_ref().map(|schema| schema.len()))
     }
 
-    fn exchange(self, system: DbSystem, outcome: Outcome, ended: Ktime) -> Exchange {
+    fn exchange(self, system: Option<DbSystem>, outcome: Outcome, ended: Ktime) -> Exchange {
         let is_over = outcome == Outcome::Complete;
         let told = self.answer.told;
-        let mut db = Db::new(system);
+        let mut db = Db::new(system.unwrap_or(DbSystem::OtherSql));
         if let Some(statement) = self.statement {
             let statement = Arc::try_unwrap(statement).unwrap_or_else(|shared| Statement {
                 operation: shared.operation.clone(),
@@ -174,7 +174,13 @@ impl Queue {
     }
 
     /// The oldest is over.
-    pub(super) fn finish(&mut self, system: DbSystem, outcome: Outcome, ended: Ktime, out: &mut Vec<Signal>) {
+    pub(super) fn finish(
+        &mut self,
+        system: Option<DbSystem>,
+        outcome: Outcome,
+        ended: Ktime,
+        out: &mut Vec<Signal>,
+    ) {
         let Some(pending) = self.commands.pop_front() else { return };
         if self.commands.is_empty() {
             self.is_sending = false;

@@ -6,7 +6,8 @@ use crate::model::DbSystem;
 /// What is known of a session.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) system: DbSystem,
+    /// Which of those that speak so it is; `None` where nothing has shown it.
+    pub(super) system: Option<DbSystem>,
     /// The default database; `None` where it is not known, or there is none.
     pub(super) namespace: Option<std::sync::Arc<str>>,
     /// EOF comes after definitions; `None` where the login was not seen and no result has shown it.
@@ -20,7 +21,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new() -> Self {
         Session {
-            system: DbSystem::MySql,
+            system: None,
             namespace: None,
             has_eof: None,
             is_compressed: false,
@@ -36,6 +37,8 @@ impl Session {
 }
 
 pub(super) const PROTOCOL_VERSION: u8 = 10;
+/// Every server of MySQL says so; one of MariaDB does not, and says what more it can in bytes that MySQL's leaves empty.
+const MYSQL: u32 = 1;
 const CONNECT_WITH_DB: u32 = 1 << 3;
 const COMPRESS: u32 = 1 << 5;
 pub(super) const PROTOCOL_41: u32 = 1 << 9;
@@ -66,12 +69,12 @@ pub(super) fn greeting(payload: &[u8]) -> Option<Greeting> {
     fields.byte()?;
     let status = fields.u16()?;
     let high = fields.u16()?;
-    let is_maria = version.windows(7).any(|part| part.eq_ignore_ascii_case(b"mariadb"));
-    Some(Greeting {
-        system: if is_maria { DbSystem::MariaDb } else { DbSystem::MySql },
-        capabilities: u32::from(low) | u32::from(high) << 16,
-        status,
-    })
+    let capabilities = u32::from(low) | u32::from(high) << 16;
+    let more = fields.take(1 + 6).and_then(|_| fields.u32());
+    let is_maria = version.windows(7).any(|part| part.eq_ignore_ascii_case(b"mariadb"))
+        || capabilities & MYSQL == 0 && more.is_some_and(|more| more != 0);
+    let system = if is_maria { DbSystem::MariaDb } else { DbSystem::MySql };
+    Some(Greeting { system, capabilities, status })
 }
 
 /// What a client answers to it.

@@ -16,6 +16,7 @@ const NO_CODE: &str = "_OTHER";
 /// `db.system.name`.
 fn system(system: DbSystem) -> &'static str {
     match system {
+        DbSystem::OtherSql => "other_sql",
         DbSystem::PostgreSql => "postgresql",
         DbSystem::MySql => "mysql",
         DbSystem::MariaDb => "mariadb",

@@ -1,8 +1,8 @@
 //! What the recordings have not: written by hand, by the packets that MySQL's documentation shows.
 
-use super::super::open;
-use super::script::{Do, answer, answer_from, command, packet, run, run_pieces, written};
-use crate::model::{Ktime, Side};
+use super::super::{open, session};
+use super::script::{Do, answer, answer_from, command, packet, run, run_pieces, system, written};
+use crate::model::{DbSystem, Ktime, Side};
 use crate::protocol::{Birth, Close, Limits, Next, Oddities, Want};
 
 const OK: &[u8] = b"\x00\x00\x00\x02\x00\x00\x00";
@@ -272,6 +272,48 @@ fn met_in_the_middle() {
     );
     // A text without a verb of SQL is no sign.
     met("no SQL", &[command(b"\x03hello"), answer(&[OK])], &[], odd(21, 1, 0));
+}
+
+/// What only one of both says or understands names it from there on.
+#[test]
+fn which_database_it_is() {
+    let error = |number: u16, text: &str| {
+        answer(&[&[&b"\xff"[..], &number.to_le_bytes(), b"#42000", text.as_bytes()].concat()])
+    };
+    let manual = |whose: &str, near: &str| {
+        let manual = "You have an error in your SQL syntax; check the manual that corresponds to your";
+        error(1064, &format!("{manual} {whose} version for the right syntax to use near '{near}' at line 1"))
+    };
+    let bulk = command(b"\xfa\x01\x00\x00\x00\x80\x00\x03\x00\x00\x01");
+    let systems = |birth: Birth, script: &[Do]| -> Vec<DbSystem> {
+        run(script, birth).exchanges.iter().map(system).collect()
+    };
+    let [unknown, mysql, maria] = [DbSystem::OtherSql, DbSystem::MySql, DbSystem::MariaDb];
+    for (said, expected) in [
+        (answer(&[OK]), unknown),
+        (manual("MySQL server", "MariaDB server version"), mysql),
+        (manual("MariaDB server", "MySQL server version"), maria),
+        (manual("TiDB", ""), unknown),
+        (error(1146, "Table 'MariaDB server version' doesn't exist"), unknown),
+        (error(1927, "Connection was killed"), maria),
+    ] {
+        let [asked, next] = [command(b"\x03DELETE FROM t"), command(b"\x0e")];
+        let script = [asked, said, next, answer(&[OK])];
+        assert_eq!(systems(Birth::Joined, &script), [expected; 2], "{script:?}");
+    }
+    let [refused, taken] = [error(1047, "Unknown command"), answer(&[OK])];
+    assert_eq!(
+        systems(Birth::Joined, &[command(b"\x0e"), answer(&[OK]), bulk.clone(), refused]),
+        [unknown; 2]
+    );
+    assert_eq!(systems(Birth::Joined, &[command(b"\x0e"), answer(&[OK]), bulk, taken]), [unknown, maria]);
+    // One that is called something else greets as MariaDB does.
+    let mut greeting = b"\x0a5.7.44-log\0\x01\0\0\0abcdefgh\0\xfe\xff\x2d\x02\0\xff\x81\x15".to_vec();
+    greeting.extend([&[0; 6][..], &[0x1d, 0, 0, 0], b"abcdefghijkl\0mysql_native_password\0"].concat());
+    let greeted = |greeting: &[u8]| session::greeting(greeting).expect("a greeting").system;
+    assert_eq!(greeted(&greeting), maria);
+    greeting[25] |= 1;
+    assert_eq!(greeted(&greeting), mysql);
 }
 
 #[test]
