@@ -3,7 +3,7 @@
 //!
 //! From the bottom: [`model`] (plain values), [`dns`] (messages of the DNS) · [`event`] (records to events), [`protocol`]
 //! (bytes to exchanges), [`signal`] (exchanges to series), [`config`] (what the user asked for), [`traffic`] (what the kernel is
-//! told of it) · [`flow`] (events to bytes in order), [`told`] (an exchange in one line), [`accounts`] (what flows counted, as
+//! told of it) · [`record`] (what of them others may see, as a capture) · [`flow`] (events to bytes in order), [`told`] (an exchange in one line), [`accounts`] (what flows counted, as
 //! series) · [`replay`] (a capture to all of these).
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod event;
 pub mod flow;
 pub mod model;
 pub mod protocol;
+pub mod record;
 pub mod replay;
 pub mod signal;
 pub mod told;

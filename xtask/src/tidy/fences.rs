@@ -113,7 +113,8 @@ const LAYERS: &[Layer] = &[
         within: "sidecar-user/core/src/",
         modules: &["model"],
         not: &[
-            "dns", "event", "protocol", "signal", "config", "traffic", "flow", "told", "accounts", "replay",
+            "dns", "event", "protocol", "signal", "config", "traffic", "record", "flow", "told", "accounts",
+            "replay",
         ],
         why: "model is the lowest layer: plain values",
     },
@@ -121,15 +122,25 @@ const LAYERS: &[Layer] = &[
         within: "sidecar-user/core/src/",
         modules: &["dns"],
         not: &[
-            "model", "event", "protocol", "signal", "config", "traffic", "flow", "told", "accounts", "replay",
+            "model", "event", "protocol", "signal", "config", "traffic", "record", "flow", "told",
+            "accounts", "replay",
         ],
         why: "messages of the DNS are read in one place, by whoever answers and by whoever observes",
     },
     Layer {
         within: "sidecar-user/core/src/",
         modules: &["event", "protocol", "signal", "config", "traffic"],
-        not: &["event", "protocol", "signal", "config", "traffic", "flow", "told", "accounts", "replay"],
+        not: &[
+            "event", "protocol", "signal", "config", "traffic", "record", "flow", "told", "accounts",
+            "replay",
+        ],
         why: "these layers meet in model, not in each other",
+    },
+    Layer {
+        within: "sidecar-user/core/src/",
+        modules: &["record"],
+        not: &["signal", "config", "traffic", "flow", "told", "accounts", "replay"],
+        why: "a recording is made of what parsers tell, whoever feeds them",
     },
     Layer {
         within: "sidecar-user/core/src/",
@@ -140,7 +151,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         within: "sidecar-user/core/src/",
         modules: &["told", "accounts"],
-        not: &["event", "protocol", "config", "traffic", "told", "accounts", "replay"],
+        not: &["event", "protocol", "config", "traffic", "record", "told", "accounts", "replay"],
         why: "what is told of exchanges and flows does not know where they come from",
     },
     Layer {

@@ -6,7 +6,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-pub use reader::{Malformed, Reader};
+pub use reader::{Malformed, Part, Reader};
 
 /// Where resolvers and servers are asked.
 pub const PORT: u16 = 53;

@@ -37,6 +37,17 @@ pub struct Reader {
     n_soa: u16,
 }
 
+/// What octets of a message are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What says where all else is, and what is read: the first question's name, too.
+    Frame,
+    /// Text of other names.
+    Name,
+    /// What records say.
+    Data,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Place {
     #[default]
@@ -60,8 +71,21 @@ impl Reader {
     ///
     /// # Errors
     /// They cannot be those of a message. What was read before stays known.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        self.push_parts(bytes, |_, _| {})
+    }
+
+    /// The same; each piece is shown.
+    ///
+    /// # Errors
+    /// As before: what is no message is not shown.
+    pub fn push_parts(
+        &mut self,
+        mut bytes: &[u8],
+        mut show: impl FnMut(&[u8], Part),
+    ) -> Result<(), Malformed> {
         while let [first, rest @ ..] = bytes {
+            let part = self.part();
             let n = match &mut self.place {
                 // Those that say nothing are not looked at one by one.
                 Place::Data(left) => {
@@ -78,6 +102,7 @@ impl Reader {
                     1
                 }
             };
+            show(&bytes[..n], part);
             self.n_octets += n;
             if self.question_end == 0 && self.question.is_some() {
                 self.question_end = self.n_octets;
@@ -134,6 +159,23 @@ impl Reader {
     #[must_use]
     pub fn n_soa(&self) -> u16 {
         self.n_soa
+    }
+
+    /// What the next octet is.
+    fn part(&self) -> Part {
+        match self.place {
+            Place::Header | Place::Label | Place::Pointer => Part::Frame,
+            Place::Text(_) if self.is_in_first_question() => Part::Frame,
+            Place::Text(_) => Part::Name,
+            Place::Fixed if self.questions_left > 0 => Part::Frame,
+            Place::Fixed => match self.n_field {
+                // Of OPT the upper bits of RCODE.
+                4 if self.field[..2] == OPT.to_be_bytes() => Part::Frame,
+                4..8 => Part::Data,
+                _ => Part::Frame,
+            },
+            Place::Data(_) | Place::End => Part::Data,
+        }
     }
 
     fn take(&mut self, octet: u8) -> Result<(), Malformed> {

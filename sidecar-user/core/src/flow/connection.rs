@@ -1,5 +1,7 @@
 //! One connection: which protocol it speaks, its parser, and what the kernel was last told of it.
 
+mod recorded;
+
 use std::sync::Arc;
 
 use sidecar_ebpf::abi::verdict::{BUDGET_ALL, Verdict};
@@ -19,6 +21,7 @@ use crate::{
     protocol::{
         Birth, Close, Detection, Detector, Limits, Next, Parser, Protocol, Signal, Step, Successor, Then,
     },
+    record::{Track, What},
 };
 
 /// A skip that lies so far behind could be mistaken for one ahead: it is taken back.
@@ -56,6 +59,10 @@ pub(super) struct Flow {
     reset: Option<Dir>,
     /// Bytes that it held when it was last weighed.
     weight: usize,
+    /// Bytes of each side that parsers were given.
+    given: [u64; 2],
+    /// Only while it is recorded.
+    track: Option<Box<Track>>,
 }
 
 /// What the kernel says of a connection at its end.
@@ -133,6 +140,8 @@ impl Flow {
             reading: options.reads.then(Box::default),
             reset: None,
             weight: 0,
+            given: [0; 2],
+            track: None,
         }
     }
 
@@ -227,6 +236,7 @@ impl Flow {
         }
         context.tally.explained += std::mem::take(&mut self.handshake);
         self.flush(context);
+        self.end_track(at, how, last, context);
         self.is_at(None, context);
         if let Some(last) = last {
             self.answer(n_exchanges, sent);
@@ -327,10 +337,7 @@ impl Flow {
         let protocol = match &self.stage {
             Stage::Detecting(_) => "detecting",
             Stage::Parsing { protocol, .. } => protocol.name,
-            Stage::Opaque(Opaque::Encrypted) => "encrypted",
-            Stage::Opaque(Opaque::Unclassified) => "unclassified",
-            Stage::Opaque(Opaque::Excluded) => "excluded",
-            Stage::Opaque(Opaque::Mptcp) => "mptcp",
+            Stage::Opaque(why) => why.name(),
         };
         let Flow { bytes, lost, n_exchanges, .. } = *self;
         Line { connection: self.connection.clone(), protocol, bytes, lost, n_exchanges, is_over: false }
@@ -371,7 +378,7 @@ impl Flow {
         };
         self.bytes[dir.index()] += n;
         match &mut self.stage {
-            Stage::Opaque(_) => {}
+            Stage::Opaque(_) => self.pass_unread(dir, at, run, context),
             Stage::Parsing { .. } => self.parse(dir, at, run, context),
             Stage::Detecting(detecting) => {
                 let Detecting { detector, held } = detecting.as_mut();
@@ -397,10 +404,15 @@ impl Flow {
                         if self.connection.joined {
                             context.tally.oddities.before_join += held.passed() + n;
                         }
-                        *held = Held::default();
+                        let held = std::mem::take(held);
+                        self.pass_all_unread(held.runs());
+                        self.pass_unread(dir, at, run, context);
                     }
                     Detection::Pending if !held.is_full() => held.keep(dir, at, run),
-                    Detection::Pending | Detection::Unknown => self.leave(Opaque::Unclassified, context),
+                    Detection::Pending | Detection::Unknown => {
+                        self.leave(Opaque::Unclassified, context);
+                        self.pass_unread(dir, at, run, context);
+                    }
                 }
             }
         }
@@ -441,8 +453,12 @@ impl Flow {
             (_, None) => self.leave(Opaque::Unclassified, context),
             (Then::Parse(open) | Then::Handshake(open), Some(role)) => {
                 let birth = if self.connection.joined { Birth::Joined } else { Birth::Seen };
-                let parser = open(Arc::clone(&context.options.limits), birth);
+                let mut parser = open(Arc::clone(&context.options.limits), birth);
                 context.tally.classified[0] += 1;
+                self.keep_track(protocol.name, context);
+                if let Some(transcript) = parser.transcript() {
+                    transcript.record(self.track.is_some());
+                }
                 self.stage = Stage::Parsing { protocol, parser, role };
                 // Where the kernel began with it: what was learned of the server, if it knew the role then.
                 let is_whole = !self.connection.joined && context.endpoints.is_pipelined(&self.connection);
@@ -458,7 +474,8 @@ impl Flow {
         if let Stage::Parsing { parser, .. } = &mut self.stage {
             context.tally.oddities.add(parser.oddities());
         }
-        self.stage = Stage::Opaque(why);
+        let before = std::mem::replace(&mut self.stage, Stage::Opaque(why));
+        self.left(&before, why, context);
         // With the verdict, the bytes of a connection that nobody has judged yet become encrypted, all that passed.
         let handshake = std::mem::take(&mut self.handshake);
         if why != Opaque::Encrypted || self.told.is_judged {
@@ -468,9 +485,17 @@ impl Flow {
     }
 
     fn parse<S: Sink>(&mut self, dir: Dir, at: Ktime, run: Run<'_>, context: &mut Context<'_, S>) {
-        let Stage::Parsing { protocol, parser, role } = &mut self.stage else { return };
+        let Stage::Parsing { protocol, parser, role } = &mut self.stage else {
+            return self.pass_unread(dir, at, run, context);
+        };
         let side = role.side(dir);
+        if let Run::Bytes(bytes) = run {
+            self.given[side.index()] += bytes.len() as u64;
+        }
         let out = &mut *context.signals;
+        if let (Run::Bytes(bytes), Some(track)) = (run, &mut self.track) {
+            track.pass(dir, at, What::Bytes(bytes.len() as u64));
+        }
         let step = match run {
             Run::Bytes(bytes) => parser.push(side, at, bytes, out),
             Run::Skipped(n) => parser.skipped(side, at, n, out),
@@ -483,7 +508,12 @@ impl Flow {
         }
         context.tally.oddities.add(parser.oddities());
         self.flush(context);
+        self.show();
+        if !matches!(run, Run::Bytes(_)) {
+            self.pass(dir, at, run);
+        }
         self.follow(step, context);
+        self.write_track(context);
     }
 
     /// Does what the parser asks for.
@@ -511,6 +541,7 @@ impl Flow {
         self.stage = Stage::Parsing { protocol, parser: next, role: *role };
         context.signals.append(&mut signals);
         self.flush(context);
+        self.show();
         true
     }
 

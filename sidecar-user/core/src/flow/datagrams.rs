@@ -14,7 +14,7 @@ use crate::{
     dns::{PORT, QUERY, Question, Reader},
     event::Ends,
     model::{Connection, ConnectionId, Cut, Dir, Exchange, Ktime, Outcome, Role, Start},
-    protocol::dns::{Answer, Lookup, PROTOCOL},
+    protocol::dns::{self, Answer, Lookup, PROTOCOL},
 };
 
 /// Questions that are outstanding, of all sockets.
@@ -88,6 +88,11 @@ impl Datagrams {
             Connection { id, role: Some(role), local, remote, tgid, cgroup, joined: false, steered: None };
         if common.options.exclude.of(&connection).is_some() {
             return;
+        }
+        if let Some(recorder) =
+            common.recorder.as_mut().filter(|recorder| recorder.takes(&connection, PROTOCOL.name))
+        {
+            recorder.datagram(at, ends, dir, &dns::shown(bytes), len);
         }
         let key = Key { local, remote, netns, role, id: header.id() };
         if header.is_response() {

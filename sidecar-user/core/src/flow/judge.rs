@@ -36,6 +36,18 @@ pub(super) enum Opaque {
     Mptcp,
 }
 
+impl Opaque {
+    /// As connections are listed.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Opaque::Encrypted => "encrypted",
+            Opaque::Unclassified => "unclassified",
+            Opaque::Excluded => "excluded",
+            Opaque::Mptcp => "mptcp",
+        }
+    }
+}
+
 /// Servers whose connections were seen to pipeline. They are copied whole for good, from their first byte.
 ///
 /// That messages alternate is never learned of a server, only of a connection, once it has done so: a client that

@@ -39,6 +39,7 @@ use crate::{
     event::{Ends, Event},
     model::{Activity, Connection, ConnectionId, Directory, Exchange, Ktime, Message, Role, Start, Tcp},
     protocol::{self, Close, Keep, Limits, Oddities, Protocol, Signal, Want},
+    record::Recorder,
 };
 
 /// What comes of events.
@@ -158,6 +159,7 @@ struct Common {
     tally: Tally,
     /// What a parser just said; empty between two calls.
     signals: Vec<Signal>,
+    recorder: Option<Recorder>,
 }
 
 /// A line of `/connections`.
@@ -195,6 +197,7 @@ impl Flows {
             options,
             tally: Tally::default(),
             signals: Vec::new(),
+            recorder: None,
         };
         Flows {
             common,
@@ -237,6 +240,25 @@ impl Flows {
         }
         // Of a connection to one of the new ports nobody knows whether it began before the kernel was told.
         self.told.retain(|port| after.ports.contains(port));
+    }
+
+    /// From now on what passes is recorded; what was until now is not any more.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.end_record();
+        self.flows.values_mut().for_each(|flow| flow.record(&recorder));
+        self.common.recorder = Some(recorder);
+    }
+
+    /// The recording that goes on.
+    pub fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.common.recorder.as_mut()
+    }
+
+    /// Ends it.
+    pub fn end_record(&mut self) -> Option<Recorder> {
+        let mut recorder = self.common.recorder.take()?;
+        self.flows.values_mut().for_each(|flow| flow.end_record(&mut recorder));
+        Some(recorder)
     }
 
     /// From now on the kernel's numbers stand for these.
@@ -286,6 +308,9 @@ impl Flows {
                     flow.exclude(is_told, &mut context);
                 } else if *mptcp && is_new {
                     flow.leave_mptcp(&mut context);
+                }
+                if let Some(recorder) = context.recorder.as_ref().filter(|_| is_new) {
+                    flow.record(recorder);
                 }
                 for segment in self.listening.take(ends) {
                     flow.segment(&segment.as_segment(ends), &mut context);
@@ -487,8 +512,8 @@ impl Flows {
 
 impl Common {
     fn context<'a, S>(&'a mut self, sink: &'a mut S) -> Context<'a, S> {
-        let Common { options, endpoints, tally, signals } = self;
-        Context { options, endpoints, tally, signals, wanted: None, sink }
+        let Common { options, endpoints, tally, signals, recorder } = self;
+        Context { options, endpoints, tally, signals, recorder: recorder.as_mut(), wanted: None, sink }
     }
 }
 
@@ -498,6 +523,7 @@ struct Context<'a, S> {
     endpoints: &'a mut Endpoints,
     tally: &'a mut Tally,
     signals: &'a mut Vec<Signal>,
+    recorder: Option<&'a mut Recorder>,
     /// What the connection's parser last asked for, until it is looked at.
     wanted: Option<[Want; 2]>,
     sink: &'a mut S,

@@ -24,6 +24,7 @@ use crate::{
     flow::{self, Flows, Sink, Tally},
     model::{Activity, Connection, ConnectionId, Exchange, Ktime, Message, Role, Start, Tcp},
     protocol::{Limits, Protocol},
+    record::{Recorder, Wish},
     signal::{self, Moment, RouteOptions, Routes, Snapshot, Store, UnixNanos},
     told::Told,
 };
@@ -103,6 +104,17 @@ impl Replay {
             }
             Err(why) => *self.left_out.entry(why).or_default() += 1,
         }
+    }
+
+    /// From the next packet on what passes is recorded.
+    pub fn record(&mut self, wish: Wish) {
+        // The clock of a capture is the wall's.
+        self.flows.record(Recorder::new(wish, 0));
+    }
+
+    /// The recording that goes on.
+    pub fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.flows.recorder()
     }
 
     /// The capture is over, and with it what goes on in it.

@@ -5,6 +5,7 @@ mod files;
 mod honest;
 mod links;
 mod packets;
+mod recorded;
 
 use std::{fs, path::PathBuf};
 

@@ -1,16 +1,18 @@
 //! The DNS over TCP (RFC 1035, 4.2.2; RFC 7766): each message after its length, many questions at a time, answers in any order.
 //!
 //! `parser` goes from message to message, `lookups` pairs them, `frame` tells a message from anything else. What a
-//! message says is read by [`crate::dns`]. What comes in datagrams is `flow`'s, which makes a [`Lookup`] of it too.
+//! message says is read by [`crate::dns`]; `shown` says what of it may be. What comes in datagrams is `flow`'s, which makes a [`Lookup`] of it too.
 
 mod frame;
 mod lookup;
 mod lookups;
 mod parser;
+mod shown;
 #[cfg(test)]
 mod tests;
 
 pub use lookup::{Answer, Lookup};
+pub use shown::shown;
 
 use std::sync::Arc;
 

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use super::frame::{self, LENGTH};
 use super::lookup::Answer;
 use super::lookups::{self, Lookups};
+use super::shown::{NO_MESSAGE, filler};
 use crate::dns::{HEADER, QUERY, Question, Reader};
 use crate::model::{Cut, Ktime, Outcome, Side};
-use crate::protocol::{Birth, Close, Detect, Limits, Next, Oddities, Parser, Signal, Step, Want};
+use crate::protocol::{Birth, Close, Detect, Limits, Next, Oddities, Parser, Signal, Step, Transcript, Want};
 
 pub(super) struct Dns {
     limits: Arc<Limits>,
     places: [Place; 2],
     lookups: Lookups,
     oddities: Oddities,
+    transcript: Transcript,
     /// Messages were read: what comes is of the DNS, if not always well-formed.
     is_proven: bool,
     /// Which side sent its last byte first.
@@ -80,6 +82,7 @@ impl Dns {
             places: [place(), place()],
             lookups: Lookups::default(),
             oddities: Oddities::default(),
+            transcript: Transcript::default(),
             is_proven: birth == Birth::Joined,
             first_end: None,
         }
@@ -95,7 +98,9 @@ impl Dns {
                         bytes = &bytes[1..];
                         continue;
                     };
-                    let len = u16::from_be_bytes([high, bytes[0]]);
+                    let len = [high, bytes[0]];
+                    self.transcript.keep(side, &len);
+                    let len = u16::from_be_bytes(len);
                     bytes = &bytes[1..];
                     self.begin(side, began, len);
                     if len == 0 {
@@ -137,10 +142,21 @@ impl Dns {
         let Place::In(current) = &mut self.places[side.index()] else { return 0 };
         current.left -= bytes.len() as u16;
         current.given += bytes.len() as u64;
-        if current.state == State::Read && current.reader.push(bytes).is_err() {
-            current.state = State::Malformed;
-            self.oddities.malformed += 1;
+        let (transcript, mut n_told) = (&mut self.transcript, 0);
+        if current.state == State::Read {
+            let read = current.reader.push_parts(bytes, |piece, part| {
+                n_told += piece.len();
+                match filler(part) {
+                    None => transcript.keep(side, piece),
+                    Some(filler) => transcript.hide(side, piece.len() as u64, filler),
+                }
+            });
+            if read.is_err() {
+                current.state = State::Malformed;
+                self.oddities.malformed += 1;
+            }
         }
+        transcript.hide(side, (bytes.len() - n_told) as u64, NO_MESSAGE);
         if side == Side::Client
             && current.asked.is_none()
             && let Some((id, question)) = current.asks()
@@ -204,6 +220,7 @@ impl Dns {
         });
         let (from, is_there) = found.unwrap_or((lost.held.len(), false));
         lost.passed += from as u64;
+        self.transcript.hide(side, from as u64, NO_MESSAGE);
         lost.held.drain(..from);
         if from > 0 {
             lost.at = at;
@@ -217,6 +234,7 @@ impl Dns {
         }
         if lost.held.len() > self.limits.head_bytes {
             lost.passed += lost.held.len() as u64;
+            self.transcript.hide(side, lost.held.len() as u64, NO_MESSAGE);
             lost.held.clear();
         }
         lost.held.shrink_to_fit();
@@ -271,6 +289,12 @@ impl Dns {
         };
         let is_known = how != Some(Close::Forgotten);
         let server = std::mem::replace(&mut self.places[Side::Server.index()], Place::Between(None));
+        let n_untold = match &server {
+            Place::Between(first) => u64::from(first.is_some()),
+            Place::In(_) => 0,
+            Place::Lost(lost) => lost.held.len() as u64,
+        };
+        self.transcript.hide(Side::Server, n_untold, NO_MESSAGE);
         if let Place::In(current) = server
             && is_known
             && current.state == State::Read
@@ -334,6 +358,10 @@ impl Parser for Dns {
             }
         }
         self.finish(at, Some(how), out);
+    }
+
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
     }
 
     fn oddities(&mut self) -> Oddities {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::hello::{ClientHello, ServerHello};
-use super::record::{ALERT, CLIENT_HELLO, Came, Records, SERVER_HELLO};
+use super::record::{ALERT, CLIENT_HELLO, Came, Records, SERVER_HELLO, Shown};
 use super::{APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE};
 use crate::model::{Cut, Detail, Exchange, Ktime, Outcome, Side, Start, Tls, TlsVersion};
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Want};
+use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Transcript, Want};
 
 /// Handshake messages that only a full handshake has: its certificate, or what stands for it, up to ServerHelloDone
 /// (RFC 5246 section 7.3). That of a session that goes on has no more than a new ticket (RFC 5077 section 3.1).
@@ -34,6 +34,7 @@ pub(super) fn open(limits: Arc<Limits>, birth: Birth) -> Box<dyn Parser> {
         is_finished: [false; 2],
         first_end: None,
         odd: Oddities::default(),
+        transcript: Transcript::default(),
     })
 }
 
@@ -56,6 +57,7 @@ struct Handshake {
     /// Whose FIN came first, and when.
     first_end: Option<(Side, Ktime)>,
     odd: Oddities,
+    transcript: Transcript,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -233,7 +235,8 @@ impl Parser for Handshake {
                 Side::Client => _ = self.begins.get_or_insert(at),
                 Side::Server => _ = self.answered.get_or_insert(at),
             }
-            let taken = self.sides[side.index()].take(rest, self.hold);
+            let mut shown = Shown { transcript: &mut self.transcript, side };
+            let taken = self.sides[side.index()].take(rest, self.hold, &mut shown);
             rest = &rest[taken.used..];
             explained += taken.explained;
             self.came(side, at, taken.came, out);
@@ -275,6 +278,10 @@ impl Parser for Handshake {
             (None, None) => Outcome::Aborted(cut),
         };
         self.finish(outcome, None, ended, out);
+    }
+
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
     }
 
     fn oddities(&mut self) -> Oddities {

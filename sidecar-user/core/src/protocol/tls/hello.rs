@@ -1,6 +1,7 @@
 //! What ClientHello and ServerHello say (RFC 8446 section 4.1, RFC 5246 section 7.4.1). A hello that was cut short says
 //! what it had said until there.
 
+use super::record::{CLIENT_HELLO, SERVER_HELLO};
 use crate::model::TlsVersion;
 
 /// Extensions that are read, by number.
@@ -97,6 +98,84 @@ impl ServerHello {
             }
         }
         Some(hello)
+    }
+}
+
+/// Bytes of a hello in a row that may all be shown, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) len: usize,
+    pub(super) is_shown: bool,
+}
+
+/// What of a hello's body, as far as it goes, may be shown: what [`ClientHello`] and [`ServerHello`] have of it, and lengths.
+pub(super) fn fields(kind: u8, body: &[u8]) -> Vec<Field> {
+    let mut fields = Fields { rest: Bytes(body), found: Vec::new() };
+    let _ = match kind {
+        CLIENT_HELLO => fields.client(),
+        SERVER_HELLO => fields.server(),
+        _ => None,
+    };
+    fields.found
+}
+
+struct Fields<'a> {
+    rest: Bytes<'a>,
+    found: Vec<Field>,
+}
+
+impl<'a> Fields<'a> {
+    fn next(&mut self, len: usize, is_shown: bool) -> Option<&'a [u8]> {
+        let taken = self.rest.take(len)?;
+        self.found.push(Field { len, is_shown });
+        Some(taken)
+    }
+
+    /// The length of what follows, in `n` bytes.
+    fn len(&mut self, n: usize) -> Option<usize> {
+        Some(self.next(n, true)?.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)))
+    }
+
+    /// What has its length before it, in `n` bytes.
+    fn vector(&mut self, n: usize) -> Option<()> {
+        let len = self.len(n)?;
+        self.next(len, false).map(drop)
+    }
+
+    fn client(&mut self) -> Option<()> {
+        self.next(2, true)?;
+        self.next(32, false)?;
+        self.vector(1)?;
+        self.vector(2)?;
+        self.vector(1)?;
+        self.extensions(false)
+    }
+
+    fn server(&mut self) -> Option<()> {
+        self.next(2, true)?;
+        let is_retry = self.rest.0.starts_with(&RETRY);
+        self.next(32, is_retry)?;
+        self.vector(1)?;
+        self.next(2 + 1, true)?;
+        self.extensions(true)
+    }
+
+    fn extensions(&mut self, is_server: bool) -> Option<()> {
+        self.len(2)?;
+        loop {
+            let number = self.len(2)?;
+            let len = self.len(2)?;
+            let data = self.rest.0.get(..len)?;
+            // Of several names the first is read.
+            let n_shown = match u16::try_from(number).ok()? {
+                SERVER_NAME => server_name(data).map_or(0, |name| 2 + 1 + 2 + name.len()),
+                ALPN if only(protocols(data)).is_some() => len,
+                SUPPORTED_VERSIONS if is_server => len.min(2),
+                _ => 0,
+            };
+            self.next(n_shown, true)?;
+            self.next(len - n_shown, false)?;
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 mod handshake;
 mod hello;
 mod record;
+mod shown;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,9 @@
 //! One side's records, and the handshake messages in them while they are in the clear.
 
+use super::shown::Hello;
 use super::{CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER, Header, header};
+use crate::model::Side;
+use crate::protocol::Transcript;
 
 pub(super) const ALERT: u8 = 0x15;
 pub(super) const CLIENT_HELLO: u8 = 1;
@@ -43,6 +46,8 @@ struct Message {
     left: usize,
     /// Its body, where that is read.
     held: Vec<u8>,
+    /// What may be shown of it.
+    hello: Hello,
 }
 
 /// What bytes came to.
@@ -72,15 +77,36 @@ pub(super) struct Taken {
     pub(super) came: Came,
 }
 
+/// Who is told what of a side's bytes may be shown.
+pub(super) struct Shown<'a> {
+    pub(super) transcript: &'a mut Transcript,
+    pub(super) side: Side,
+}
+
+impl Shown<'_> {
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.transcript.keep(self.side, bytes);
+    }
+
+    pub(super) fn hide(&mut self, n: usize) {
+        self.transcript.hide(self.side, n as u64, 0);
+    }
+}
+
 impl Records {
     /// Takes from the beginning of `bytes`, which are not empty, up to where something is to be told. At most so many bytes
     /// of a message are held.
-    pub(super) fn take(&mut self, bytes: &[u8], hold: usize) -> Taken {
-        let Place::Body { kind, len, left } = &mut self.place else { return self.take_header(bytes) };
+    pub(super) fn take(&mut self, bytes: &[u8], hold: usize, shown: &mut Shown<'_>) -> Taken {
+        let Place::Body { kind, len, left } = &mut self.place else { return self.take_header(bytes, shown) };
         let here = &bytes[..bytes.len().min(*left)];
         let (used, came) = match *kind {
-            HANDSHAKE if !self.is_sealed => self.message.take(here, hold),
+            HANDSHAKE if !self.is_sealed => self.message.take(here, hold, shown),
             kind => {
+                match kind {
+                    CHANGE_CIPHER_SPEC if *len == 1 => shown.keep(here),
+                    ALERT if !self.is_sealed && *len == 2 => shown.keep(here),
+                    _ => shown.hide(here.len()),
+                }
                 if kind == ALERT {
                     for (place, byte) in self.alert.iter_mut().skip(*len - *left).zip(here) {
                         *place = *byte;
@@ -117,10 +143,10 @@ impl Records {
 
     /// Bytes of memory that it holds.
     pub(super) fn held(&self) -> usize {
-        self.message.held.capacity()
+        self.message.held.capacity() + self.message.hello.held()
     }
 
-    fn take_header(&mut self, bytes: &[u8]) -> Taken {
+    fn take_header(&mut self, bytes: &[u8], shown: &mut Shown<'_>) -> Taken {
         let Place::Header(held, n) = &mut self.place else {
             return Taken { used: 0, explained: 0, came: Came::Nothing };
         };
@@ -128,9 +154,14 @@ impl Records {
         held[*n..*n + used].copy_from_slice(&bytes[..used]);
         *n += used;
         let (explained, came) = match header(&held[..*n]) {
-            Header::None => (0, Came::Malformed),
+            Header::None => {
+                self.message.hello.settle(self.message.held.len(), shown);
+                shown.hide(*n);
+                (0, Came::Malformed)
+            }
             Header::Part => (0, Came::Nothing),
             Header::Whole(len) => {
+                self.message.hello.header(self.message.held.len(), held, shown);
                 self.place = Place::Body { kind: held[0], len, left: len };
                 (HEADER as u64, Came::Nothing)
             }
@@ -159,11 +190,12 @@ impl Records {
 
 impl Message {
     /// Takes from the beginning of `bytes`, up to the end of a header or message.
-    fn take(&mut self, bytes: &[u8], hold: usize) -> (usize, Came) {
+    fn take(&mut self, bytes: &[u8], hold: usize, shown: &mut Shown<'_>) -> (usize, Came) {
         if self.n < MESSAGE_HEADER {
             let used = bytes.len().min(MESSAGE_HEADER - self.n);
             let begins = self.n == 0;
             self.header[self.n..self.n + used].copy_from_slice(&bytes[..used]);
+            shown.keep(&bytes[..used]);
             self.n += used;
             if self.n == MESSAGE_HEADER {
                 let [_, len @ ..] = self.header;
@@ -178,11 +210,18 @@ impl Message {
             };
         }
         let used = bytes.len().min(self.left);
+        self.left -= used;
         if self.is_read() {
             let room = hold.saturating_sub(self.held.len());
-            self.held.extend_from_slice(&bytes[..used.min(room)]);
+            let (read, beyond) = bytes[..used].split_at(used.min(room));
+            self.held.extend_from_slice(read);
+            if self.left == 0 || !beyond.is_empty() {
+                self.hello.tell(self.header[0], &self.held, shown);
+            }
+            shown.hide(beyond.len());
+        } else {
+            shown.hide(used);
         }
-        self.left -= used;
         (used, if self.left == 0 { self.end() } else { Came::Nothing })
     }
 

@@ -1,6 +1,7 @@
 //! Frames of one side (RFC 6455 section 5.2): where each begins and ends, and what it is.
 
 use crate::model::{MessageKind, Side};
+use crate::protocol::{TEXT, Transcript};
 
 /// The longest header: two bytes, eight of length, four of mask.
 const HEADER_MAX: usize = 14;
@@ -11,6 +12,8 @@ const CONTROL_MAX: u64 = 125;
 const LAST: u8 = 0x80;
 const COMPRESSED: u8 = 0x40;
 const MASKED: u8 = 0x80;
+/// A header that is none, whatever comes after it.
+const NO_HEADER: [u8; 2] = [0x70, 0];
 /// What stands for a close frame without a code (section 7.4.1).
 const NO_CODE: u16 = 1005;
 
@@ -88,18 +91,23 @@ impl Frames {
     }
 
     /// Takes from the beginning of `bytes`, which are not empty, up to the end of a header or frame.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
+    pub(super) fn take(&mut self, bytes: &[u8], transcript: &mut Transcript) -> Taken {
+        let side = self.side;
         match &mut self.place {
             Place::Payload(frame) => {
                 let passed = frame.len - frame.left;
                 let n = bytes.len().min(usize::try_from(frame.left).unwrap_or(usize::MAX));
+                let mut n_code = 0;
                 if frame.opcode == Opcode::Control(MessageKind::Close) && passed == u64::from(frame.n_code) {
                     for byte in bytes[..n].iter().take(2 - usize::from(frame.n_code)) {
                         let at = usize::from(frame.n_code);
                         frame.code[at] = byte ^ frame.mask[at];
                         frame.n_code += 1;
+                        n_code += 1;
                     }
                 }
+                transcript.keep(side, &bytes[..n_code]);
+                transcript.hide(side, (n - n_code) as u64, TEXT);
                 self.pass(n as u64)
             }
             Place::Header(held, n) => {
@@ -116,7 +124,15 @@ impl Frames {
                     return Taken { used, explained: 0, came: Came::Nothing };
                 }
                 let held = *held;
-                match self.begin(&held) {
+                let begun = self.begin(&held);
+                match begun {
+                    Some(_) => transcript.keep(side, &held[..len as usize]),
+                    None => {
+                        transcript.write(side, 2, || NO_HEADER);
+                        transcript.hide(side, len - 2, 0);
+                    }
+                }
+                match begun {
                     Some(frame) => {
                         self.place = Place::Payload(frame);
                         let came = if frame.left == 0 { self.ended(&frame) } else { Came::Nothing };

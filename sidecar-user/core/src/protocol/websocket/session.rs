@@ -3,7 +3,7 @@
 use super::Upgraded;
 use super::frame::{Came, Frames};
 use crate::model::{Cut, Detail, Exchange, Ktime, Message, MessageKind, Outcome, Side, Start, WebSocket};
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Want};
+use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, TEXT, Transcript, Want};
 use std::sync::Arc;
 
 /// A payload with less than this to come is not worth a verdict to the kernel.
@@ -22,6 +22,7 @@ pub(super) struct Session {
     /// Whose FIN came first, and when.
     first_end: Option<(Side, Ktime)>,
     odd: Oddities,
+    transcript: Transcript,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,7 @@ impl Session {
             close: None,
             first_end: None,
             odd: Oddities::default(),
+            transcript: Transcript::default(),
         }
     }
 
@@ -162,11 +164,12 @@ impl Parser for Session {
             if reader.state != State::Open {
                 break;
             }
-            let taken = reader.frames.take(rest);
+            let taken = reader.frames.take(rest, &mut self.transcript);
             explained += taken.explained;
             rest = &rest[taken.used as usize..];
             self.came(side, at, taken.came, out);
         }
+        self.transcript.hide(side, rest.len() as u64, TEXT);
         self.step(explained)
     }
 
@@ -200,6 +203,10 @@ impl Parser for Session {
             (_, None) => (Cut::Closed(None), at),
         };
         self.finish(Outcome::Truncated(cut), ended, out);
+    }
+
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
     }
 
     fn oddities(&mut self) -> Oddities {
