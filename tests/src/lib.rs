@@ -19,6 +19,7 @@ pub mod netns;
 pub mod nginx;
 pub mod numbered;
 pub mod otlp;
+pub mod phases;
 pub mod pki;
 pub mod pod;
 pub mod process;

@@ -1,17 +1,21 @@
 """Asks a resolver by dnspython: over UDP and TCP, and over one connection many questions at a time.
 
 Arguments: the resolver, and `mixed`, or `held` and a file: then one question is answered over a connection, `asked` is
-printed, and the rest follow over the same connection when the file is there.
+printed, and the rest follow over the same connection when the file is there. `phases` and a folder: over UDP and TCP, for names that
+have the phase in them.
 """
 
 import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 import dns.edns
 import dns.message
 import dns.query
+
+from phases import Phases, run
 
 resolver, mode = sys.argv[1:3]
 QUESTIONS = [("www.example", "A"), ("www.example", "AAAA"), ("nowhere.example", "A"), ("big.example", "TXT")]
@@ -59,8 +63,33 @@ def held(file):
         pipelined(connection, 60)
 
 
+def in_datagrams(phases):
+    for n, phase in enumerate(phases):
+        dns.query.udp(query(f"{n % 20}.{phase}.example", ("A", "AAAA")[n % 2]), resolver, timeout=5)
+
+
+def in_connections(phases):
+    """Ten at a time. dnsmasq closes one after a hundred."""
+    connection = None
+    for n, phase in enumerate(phases):
+        if n % 8 == 0:
+            if connection:
+                connection.close()
+            connection = socket.create_connection((resolver, 53))
+        for at in range(10):
+            one = query(f"tcp-{at}.{phase}.example", "A")
+            one.id = at
+            dns.query.send_tcp(connection, one)
+        for _ in range(10):
+            dns.query.receive_tcp(connection, time.time() + 10)
+
+
 if mode == "mixed":
     mixed()
-else:
+elif mode == "held":
     held(sys.argv[3])
+else:
+    phases = Phases(Path(sys.argv[3]), workers=4)
+    run([lambda of=of: of(phases) for of in (in_datagrams, in_datagrams, in_connections, in_connections)])
+    phases.stay()
 print("done", flush=True)

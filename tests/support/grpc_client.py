@@ -3,12 +3,15 @@
 grpc_client.py all PORT
 grpc_client.py load PORT FOLDER: calls until FOLDER/pause is there, writes FOLDER/paused, and once FOLDER/go is there does a known number
 of calls on the same connection, writes FOLDER/done, and waits for its end.
+grpc_client.py phases PORT FOLDER: calls on three connections, by methods that have the phase for a name.
 """
 import sys
 import time
 from pathlib import Path
 
 import grpc
+
+from phases import Phases, run
 
 SERVICE = "/truth.v1.Calls/"
 
@@ -72,8 +75,35 @@ def load(channel, folder):
     time.sleep(60)
 
 
-with grpc.insecure_channel(f"127.0.0.1:{sys.argv[2]}") as channel:
-    if sys.argv[1] == "all":
-        everything(channel)
-    else:
-        load(channel, Path(sys.argv[3]))
+# Rounds of a phase: more of them are not remembered.
+ROUNDS = 5
+
+
+def in_phases(channel, phases):
+    last, n = None, 0
+    for phase in phases:
+        last, n = phase, n + 1 if phase == last else 1
+        if n > ROUNDS:
+            time.sleep(0.01)
+            continue
+        unary = channel.unary_unary(f"{SERVICE}Unary.{phase}")
+        for call in [unary.future(str(n % 3).encode()) for n in range(20)]:
+            call.exception()
+
+
+def channel():
+    # One connection for each, though they are to the same place.
+    return grpc.insecure_channel(f"127.0.0.1:{sys.argv[2]}", options=[("grpc.use_local_subchannel_pool", 1)])
+
+
+if sys.argv[1] == "all":
+    with channel() as one:
+        everything(one)
+elif sys.argv[1] == "load":
+    with channel() as one:
+        load(one, Path(sys.argv[3]))
+else:
+    phases = Phases(Path(sys.argv[3]), workers=3, rounds=ROUNDS)
+    channels = [channel() for _ in range(3)]
+    run([lambda one=one: in_phases(one, phases) for one in channels])
+    phases.stay()

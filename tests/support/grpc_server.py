@@ -19,9 +19,9 @@ def tell(method, status="OK"):
         account.write(f"{SERVICE}/{method} {status}\n")
 
 
-def unary(request, context):
+def unary(request, context, method="Unary"):
     code = int(request or b"0")
-    tell("Unary", STATUSES[code].name)
+    tell(method, STATUSES[code].name)
     if code > 0:
         context.abort(STATUSES[code], "as it was asked for")
     return b"x" * 1000
@@ -64,13 +64,19 @@ HANDLERS = {
 }
 
 
-class Unknown(grpc.GenericRpcHandler):
+class Others(grpc.GenericRpcHandler):
+    """What has a point in its name is answered with the status that it asks for; another is not known."""
+
     def service(self, details):
-        tell(details.method.rpartition("/")[2], "UNIMPLEMENTED")
+        method = details.method.rpartition("/")[2]
+        if "." not in method:
+            tell(method, "UNIMPLEMENTED")
+            return None
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: unary(request, context, method))
 
 
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=32))
-server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, HANDLERS), Unknown()))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, HANDLERS), Others()))
 server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
 server.start()
 while True:

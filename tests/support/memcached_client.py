@@ -2,6 +2,7 @@
 
 memcached_client.py all PORT
 memcached_client.py held PORT FOLDER: asks once by each and writes FOLDER/asked; once FOLDER/go is there asks on.
+memcached_client.py phases PORT FOLDER: both, by commands that say by their names which phase they are of.
 """
 import sys
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 import bmemcached
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheClientError
+
+from phases import Phases, run
 
 
 def in_words(port):
@@ -87,8 +90,37 @@ def held(port, folder):
     packets.disconnect_all()
 
 
+def in_phases(client, phases, commands):
+    for n, phase in enumerate(phases):
+        for command in commands.get(phase, commands["others"]):
+            command(client, n)
+
+
+port = int(sys.argv[2])
 if sys.argv[1] == "all":
-    in_words(int(sys.argv[2]))
-    binary(int(sys.argv[2]))
+    in_words(port)
+    binary(port)
+elif sys.argv[1] == "held":
+    held(port, Path(sys.argv[3]))
 else:
-    held(int(sys.argv[2]), Path(sys.argv[3]))
+    # By phase: commands that no other phase has, and that the server counts by themselves; of some there is no key.
+    words = {
+        "first": [lambda c, n: c.touch(("key", "nowhere")[n % 2], 100), lambda c, n: c.delete("nowhere")],
+        "second": [lambda c, n: c.incr(("n", "nowhere")[n % 2], 1), lambda c, n: c.cas("key", b"new", b"1")],
+        "third": [lambda c, n: c.decr(("n", "nowhere")[n % 2], 1), lambda c, n: c.flush_all(1000)],
+        "others": [lambda c, n: c.set("key", b"v" * (n % 100)), lambda c, n: c.get("key"), lambda c, n: c.get_many(["a", "key"])],
+    }
+    packets = {
+        "first": [lambda c, n: c.delete("nowhere")],
+        "second": [lambda c, n: c.incr("m", 1)],
+        "third": [lambda c, n: c.decr("m", 1)],
+        "others": [lambda c, n: c.set("bin", "w" * (n % 100 + 1)), lambda c, n: c.get("bin")],
+    }
+    of_words = [Client(("127.0.0.1", port), default_noreply=False) for _ in range(3)]
+    of_packets = [bmemcached.Client((f"127.0.0.1:{port}",)) for _ in range(2)]
+    of_words[0].set("n", b"1000000000")
+    of_packets[0].incr("m", 1, default=1_000_000_000)
+    phases = Phases(Path(sys.argv[3]), workers=5)
+    clients = [(one, phases, words) for one in of_words] + [(one, phases, packets) for one in of_packets]
+    run([lambda of=of: in_phases(*of) for of in clients])
+    phases.stay()

@@ -4,6 +4,7 @@ number a line.
 mysql_client.py all PORT: by PyMySQL in text, and by Connector/Python in text and prepared.
 mysql_client.py held PORT FOLDER: prepares a statement and writes FOLDER/prepared; once FOLDER/go is there executes it 20 times,
 asks 10 times in text, then what is no statement, then 10 times more.
+mysql_client.py phases PORT FOLDER: two connections of PyMySQL and five of Connector/Python, on tables that have the phase for a name.
 """
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import mysql.connector
 import pymysql
+
+from phases import Phases, run
 
 PLACE = {"host": "127.0.0.1", "user": "app", "password": "secret", "database": "bench", "autocommit": True}
 
@@ -103,8 +106,42 @@ def held(port, folder):
     client.close()
 
 
+def texts(client, phases):
+    with client.cursor() as cursor:
+        for n, phase in enumerate(phases):
+            cursor.execute(f"SELECT id FROM {phase}_{n % 3} WHERE id = {n % 5}")
+            cursor.execute(f"UPDATE {phase}_{n % 3} SET id = id WHERE id = {n % 5}")
+
+
+def statements(port, phases):
+    """Some of which were prepared first of all: nobody knows their texts who came later."""
+    names = ("first_kept", "second_kept", "first_made", "second_made", "third_made")
+    clients = {name: mysql.connector.connect(port=port, ssl_disabled=True, **PLACE) for name in names}
+    cursors = {name: client.cursor(prepared=True) for name, client in clients.items()}
+    # The same strings each time: another one is prepared again.
+    inserts = {name: f"INSERT INTO {name} VALUES (%s)" for name in names}
+    for name in ("first_kept", "second_kept"):
+        cursors[name].execute(inserts[name])
+    for phase in phases:
+        # Each connection is also in use for something else, in text.
+        for client in clients.values():
+            with client.cursor() as text:
+                text.execute(f"SELECT id FROM {phase}_0")
+                text.fetchall()
+        for name in (f"{phase}_kept", f"{phase}_made"):
+            if name in cursors:
+                cursors[name].execute(inserts[name], (1,))
+    kept.append(clients)
+
+
+port = int(sys.argv[2])
 if sys.argv[1] == "all":
-    in_text(int(sys.argv[2]))
-    prepared(int(sys.argv[2]))
+    in_text(port)
+    prepared(port)
+elif sys.argv[1] == "held":
+    held(port, Path(sys.argv[3]))
 else:
-    held(int(sys.argv[2]), Path(sys.argv[3]))
+    phases, kept = Phases(Path(sys.argv[3]), workers=3), []
+    in_words = [pymysql.connect(port=port, **PLACE) for _ in range(2)]
+    run([*(lambda one=one: texts(one, phases) for one in in_words), lambda: statements(port, phases)])
+    phases.stay()

@@ -3,12 +3,17 @@
 postgresql_client.py all PORT
 postgresql_client.py held PORT FOLDER: prepares a statement and writes FOLDER/prepared; once FOLDER/go is there sends a
 thousand updates, a hundred at a time, executes it 20 times, and asks 10 times in text.
+postgresql_client.py phases PORT FOLDER: four connections, the last by asyncpg, on tables that have the phase for a name.
 """
+import asyncio
 import sys
 import time
 from pathlib import Path
 
+import asyncpg
 import psycopg
+
+from phases import Phases, run
 
 
 def connect(port):
@@ -71,7 +76,48 @@ def held(port, folder):
             client.execute("SELECT count(*) FROM pgbench_branches")
 
 
+def in_text(client, phases):
+    for n, phase in enumerate(phases):
+        client.execute(f"SELECT name FROM {phase}_{n % 3} WHERE id = {n % 5}", prepare=False)
+        client.execute(f"UPDATE {phase}_{n % 3} SET name = 'new' WHERE id = {n % 5}", prepare=False)
+
+
+def extended(client, phases):
+    for n, phase in enumerate(phases):
+        # What is prepared in one of the others has no name in those that are compared.
+        is_prepared = phase in ("first", "second", "third") and n % 2 == 0
+        client.execute(f"SELECT name FROM {phase}_{n % 3} WHERE id = %s", (n % 5,), prepare=is_prepared)
+        client.execute(f"SELECT id, name FROM {phase}_{n % 3} LIMIT %s", (n % 5,), prepare=is_prepared)
+
+
+def pipelined(client, phases):
+    for n, phase in enumerate(phases):
+        with client.pipeline():
+            for at in range(10):
+                client.execute(f"SELECT name FROM {phase}_{n % 3} WHERE id = %s", (at,), prepare=False)
+
+
+async def prepared(port, phases):
+    """What it executes by statements that were prepared first of all: nobody knows their texts who came later."""
+    client = await asyncpg.connect(host="127.0.0.1", port=port, user="postgres", database="bench")
+    kept = {phase: await client.prepare(f"SELECT name FROM {phase}_kept WHERE id = $1") for phase in ("first", "second")}
+    for n, phase in enumerate(phases):
+        await client.execute(f"SELECT name FROM {phase}_{n % 3} WHERE id = {n % 5}")
+        if phase in kept:
+            await kept[phase].fetch(n % 5)
+        if phase in ("first", "second", "third"):
+            # Named and prepared the first time.
+            await client.fetch(f"SELECT name FROM {phase}_{n % 3} WHERE id = $1", n % 5)
+    connections.append(client)
+
+
+port = int(sys.argv[2])
 if sys.argv[1] == "all":
-    everything(int(sys.argv[2]))
+    everything(port)
+elif sys.argv[1] == "held":
+    held(port, Path(sys.argv[3]))
 else:
-    held(int(sys.argv[2]), Path(sys.argv[3]))
+    phases, connections = Phases(Path(sys.argv[3]), workers=4), [connect(port) for _ in range(3)]
+    workers = [lambda at=at: at[0](at[1], phases) for at in zip((in_text, extended, pipelined), connections)]
+    run([*workers, lambda: asyncio.run(prepared(port, phases))])
+    phases.stay()

@@ -3,12 +3,15 @@
 redis_client.py all PORT
 redis_client.py load PORT FOLDER: goes on until FOLDER/pause is there, writes FOLDER/paused, and once FOLDER/go is there does a
 known number of rounds on the same connections, writes FOLDER/done, and waits for its end.
+redis_client.py phases PORT FOLDER: pipelines on four connections, of commands that say by their names which phase they are of.
 """
 import sys
 import time
 from pathlib import Path
 
 import redis
+
+from phases import Phases, run
 
 
 def everything(port, protocol):
@@ -91,8 +94,33 @@ def load(port, folder):
     time.sleep(60)
 
 
+# By phase: commands that no other phase has, the last of which is refused, as the key has a text.
+COMMANDS = {
+    "first": [("HSET", "hash", "a", "1"), ("HGET", "hash", "a"), ("HKEYS", "hash"), ("HINCRBY", "text", "a", "1")],
+    "second": [("SADD", "set", "a", "b"), ("SMEMBERS", "set"), ("SISMEMBER", "set", "a"), ("SPOP", "text")],
+    "third": [("ZADD", "zset", "1", "a"), ("ZRANGE", "zset", "0", "-1"), ("ZSCORE", "zset", "a"), ("ZREM", "text", "a")],
+}
+OTHERS = [("SET", "n", "1"), ("GET", "n"), ("INCR", "n"), ("LPUSH", "list", "a" * 100), ("LTRIM", "list", "0", "10")]
+
+
+def in_phases(client, depth, phases):
+    for phase in phases:
+        with client.pipeline(transaction=False) as pipeline:
+            for _ in range(depth):
+                for command in COMMANDS.get(phase, OTHERS):
+                    pipeline.execute_command(*command)
+            pipeline.execute(raise_on_error=False)
+
+
+port = int(sys.argv[2])
 if sys.argv[1] == "all":
     for protocol in (2, 3):
-        everything(int(sys.argv[2]), protocol)
+        everything(port, protocol)
+elif sys.argv[1] == "load":
+    load(port, Path(sys.argv[3]))
 else:
-    load(int(sys.argv[2]), Path(sys.argv[3]))
+    phases = Phases(Path(sys.argv[3]), workers=4)
+    clients = [redis.Redis(port=port, protocol=protocol, single_connection_client=True) for protocol in (2, 2, 3, 3)]
+    clients[0].set("text", "a")
+    run([lambda at=at: in_phases(*at, phases) for at in zip(clients, (1, 8, 32, 100))])
+    phases.stay()

@@ -10,6 +10,7 @@ use std::{
 use sidecar_tests::{
     cgroup::Cgroup,
     dnsmasq, eventually,
+    phases::{self, Counts, Load},
     process::{self, Process},
     python, root,
     scrape::{self, Labels, Scrape},
@@ -265,4 +266,34 @@ fn once_where_names_are_steered() {
     assert_eq!(remotes.remove(&format!("{RESOLVER}:53")), Some(total(&expected) - 51));
     assert!(remotes.keys().all(|remote| remote.starts_with("127.0.0.1:")), "{remotes:?}");
     assert_eq!((scrape.drops(), odd(&scrape)), (BTreeMap::new(), vec![]));
+}
+
+/// Lookups of names that have the phase in them, by both.
+fn of_phase(lookups: Lookups, phase: &str) -> Counts {
+    let suffix = format!(".{phase}.example");
+    let of_phase = lookups.into_iter().filter(|((name, _), _)| name.ends_with(&suffix));
+    of_phase.map(|((name, kind), n)| (format!("{kind} {name}"), n)).collect()
+}
+
+/// Over UDP, and ten at a time over TCP, while daemons come and are killed.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn begun_in_mid_load() {
+    let world = World::new();
+    let _resolver = world.resolver(&world.cgroup.wrapper());
+    let folder = world.dir.path().display().to_string();
+    let load = Load {
+        cgroup: &world.cgroup,
+        dir: world.dir.path(),
+        client: vec![python(), script(), RESOLVER.into(), "phases".into(), folder],
+        settings: &["--set", "dns.question_names=1000"],
+        may_be_unresolved: false,
+        account: &|phase| of_phase(logged(&world.log(), 0), phase),
+        told: &|sidecar, role, phase| {
+            let metric = if role == "server" { SERVER } else { CLIENT };
+            of_phase(counted(&sidecar.scrape(), metric, |_| true), phase)
+        },
+    };
+    let by_second = load.observe();
+    assert_eq!(phases::odd(&by_second, 2 * 2 * (1 + 10)), Counts::new());
 }

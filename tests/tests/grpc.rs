@@ -2,14 +2,19 @@
 
 use std::{collections::BTreeMap, fs, io::Read as _, net::TcpStream, path::PathBuf, process::Command};
 
+use serde_json::Value;
 use sidecar_tests::{
     cgroup::Cgroup,
     eventually, free_port,
+    phases::{Counts, Load, odd},
     process::{self, Process},
     python, root,
-    scrape::Scrape,
+    scrape::{self, Scrape},
     sidecar::Sidecar,
 };
+
+/// What the calls are of.
+const SERVICE: &str = "truth.v1.Calls";
 
 /// Calls by method and status; `-` where there is none.
 type Calls = BTreeMap<(String, String), u64>;
@@ -180,4 +185,51 @@ fn a_connection_that_was_there_before() {
     }
     assert!(after.count("sidecar_parser_oddities_total", &[("sidecar_reason", "unresolved")]) > 0);
     assert_eq!((after.drops(), after.bytes("unclassified")), (BTreeMap::new(), 0));
+}
+
+/// Calls of a phase, by the method whose name has it.
+fn of_phase(calls: Calls, phase: &str) -> u64 {
+    let name = format!("{SERVICE}/Unary.{phase}");
+    calls.into_iter().filter(|((method, _), _)| *method == name).map(|(_, n)| n).sum()
+}
+
+/// Those of them that are told as requests, with the method for a path.
+fn as_requests(sidecar: &Sidecar, role: &str, phase: &str) -> u64 {
+    let query = format!("/explain?metric=http.{role}.request.duration&limit=1000");
+    let answer: Value = serde_json::from_str(&scrape::get(sidecar.admin_port, &query, "")).expect("JSON");
+    let path = format!("/{SERVICE}/Unary.{phase}");
+    let of_phase = |one: &&Value| one["path"] == *path;
+    answer["exchanges"].as_array().expect("a list").iter().filter(of_phase).count() as u64
+}
+
+/// Twenty calls at a time on each of three connections, while daemons come and are killed. What says that they are calls the
+/// header tables have from before.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn begun_in_mid_load() {
+    let world = World::new();
+    let _server = world.serve();
+    let (port, folder) = (world.port.to_string(), world.dir.path().display().to_string());
+    let counts = |n: u64| Counts::from([("calls".to_owned(), n)]);
+    let load = Load {
+        cgroup: &world.cgroup,
+        dir: world.dir.path(),
+        client: vec![python(), support("grpc_client.py"), "phases".into(), port, folder],
+        settings: &["--set", "explain.exchanges=5000"],
+        may_be_unresolved: false,
+        account: &|phase| counts(of_phase(world.account(), phase)),
+        told: &|sidecar, role, phase| {
+            counts(of_phase(told(&sidecar.scrape(), role), phase) + as_requests(sidecar, role, phase))
+        },
+    };
+    let by_second = load.observe();
+    let odd = odd(&by_second, 2 * 3 * 20);
+    assert!(odd.keys().eq(["unresolved"]), "{odd:?}");
+    // No status that was not sent.
+    let account = world.account();
+    for role in ["server", "client"] {
+        let told = told(&by_second, role);
+        let is_more = |(call, n): (&(String, String), &u64)| account.get(call).is_none_or(|all| n > all);
+        assert!(!told.iter().any(is_more), "{role}: {told:?}");
+    }
 }

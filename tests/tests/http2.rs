@@ -6,6 +6,7 @@ use sidecar_tests::{
     cgroup::Cgroup,
     eventually, free_port,
     nginx::Nginx,
+    phases::{Counts, FIRST, Load, SECOND, THIRD, odd},
     process::{self, Process},
     python, root,
     scrape::{Kind, Scrape},
@@ -134,7 +135,7 @@ fn a_connection_that_was_there_before() {
     let _nginx = world.serve();
     let script = root().join("tests/support/http2_client.py").display().to_string();
     let folder = world.dir.path().display().to_string();
-    let _client = world.start(&[&python(), &script, &world.nginx.url(""), &folder], "client.out");
+    let _client = world.start(&[&python(), &script, "held", &world.nginx.url(""), &folder], "client.out");
     let more = |n: u64| {
         let enough = total(&world.nginx.answered()) + n;
         eventually("a load", || (total(&world.nginx.answered()) >= enough).then_some(()));
@@ -167,4 +168,43 @@ fn a_connection_that_was_there_before() {
     }
     assert!(scrape.count("sidecar_parser_oddities_total", &[("sidecar_reason", "unresolved")]) > 0);
     assert_eq!((scrape.drops(), scrape.bytes("unclassified")), (BTreeMap::new(), 0));
+}
+
+/// Statuses that the load asks for in a phase, and the only one to do so.
+fn is_of(status: &str, phase: &str) -> bool {
+    match phase {
+        FIRST => ["403", "500"].contains(&status),
+        SECOND => ["410", "503"].contains(&status),
+        THIRD => ["301", "400"].contains(&status),
+        _ => ["200", "204"].contains(&status),
+    }
+}
+
+fn of_phase(kinds: BTreeMap<Kind, u64>, phase: &str) -> Counts {
+    let of_phase = kinds.into_iter().filter(|((_, status), _)| is_of(status, phase));
+    of_phase.map(|((method, status), n)| (format!("{method} {status}"), n)).collect()
+}
+
+/// Ten streams at a time on each of three connections, while daemons come and are killed.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn begun_in_mid_load() {
+    let world = World::new();
+    let _nginx = world.serve();
+    let script = root().join("tests/support/http2_client.py").display().to_string();
+    let folder = world.dir.path().display().to_string();
+    let load = Load {
+        cgroup: &world.cgroup,
+        dir: world.dir.path(),
+        client: vec![python(), script, "phases".into(), world.nginx.url(""), folder],
+        settings: &[],
+        may_be_unresolved: false,
+        account: &|phase| of_phase(world.nginx.answered(), phase),
+        told: &|sidecar, role, phase| of_phase(sidecar.scrape().requests(role), phase),
+    };
+    let by_second = load.observe();
+    // Names that the connections' header tables have from before.
+    let odd = odd(&by_second, 2 * 30);
+    assert!(odd.keys().eq(["unresolved"]), "{odd:?}");
+    assert_eq!(by_second.bytes("seen") - by_second.bytes("before_join"), by_second.bytes("explained"));
 }

@@ -11,6 +11,7 @@ use std::{
 use sidecar_tests::{
     cgroup::Cgroup,
     eventually, free_port,
+    phases::{Counts, FIRST, Load, SECOND, THIRD, odd},
     process::{self, Process},
     python, root,
     scrape::Scrape,
@@ -154,4 +155,46 @@ fn connections_that_were_there_before() {
     assert_eq!(scrape.drops(), BTreeMap::new());
     let oddities: Vec<_> = scrape.all("sidecar_parser_oddities_total").filter(|(_, n)| *n > 0.0).collect();
     assert!(oddities.is_empty(), "{oddities:?}");
+}
+
+/// Commands of a phase by name, as memcached counts them.
+fn by_name(account: &BTreeMap<String, u64>, phase: &str) -> Counts {
+    let counters: &[(&str, &[&str])] = match phase {
+        FIRST => &[("TOUCH", &["cmd_touch"]), ("DELETE", &["delete_hits", "delete_misses"])],
+        SECOND => {
+            &[("INCR", &["incr_hits", "incr_misses"]), ("CAS", &["cas_hits", "cas_misses", "cas_badval"])]
+        }
+        THIRD => &[("DECR", &["decr_hits", "decr_misses"]), ("FLUSH_ALL", &["cmd_flush"])],
+        _ => &[],
+    };
+    let sum = |of: &[&str]| of.iter().map(|counter| account[*counter]).sum();
+    counters.iter().map(|(name, of)| ((*name).to_owned(), sum(of))).collect()
+}
+
+/// Commands in words and in packets, while daemons come and are killed.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn begun_in_mid_load() {
+    let world = World::new();
+    let _server = world.serve();
+    let (port, folder) = (world.port.to_string(), world.dir.path().display().to_string());
+    let load = Load {
+        cgroup: &world.cgroup,
+        dir: world.dir.path(),
+        client: vec![python(), script(), "phases".into(), port, folder],
+        settings: &[],
+        may_be_unresolved: true,
+        account: &|phase| by_name(&world.account(), phase),
+        told: &|sidecar, role, phase| {
+            let (scrape, name) = (sidecar.scrape(), format!("db_{role}_operation_duration_seconds_count"));
+            let of = |command: &String| scrape.count(&name, &[("db_operation_name", command)]);
+            by_name(&world.account(), phase)
+                .into_keys()
+                .map(|command| (command.clone(), of(&command)))
+                .collect()
+        },
+    };
+    let by_second = load.observe();
+    let odd = odd(&by_second, 2 * 5);
+    assert!(odd.keys().all(|why| why == "unresolved"), "{odd:?}");
 }

@@ -11,6 +11,7 @@ use std::{
 use sidecar_tests::{
     cgroup::Cgroup,
     eventually, free_port,
+    phases::{FIRST, Load, SECOND, THIRD, odd},
     process::{self, Process},
     python, root,
     scrape::Scrape,
@@ -196,14 +197,6 @@ fn told(scrape: &Scrape, role: &str) -> [Counts; 2] {
     told
 }
 
-fn odd(scrape: &Scrape) -> Counts {
-    let mut odd = Counts::new();
-    for (labels, n) in scrape.all("sidecar_parser_oddities_total").filter(|(_, n)| *n > 0.0) {
-        *odd.entry(labels["sidecar_reason"].clone()).or_default() += n as u64;
-    }
-    odd
-}
-
 /// Takes out those that are so, and says how many they were together.
 fn take(counts: &mut Counts, is: impl Fn(&str) -> bool) -> u64 {
     let taken = counts.iter().filter(|(summary, _)| is(summary)).map(|(_, n)| n).sum();
@@ -243,7 +236,7 @@ fn every_statement_is_told_as_mariadb_counts_it() {
         all.extend([("EXECUTE".to_owned(), executed), ("PREPARE".to_owned(), prepared)]);
         assert_eq!((all, failed), (account.clone(), errors.clone()), "{role}");
     }
-    assert_eq!(odd(&scrape), Counts::new());
+    assert_eq!(odd(&scrape, 0), Counts::new());
     assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
     for name in ["db_server_operation_duration_seconds_count", "db_client_operation_duration_seconds_count"] {
         let is_known = scrape
@@ -284,6 +277,70 @@ fn a_connection_that_was_there_before() {
         let all = account.values().sum::<u64>();
         assert_eq!([named("other_sql"), named("mariadb")], [all - 11, 11], "{role}");
     }
-    assert_eq!(odd(&scrape), Counts::from([("unresolved".to_owned(), 2 * executed)]));
+    assert_eq!(odd(&scrape, 0), Counts::from([("unresolved".to_owned(), 2 * executed)]));
     assert_eq!((scrape.drops(), executed), (BTreeMap::new(), 20));
+}
+
+/// Statements of a phase: texts by summary, and of what was prepared as many as there are rows, by no summary where that was
+/// before any daemon.
+fn on_tables(world: &World, phase: &str) -> Counts {
+    let mut account = Counts::new();
+    let told = world.ask(
+        "SELECT count_star, digest_text FROM performance_schema.events_statements_summary_by_digest \
+         WHERE schema_name = 'bench'",
+    );
+    for line in told.lines() {
+        let (n, text) = line.split_once('\t').expect("a count and a text");
+        let mut words = text.split([' ', '`']).filter(|word| !word.is_empty());
+        let verb = words.next().expect("a verb").to_owned();
+        let table = words.find(|word| word.starts_with(&format!("{phase}_")));
+        if let Some(table) = table.filter(|table| !["made", "kept"].iter().any(|own| table.ends_with(own))) {
+            *account.entry(format!("{verb} {table}")).or_default() += n.parse::<u64>().expect("a number");
+        }
+    }
+    let rows = |table: &str| -> u64 {
+        let n = world.ask(&format!("SELECT count(*) FROM bench.{phase}_{table}"));
+        n.trim().parse().expect("a number")
+    };
+    account.insert(format!("INSERT {phase}_made"), rows("made"));
+    account.insert(String::new(), rows("kept"));
+    account.retain(|_, n| *n > 0);
+    account
+}
+
+/// Statements in text and prepared, while daemons come and are killed.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn begun_in_mid_load() {
+    let world = World::new();
+    let mut make = String::from("USE bench; ");
+    for phase in ["before", "meanwhile", "between", FIRST, SECOND, THIRD] {
+        for table in ["0", "1", "2"] {
+            make += &format!("CREATE TABLE {phase}_{table} AS SELECT seq AS id FROM seq_1_to_5; ");
+        }
+        make += &format!("CREATE TABLE {phase}_made (id INT); CREATE TABLE {phase}_kept (id INT); ");
+    }
+    world.ask(&make);
+    world.reset();
+    let (port, folder) = (world.port.to_string(), world.dir.path().display().to_string());
+    let load = Load {
+        cgroup: &world.cgroup,
+        dir: world.dir.path(),
+        client: vec![python(), script(), "phases".into(), port, folder],
+        settings: &[],
+        may_be_unresolved: false,
+        account: &|phase| on_tables(&world, phase),
+        told: &|sidecar, role, phase| {
+            let [told, failed] = told(&sidecar.scrape(), role);
+            assert_eq!(failed, Counts::new());
+            let of_phase = |summary: &str| match summary {
+                "" => phase != THIRD,
+                _ => summary.contains(&format!(" {phase}_")) && !summary.starts_with("PREPARE"),
+            };
+            told.into_iter().filter(|(summary, _)| of_phase(summary)).collect()
+        },
+    };
+    let by_second = load.observe();
+    let prepared = on_tables(&world, SECOND)[""];
+    assert_eq!(odd(&by_second, 2 * 7), Counts::from([("unresolved".to_owned(), 2 * prepared)]));
 }

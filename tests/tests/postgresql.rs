@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use sidecar_tests::{
     cgroup::Cgroup,
     eventually, free_port,
+    phases::{FIRST, Load, SECOND, THIRD, odd},
     process::{self, Process},
     python, root,
     scrape::Scrape,
@@ -230,14 +231,6 @@ fn told(scrape: &Scrape, role: &str) -> [Counts; 2] {
     told
 }
 
-fn odd(scrape: &Scrape) -> Counts {
-    let mut odd = Counts::new();
-    for (labels, n) in scrape.all("sidecar_parser_oddities_total").filter(|(_, n)| *n > 0.0) {
-        *odd.entry(labels["sidecar_reason"].clone()).or_default() += n as u64;
-    }
-    odd
-}
-
 fn touch(file: &Path) {
     fs::write(file, "").expect("write");
 }
@@ -263,7 +256,7 @@ fn every_statement_is_told_as_postgresql_counts_it() {
     for role in ["server", "client"] {
         assert_eq!(told(&scrape, role), [account.clone(), failures.clone()], "{role}");
     }
-    assert_eq!(odd(&scrape), Counts::new());
+    assert_eq!(odd(&scrape, 0), Counts::new());
     assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
     for name in ["db_server_operation_duration_seconds_count", "db_client_operation_duration_seconds_count"] {
         assert!(scrape.all(name).all(|(labels, _)| labels["db_namespace"] == DATABASE));
@@ -293,7 +286,7 @@ fn a_connection_that_was_there_before() {
     for role in ["server", "client"] {
         assert_eq!(told(&scrape, role), [account.clone(), Counts::new()], "{role}");
     }
-    assert_eq!(odd(&scrape), Counts::from([("unresolved".to_owned(), 2 * prepared)]));
+    assert_eq!(odd(&scrape, 0), Counts::from([("unresolved".to_owned(), 2 * prepared)]));
     assert_eq!((scrape.drops(), prepared), (BTreeMap::new(), 20));
 }
 
@@ -313,4 +306,60 @@ fn clients_whose_server_is_elsewhere() {
     assert_eq!(told(&scrape, "server"), [Counts::new(), Counts::new()]);
     assert_eq!((odd(&scrape), scrape.drops()), (Counts::new(), BTreeMap::new()));
     assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
+}
+
+/// Tables of each phase, and the one that only statements ask which were prepared before.
+const TABLES: [&str; 4] = ["0", "1", "2", "kept"];
+
+/// Statements that succeeded on tables of a phase, by summary; by none where they were prepared before. Of each execution the log
+/// tells, also of what has no plan.
+fn on_tables(world: &World, phase: &str) -> Counts {
+    let told = world.ask("SELECT calls, query FROM pg_stat_statements");
+    let mut account = Counts::new();
+    for line in told.lines() {
+        let (calls, statement) = line.split_once('|').expect("calls and a statement");
+        let words: Vec<&str> = statement.split(' ').collect();
+        let table = words.iter().copied().find(|word| word.starts_with(&format!("{phase}_")));
+        let Some(table) = table.filter(|_| words[0] != "CREATE") else { continue };
+        let summary = if table.ends_with("kept") { String::new() } else { format!("{} {table}", words[0]) };
+        *account.entry(summary).or_default() += calls.parse::<u64>().expect("a number");
+    }
+    account
+}
+
+/// Statements in text, extended, pipelined and prepared, while daemons come and are killed.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn begun_in_mid_load() {
+    let world = World::new();
+    for phase in ["before", "meanwhile", "between", FIRST, SECOND, THIRD] {
+        for table in TABLES {
+            let made = format!(
+                "CREATE TABLE {phase}_{table} AS SELECT n AS id, 'name' AS name FROM generate_series(1, 5) n"
+            );
+            process::run(&mut world.owner("psql", &["--quiet", "-c", &made, DATABASE]));
+        }
+    }
+    let (port, folder) = (world.port.to_string(), world.dir.path().display().to_string());
+    let load = Load {
+        cgroup: &world.cgroup,
+        dir: world.dir.path(),
+        client: vec![python(), script(), "phases".into(), port, folder],
+        settings: &[],
+        may_be_unresolved: false,
+        account: &|phase| on_tables(&world, phase),
+        told: &|sidecar, role, phase| {
+            let [told, failed] = told(&sidecar.scrape(), role);
+            assert_eq!(failed, Counts::new());
+            let of_phase = |summary: &str| match summary {
+                "" => phase != THIRD,
+                _ => summary.contains(&format!(" {phase}_")),
+            };
+            told.into_iter().filter(|(summary, _)| of_phase(summary)).collect()
+        },
+    };
+    let by_second = load.observe();
+    let prepared = on_tables(&world, SECOND)[""];
+    let odd = odd(&by_second, 2 * (3 + 10));
+    assert_eq!(odd, Counts::from([("unresolved".to_owned(), 2 * prepared)]));
 }

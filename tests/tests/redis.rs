@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, net::TcpStream, path::Path, process::Comman
 use sidecar_tests::{
     cgroup::Cgroup,
     eventually, free_port,
+    phases::{Counts, FIRST, Load, SECOND, THIRD, odd},
     process::{self, Process},
     python, root,
     scrape::Scrape,
@@ -205,6 +206,39 @@ fn connections_that_were_there_before() {
     assert_eq!(now, expected, "server");
     assert_eq!(less(told(&scrape, "client"), &by_client), expected, "client");
     assert_eq!(scrape.drops(), BTreeMap::new());
+}
+
+/// Of the calls those whose names say that they are of this phase, and how many of them failed.
+fn of_phase(calls: Calls, phase: &str) -> Counts {
+    let is_of = |name: &str| match phase {
+        FIRST => ["HSET", "HGET", "HKEYS", "HINCRBY"].contains(&name),
+        SECOND => ["SADD", "SMEMBERS", "SISMEMBER", "SPOP"].contains(&name),
+        THIRD => ["ZADD", "ZRANGE", "ZSCORE", "ZREM"].contains(&name),
+        _ => ["SET", "GET", "INCR", "LPUSH", "LTRIM"].contains(&name),
+    };
+    let of_phase = calls.into_iter().filter(|(name, _)| is_of(name));
+    of_phase.flat_map(|(name, [n, failed])| [(format!("{name} failed"), failed), (name, n)]).collect()
+}
+
+/// Pipelines of 4 to 500 commands on connections with both versions of the protocol, while daemons come and are killed.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn begun_in_mid_load() {
+    let world = World::new(|_, _| {});
+    let (port, folder) = (world.port.to_string(), world.dir.path().display().to_string());
+    let load = Load {
+        cgroup: &world.cgroup,
+        dir: world.dir.path(),
+        client: vec![python(), script(), "phases".into(), port, folder],
+        settings: &[],
+        may_be_unresolved: true,
+        account: &|phase| of_phase(world.account(), phase),
+        told: &|sidecar, role, phase| of_phase(told(&sidecar.scrape(), role), phase),
+    };
+    let by_second = load.observe();
+    // A whole round of each connection.
+    let odd = odd(&by_second, 2 * 5 * (1 + 8 + 32 + 100));
+    assert!(odd.keys().all(|why| why == "unresolved"), "{odd:?}");
 }
 
 /// Ends it with the test.
