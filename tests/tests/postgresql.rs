@@ -304,7 +304,7 @@ fn clients_whose_server_is_elsewhere() {
     assert!(account.values().sum::<u64>() > 1_500);
     assert_eq!(told(&scrape, "client"), [account, failures]);
     assert_eq!(told(&scrape, "server"), [Counts::new(), Counts::new()]);
-    assert_eq!((odd(&scrape), scrape.drops()), (Counts::new(), BTreeMap::new()));
+    assert_eq!((odd(&scrape, 0), scrape.drops()), (Counts::new(), BTreeMap::new()));
     assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
 }
 
