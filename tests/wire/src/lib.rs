@@ -8,12 +8,13 @@ mod parser;
 mod raw;
 mod seen;
 mod talk;
+mod transcript;
 #[path = "../../../sidecar-user/core/src/protocol/words.rs"]
 mod words;
 
 use std::collections::BTreeSet;
 
-use sidecar_core::{flow::Tally, protocol};
+use sidecar_core::{flow::Tally, model, protocol};
 
 use crate::{
     choices::Choices,

@@ -9,7 +9,7 @@ use sidecar_core::{
     },
 };
 
-use crate::choices::Choices;
+use crate::{choices::Choices, transcript::witness::Witness};
 
 /// What a call begins with; a byte that says which follows.
 pub const CALL: [u8; 2] = [0xf7, 0xe3];
@@ -154,6 +154,7 @@ struct Run {
     n_signals: usize,
     n_exchanges: usize,
     n_sure: Option<usize>,
+    witness: Witness<()>,
 }
 
 /// What came of it.
@@ -165,9 +166,10 @@ struct Told {
 
 impl Run {
     fn new(row: &Protocol, birth: Birth, limits: Limits) -> Run {
-        let bound = 4 * limits.head_bytes + 4096 * limits.outstanding;
+        let bound = 4 * limits.head_bytes + 4096 * limits.outstanding + 256 * limits.small();
         let (Then::Parse(open) | Then::Handshake(open)) = row.then;
-        let parser = open(Arc::new(limits), birth);
+        let mut parser = open(Arc::new(limits), birth);
+        let witness = Witness::new(parser.as_mut());
         Run {
             name: row.name,
             parser,
@@ -178,6 +180,7 @@ impl Run {
             n_signals: 0,
             n_exchanges: 0,
             n_sure: None,
+            witness,
         }
     }
 
@@ -192,7 +195,9 @@ impl Run {
                             let (now, later) = rest.split_at(piece(rest.len()).clamp(1, rest.len()));
                             self.given += now.len() as u64;
                             rest = later;
+                            self.witness.pushes(*side, now, ());
                             let step = self.parser.push(*side, at, now, &mut self.out);
+                            self.witness.pushed(self.parser.as_mut(), step.next, self.name);
                             if !self.follow(step) {
                                 break 'all;
                             }
@@ -209,11 +214,21 @@ impl Run {
                 Call::Gap(side, n) => parser.gap(*side, at, *n, out),
                 Call::End(side) | Call::Push(side, ..) => parser.end(*side, at, out),
             };
+            match call {
+                Call::Skipped(side, 1..) | Call::Gap(side, 1..) => {
+                    self.witness.missed(self.parser.as_mut(), *side, (), self.name);
+                }
+                Call::Skipped(side, 0) | Call::Gap(side, 0) | Call::End(side) | Call::Push(side, ..) => {
+                    self.witness.called(self.parser.as_mut(), *side, (), self.name);
+                }
+            }
             if !self.follow(step) {
                 break;
             }
         }
         self.parser.close(Ktime(calls.len() as u64 + 1), how, &mut self.out);
+        self.witness.closed(self.parser.as_mut(), self.name);
+        self.witness.shown(|(), _, _, _| {});
         let (mut n_open, mut exchanges) = (0i64, Vec::new());
         for signal in self.out {
             match signal {
@@ -244,9 +259,12 @@ impl Run {
         self.n_exchanges += self.out[self.n_signals..].iter().filter(is_exchange).count();
         self.n_signals = self.out.len();
         if step.next == Next::Become {
-            let Some(Successor { protocol, parser, mut signals }) = self.parser.successor() else {
+            let Some(Successor { protocol, mut parser, mut signals }) = self.parser.successor() else {
                 return false;
             };
+            if parser.transcript().is_none() {
+                self.witness = Witness::new(parser.as_mut());
+            }
             (self.name, self.parser) = (protocol.name, parser);
             self.out.append(&mut signals);
             return true;

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use etherparse::{
-    EtherType, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, TcpSlice, UdpHeaderSlice, ip_number,
-};
+use etherparse::{EtherType, IpNumber, LaxNetSlice, LaxSlicedPacket, TcpSlice, UdpHeaderSlice, ip_number};
 
 use super::file::{Link, Packet};
 use crate::dns;
@@ -125,12 +123,8 @@ fn transport<'a>(packet: &Packet<'a>, sliced: &LaxSlicedPacket<'a>) -> Result<Ca
         Some(LaxNetSlice::Ipv6(ip)) => {
             let header = ip.header();
             let told = Some(usize::from(header.payload_length())).filter(|told| *told > 0);
-            let fragment = ip.extensions().clone().into_iter().find_map(|extension| match extension {
-                Ipv6ExtensionSlice::Fragment(part) => {
-                    Some((part.fragment_offset().value() > 0, part.more_fragments()))
-                }
-                _ => None,
-            });
+            let extensions = ip.extensions();
+            let fragment = fragment(extensions.first_header(), extensions.slice());
             let ends = (header.source_addr().into(), header.destination_addr().into());
             let told = told.map(|told| told + header.slice().len());
             (ends.0, ends.1, header.slice().as_ptr(), fragment.unwrap_or_default(), ip.payload(), told)
@@ -183,6 +177,25 @@ fn transport<'a>(packet: &Packet<'a>, sliced: &LaxSlicedPacket<'a>) -> Result<Ca
             Ok(Carried::Udp(Udp { from, to, len: u32::try_from(len).unwrap_or(u32::MAX), bytes }))
         }
         _ => Err(LeftOut::NotRead),
+    }
+}
+
+/// Of IPv6's headers between, that of a fragment: whether others come before it, and after it. Not by `etherparse`'s
+/// iterator, which reads past the end where the last of them was cut off (0.21).
+fn fragment(first: Option<IpNumber>, mut bytes: &[u8]) -> Option<(bool, bool)> {
+    let mut number = first?;
+    loop {
+        let &[next, length, high, low, ..] = bytes else { return None };
+        let length = usize::from(length);
+        let header = match number {
+            ip_number::IPV6_FRAG => return Some((high > 0 || low >= 8, low & 1 == 1)),
+            ip_number::IPV6_HOP_BY_HOP | ip_number::IPV6_ROUTE | ip_number::IPV6_DEST_OPTIONS => {
+                8 * (length + 1)
+            }
+            ip_number::AUTH => 4 * (length + 2),
+            _ => return None,
+        };
+        (number, bytes) = (IpNumber(next), bytes.get(header..)?);
     }
 }
 

@@ -83,6 +83,28 @@ fn headers_between() {
     assert_eq!(lines(&extended.collect::<Vec<_>>()), expected);
 }
 
+/// IPv6's headers may be cut off anywhere, by the capture or by a length that lies.
+#[test]
+fn headers_between_that_end_early() {
+    let packet = named("http1-ipv6").swap_remove(0);
+    let (fixed, rest) = packet.bytes.split_at(packet.layout().ip + 40);
+    for first in [0, 43, 44, 51, 60] {
+        for second in [0, 43, 44, 51, 60] {
+            for length in [0, 1, 255] {
+                let mut fixed = fixed.to_vec();
+                fixed[14 + 6] = first;
+                let extensions = [[second, 0, 0, 1, 0, 0, 0, 0], [6, length, 0, 1, 0, 0, 0, 0]].concat();
+                let bytes = [&fixed, &extensions[..], rest].concat();
+                for kept in fixed.len()..bytes.len() {
+                    let cut =
+                        Owned { bytes: bytes[..kept].to_vec(), len: bytes.len() as u32, ..packet.clone() };
+                    assert_eq!(lines(&[cut]), [""; 0]);
+                }
+            }
+        }
+    }
+}
+
 /// The first fragment of a datagram has the segment's head; what the others carry is missing, and is no exchange's end.
 #[test]
 fn fragments() {
