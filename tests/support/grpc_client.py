@@ -3,7 +3,7 @@
 grpc_client.py all PORT
 grpc_client.py load PORT FOLDER: calls until FOLDER/pause is there, writes FOLDER/paused, and once FOLDER/go is there does a known number
 of calls on the same connection, writes FOLDER/done, and waits for its end.
-grpc_client.py phases PORT FOLDER: calls on three connections, by methods that have the phase for a name.
+grpc_client.py phases PORT FOLDER: calls on three connections, by methods that have the phase in their names.
 """
 import sys
 import time
@@ -81,13 +81,14 @@ ROUNDS = 5
 
 def in_phases(channel, phases):
     last, n = None, 0
-    for phase in phases:
+    for at, phase in enumerate(phases):
         last, n = phase, n + 1 if phase == last else 1
         if n > ROUNDS:
             time.sleep(0.01)
             continue
-        unary = channel.unary_unary(f"{SERVICE}Unary.{phase}")
-        for call in [unary.future(str(n % 3).encode()) for n in range(20)]:
+        # A name that no header table has yet.
+        unary = channel.unary_unary(f"{SERVICE}Unary.{phase}.{at}")
+        for call in [unary.future(str(code % 3).encode()) for code in range(20)]:
             call.exception()
 
 

@@ -47,7 +47,10 @@ async def in_phases(url, phases):
     async with one_connection() as client:
 
         async def stream(number):
-            for n, phase in enumerate(phases):
+            for n, phase in enumerate(phases.all()):
+                if phase == "pause":
+                    await asyncio.sleep(0.002)
+                    continue
                 status = STATUSES[phase][n % 2]
                 path = "1000.bin" if status == 200 else f"status/{status}"
                 await client.get(f"{url}{path}?{number}.{n}")

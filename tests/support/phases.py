@@ -7,26 +7,39 @@ from collections import Counter
 
 
 class Phases:
-    """For so many workers. Once each of them has done so many rounds of a phase, FOLDER/PHASE.enough is there."""
+    """For so many workers. FOLDER/phase has the phase's name and a number; once each of them has done so many rounds of it,
+    FOLDER/NUMBER.enough is there."""
 
     def __init__(self, folder, workers, rounds=20):
         self.folder, self.workers, self.rounds = folder, workers, rounds
         self.enough, self.lock = Counter(), threading.Lock()
 
     def __iter__(self):
-        """For a worker: the phase's name, before each round, until it is `end`."""
-        n = Counter()
-        while (phase := (self.folder / "phase").read_text()) != "end":
-            yield phase
-            n[phase] += 1
-            if n[phase] > self.rounds:
+        """For a worker: the phase's name, before each round, until it is `end`. At `pause` it waits."""
+        for name in self.all():
+            if name != "pause":
+                yield name
+
+    def all(self):
+        """The same, for whoever must not be kept waiting."""
+        last, n = None, 0
+        while True:
+            name, number = now = (self.folder / "phase").read_text().split()
+            if name == "end":
+                return
+            last, n = now, n + 1 if now == last else 0
+            if n > self.rounds or name == "pause":
                 # Lets the others catch up.
                 time.sleep(0.002)
-            if n[phase] == self.rounds:
-                with self.lock:
-                    self.enough[phase] += 1
-                    if self.enough[phase] == self.workers:
-                        (self.folder / f"{phase}.enough").touch()
+            if n == self.rounds:
+                self.has_done(number)
+            yield name
+
+    def has_done(self, number):
+        with self.lock:
+            self.enough[number] += 1
+            if self.enough[number] == self.workers:
+                (self.folder / f"{number}.enough").touch()
 
     def stay(self):
         """With what is open, when the load is over, until the process is ended."""

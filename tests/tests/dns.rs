@@ -275,7 +275,7 @@ fn of_phase(lookups: Lookups, phase: &str) -> Counts {
     of_phase.map(|((name, kind), n)| (format!("{kind} {name}"), n)).collect()
 }
 
-/// Over UDP, and ten at a time over TCP, while daemons come and are killed.
+/// Over UDP, and ten at a time over TCP, while daemons come and are killed, and one does not see all.
 #[test]
 #[ignore = "privileged: attaches BPF programs to a cgroup"]
 fn begun_in_mid_load() {
@@ -294,6 +294,8 @@ fn begun_in_mid_load() {
             of_phase(counted(&sidecar.scrape(), metric, |_| true), phase)
         },
     };
-    let by_second = load.observe();
+    let mut running = load.start();
+    let by_second = running.observe();
     assert_eq!(phases::odd(&by_second, 2 * 2 * (1 + 10)), Counts::new());
+    running.hide();
 }
