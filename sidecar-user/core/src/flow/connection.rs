@@ -445,6 +445,7 @@ impl Flow {
         role: Option<Role>,
         context: &mut Context<'_, S>,
     ) {
+        let role = role.or_else(|| context.endpoints.role(&self.connection));
         self.connection.role = self.connection.role.or(role);
         match (protocol.then, self.connection.role) {
             (Then::Handshake(_), role) if role.is_none() || self.connection.joined => {

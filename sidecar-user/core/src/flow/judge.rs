@@ -48,13 +48,16 @@ impl Opaque {
     }
 }
 
-/// Servers whose connections were seen to pipeline. They are copied whole for good, from their first byte.
+/// What was learned of servers. Those whose connections were seen to pipeline are copied whole for good, from their first byte.
 ///
 /// That messages alternate is never learned of a server, only of a connection, once it has done so: a client that
 /// pipelines from its first packet is answered before anybody could tell the kernel to copy more than heads.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     pipelined: FxHashSet<Endpoint>,
+    /// Ports that connections came in at, and what was dialled.
+    listens: FxHashSet<u16>,
+    dialled: FxHashSet<SocketAddr>,
     /// Which database is there, of those that speak as others do; nothing where it was several.
     systems: FxHashMap<SocketAddr, Option<DbSystem>>,
     head_bytes: u32,
@@ -71,7 +74,37 @@ pub(super) enum Need {
 
 impl Endpoints {
     pub(super) fn new(head_bytes: u32) -> Self {
-        Endpoints { pipelined: FxHashSet::default(), systems: FxHashMap::default(), head_bytes }
+        Endpoints {
+            pipelined: FxHashSet::default(),
+            listens: FxHashSet::default(),
+            dialled: FxHashSet::default(),
+            systems: FxHashMap::default(),
+            head_bytes,
+        }
+    }
+
+    /// A connection whose role is known.
+    pub(super) fn opened(&mut self, connection: &Connection) {
+        match connection.role {
+            Some(Role::Server) if self.listens.len() < ENDPOINTS => {
+                self.listens.insert(connection.local.port());
+            }
+            Some(Role::Client) if self.dialled.len() < ENDPOINTS => {
+                self.dialled.insert(connection.remote);
+            }
+            _ => {}
+        }
+    }
+
+    /// The role of one that does not show it, by others.
+    pub(super) fn role(&self, connection: &Connection) -> Option<Role> {
+        let is_server = self.listens.contains(&connection.local.port());
+        let is_client = self.dialled.contains(&connection.remote);
+        match (is_client, is_server) {
+            (true, false) => Some(Role::Client),
+            (false, true) => Some(Role::Server),
+            _ => None,
+        }
     }
 
     /// An operation of the database at `server`. Which one that is, where it shows, holds for those where it does not. Not of

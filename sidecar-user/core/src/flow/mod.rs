@@ -279,6 +279,7 @@ impl Flows {
             Event::Open { id, at, role, joined, mptcp, ends, connect } => {
                 self.common.tally.opened += u64::from(!joined);
                 let connection = self.connection(*id, *role, ends, *joined);
+                self.common.endpoints.opened(&connection);
                 self.verdicts.note(*at, &connection, Came::Opened);
                 if self.flows.len() >= self.common.options.connections {
                     self.common.tally.table_full += 1;

@@ -278,6 +278,19 @@ fn the_bytes_show_an_unknown_role() {
     assert_eq!(verdict.role, 2, "the kernel is told the role");
 }
 
+/// Closes of PostgreSQL's statements, or tags of its commands: whose they are only other connections say.
+#[test]
+fn another_connection_shows_an_unknown_role() {
+    let either = b"C\0\0\0\x08SAB\0".repeat(3);
+    let mut play = Play::new();
+    play.open(None, true).data(Dir::Ingress, &either).close();
+    assert_eq!(play.flows.tally().classified, [0, 0, 1, 0, 0]);
+    play.open(Some(Role::Server), false).close();
+    play.open(None, true).data(Dir::Ingress, &either);
+    assert_eq!(play.flows.tally().classified, [1, 0, 1, 0, 0]);
+    assert_eq!(play.flows.lines(1).0[0].connection.role, Some(Role::Server));
+}
+
 #[test]
 fn data_on_the_listening_socket_waits_for_its_connection() {
     let mut play = Play::new();

@@ -35,8 +35,8 @@ pub enum Detection {
     Known {
         /// The row of the table.
         protocol: &'static Protocol,
-        /// What the observed end is: as it was given, or as the bytes showed. `None` where they fit either way,
-        /// which happens only with protocols that look the same from both sides.
+        /// What the observed end is: as it was given, or as the bytes showed, or else the ports. `None` where the bytes fit
+        /// either way, and neither or both of the ports are the protocol's.
         role: Option<Role>,
     },
     /// It is none of the table, or the bound was reached. Ask no more.
@@ -164,9 +164,20 @@ impl Detector {
                 Detect::NeedMore => &mut asked.open,
                 Detect::No => continue,
             };
+            let role = role.or_else(|| self.hinted(protocol));
             said.add(protocol, role, self.is_hinted(protocol, role));
         }
         asked
+    }
+
+    /// The role whose server's port is one of the protocol's, where the other's is none.
+    fn hinted(&self, protocol: &'static Protocol) -> Option<Role> {
+        let has = |role: Role| protocol.ports.contains(&self.ports[role as usize]);
+        match (has(Role::Client), has(Role::Server)) {
+            (true, false) => Some(Role::Client),
+            (false, true) => Some(Role::Server),
+            _ => None,
+        }
     }
 
     /// The server's port is one of the protocol's.
@@ -329,6 +340,21 @@ mod tests {
                 assert_eq!(ask(&mut detector, &[(Ingress, b"ab")]), "pending");
                 assert_eq!(written(detector.last()), answer);
             }
+        }
+    }
+
+    /// Three Closes of statements, or tags of three commands.
+    #[test]
+    fn what_fits_either_way_goes_by_the_port() {
+        let either = b"C\0\0\0\x08SAB\0".repeat(3);
+        for (local, remote, answer) in [
+            (1, 2, "postgresql any"),
+            (5432, 2, "postgresql Server"),
+            (1, 5432, "postgresql Client"),
+            (6432, 5432, "postgresql any"),
+        ] {
+            let mut detector = Detector::new(None, Birth::Joined, local, remote);
+            assert_eq!(ask(&mut detector, &[(Ingress, &either)]), answer, "{local} {remote}");
         }
     }
 
