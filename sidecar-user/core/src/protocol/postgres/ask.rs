@@ -18,9 +18,9 @@ pub(super) type Name<'a> = Option<Cow<'a, [u8]>>;
 
 #[derive(Clone, Debug)]
 pub(super) enum Ask<'a> {
-    Query(Summary),
+    Query(Box<Summary>),
     Function,
-    Parse(Name<'a>, Summary),
+    Parse(Name<'a>, Box<Summary>),
     /// A portal of a statement.
     Bind(Option<[Cow<'a, [u8]>; 2]>),
     Describe,
@@ -65,8 +65,8 @@ impl Ask<'_> {
     pub(super) fn held(&self) -> usize {
         let name = |name: &Name<'_>| name.as_ref().map_or(0, |name| name.len());
         match self {
-            Ask::Query(statement) => statement.held(),
-            Ask::Parse(of, statement) => name(of) + statement.held(),
+            Ask::Query(statement) => size_of::<Summary>() + statement.held(),
+            Ask::Parse(of, statement) => name(of) + size_of::<Summary>() + statement.held(),
             Ask::Bind(names) => names.iter().flatten().map(|name| name.len()).sum(),
             Ask::Execute(portal) => name(portal),
             Ask::Close(what) => what.as_ref().map_or(0, |(_, name)| name.len()),

@@ -14,8 +14,8 @@ use crate::protocol::{Close, Limits, Oddities, Signal};
 
 /// Steps that are held for each request that may be outstanding, of those of which little is held.
 const STEPS: usize = 8;
-/// Bytes that are held unsettled for each of these.
-const UNSETTLED: usize = 256;
+/// Bytes that are held unsettled for each request that may be outstanding.
+const UNSETTLED: usize = 3072;
 /// Bytes of prepared statements for each request that may be outstanding.
 const PREPARED: usize = 1024;
 
@@ -195,7 +195,7 @@ impl Exchanges {
     /// There is room for what is unsettled, or the oldest of it is dropped.
     fn make_room(&mut self) -> Result<(), Astray> {
         let Some(unsettled) = &mut self.unsettled else { return Ok(()) };
-        match unsettled.make_room(&self.limits, UNSETTLED * self.limits.small()) {
+        match unsettled.make_room(&self.limits, UNSETTLED * self.limits.outstanding) {
             Ok(dropped) => self.count(dropped),
             Err(Full) => {
                 self.odd.overflow += 1;
@@ -221,7 +221,7 @@ impl Exchanges {
 
     fn ask(&mut self, ask: Ask<'_>, passed: Passed, out: &mut Vec<Signal>) -> Result<(), Astray> {
         if let Ask::Query(statement) = ask {
-            self.query_ended(passed, statement);
+            self.query_ended(passed, *statement);
             return Ok(());
         }
         if self.is_skipping && !matches!(ask, Ask::Sync | Ask::Data { .. }) {
@@ -233,7 +233,7 @@ impl Exchanges {
         match ask {
             Ask::Query(_) => Ok(()),
             Ask::Function => self.function(passed, out),
-            Ask::Parse(name, statement) => self.parse(passed, name.as_deref(), statement),
+            Ask::Parse(name, statement) => self.parse(passed, name.as_deref(), *statement),
             Ask::Bind(names) => {
                 self.bind(passed, names.as_ref().map(|[portal, statement]| [&**portal, &**statement]))
             }

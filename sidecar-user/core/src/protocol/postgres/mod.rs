@@ -15,6 +15,7 @@ mod exchanges;
 mod message;
 mod parser;
 mod pending;
+mod shown;
 mod statements;
 #[cfg(test)]
 mod tests;

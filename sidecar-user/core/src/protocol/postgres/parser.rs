@@ -8,10 +8,12 @@ use super::ask::{Ask, Passed};
 use super::evidence;
 use super::exchanges::{Astray, Exchanges};
 use super::message::{self, HEADER, NAME_MAX, STARTUP, Startup};
+use super::shown::{self, NOTHING, Names};
 use crate::model::{Ktime, Side};
 use crate::protocol::sql::{Dialect, Summarizer, Summary};
 use crate::protocol::{
-    Birth, Close, Detect, Limits, Next, Oddities, Parser, Signal, Step, Successor, Then, Want, tls,
+    Birth, Close, Detect, Limits, Next, Oddities, Parser, Signal, Step, Successor, Then, Transcript, Want,
+    tls,
 };
 
 /// A body of which more than this is left is not asked for.
@@ -20,7 +22,7 @@ const SKIP_FROM: u64 = 16 * 1024;
 const TRIAL: usize = 8 * 1024;
 /// Turns in which none was found, after which it is given up.
 const STRANGE: u32 = 64;
-/// ReadyForQuery: what a server ends with before the client goes on.
+/// ReadyForQuery, but for its last byte.
 const READY: [u8; HEADER] = [b'Z', 0, 0, 0, 5];
 
 pub(super) struct Postgres {
@@ -37,6 +39,9 @@ pub(super) struct Postgres {
     tail: [u8; HEADER + 1],
     has_answered: bool,
     n_strange: u32,
+    transcript: Transcript,
+    /// Those that were shown under others.
+    names: Names,
     successor: Option<Successor>,
 }
 
@@ -44,6 +49,8 @@ pub(super) struct Postgres {
 struct Reader {
     place: Place,
     held: Vec<u8>,
+    /// A body, as far as nothing was told of it in the transcript.
+    untold: Vec<u8>,
     /// When the message that is being read began.
     since: Ktime,
 }
@@ -70,6 +77,8 @@ struct Body {
     keeps: usize,
     /// What is held is as much as should be.
     is_whole: bool,
+    /// All of it waits to be told of in the transcript.
+    is_untold: bool,
     text: Text,
 }
 
@@ -84,7 +93,7 @@ enum Text {
 }
 
 /// A session's parameters, in the place of a type.
-const SESSION: u8 = 0;
+pub(super) const SESSION: u8 = 0;
 
 impl Postgres {
     pub(super) fn new(limits: Arc<Limits>, birth: Birth) -> Self {
@@ -106,6 +115,8 @@ impl Postgres {
             tail: [0; HEADER + 1],
             has_answered: false,
             n_strange: 0,
+            transcript: Transcript::default(),
+            names: Names::default(),
             successor: None,
         }
     }
@@ -145,12 +156,13 @@ impl Postgres {
     fn take_startup(&mut self, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
         let (used, is_whole) = self.hold(Side::Client, at, bytes, STARTUP);
         let reader = &mut self.readers[Side::Client.index()];
-        let Some(first) = reader.held.first_chunk().filter(|_| is_whole) else { return used };
-        let Some((startup, len)) = message::startup(*first) else {
+        let Some(first) = reader.held.first_chunk().copied().filter(|_| is_whole) else { return used };
+        let Some((startup, len)) = message::startup(first) else {
             self.malformed(Side::Client, at, out);
             return used;
         };
         reader.held.clear();
+        self.transcript.keep(Side::Client, &first);
         self.explained += STARTUP as u64;
         match startup {
             Startup::Session | Startup::Cancel => {
@@ -158,9 +170,8 @@ impl Postgres {
                 self.begin_body(Side::Client, SESSION, len.into(), len - STARTUP as u32, keeps, Text::Before);
             }
             Startup::Tls | Startup::Gss => {
-                let server = self.reader(Side::Server);
-                server.place = Place::Answer(startup);
-                server.held.clear();
+                self.hide_untold(Side::Server);
+                *self.reader(Side::Server) = Reader { place: Place::Answer(startup), ..Reader::default() };
             }
         }
         used
@@ -175,10 +186,12 @@ impl Postgres {
             // A server that does not know the wish says so in a message.
             b'E' => return 0,
             _ => {
+                self.transcript.hide(Side::Server, 1, NOTHING);
                 self.malformed(Side::Server, self.readers[Side::Server.index()].since, out);
                 return 1;
             }
         }
+        self.transcript.keep(Side::Server, &bytes[..1]);
         self.explained += 1;
         1
     }
@@ -192,6 +205,7 @@ impl Postgres {
             return used;
         };
         reader.held.clear();
+        self.transcript.keep(side, &header);
         self.explained += HEADER as u64;
         let kind = header[0];
         let (keeps, text) = match (side, kind) {
@@ -218,15 +232,20 @@ impl Postgres {
 
     fn begin_body(&mut self, side: Side, kind: u8, bytes: u64, left: u32, keeps: usize, text: Text) {
         let keeps = keeps.min(self.exchanges.limits.head_bytes);
-        let body = Body { kind, bytes, left: left.into(), keeps, is_whole: true, text };
+        let is_untold = self.transcript.is_recorded() && left as usize <= self.exchanges.limits.head_bytes;
+        let body = Body { kind, bytes, left: left.into(), keeps, is_whole: true, is_untold, text };
         self.reader(side).place = Place::Body(body);
     }
 
     fn take_body(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
-        let Reader { place, held, .. } = &mut self.readers[side.index()];
+        let Reader { place, held, untold, .. } = &mut self.readers[side.index()];
         let Place::Body(body) = place else { return 0 };
         let used = bytes.len().min(usize::try_from(body.left).unwrap_or(usize::MAX));
         body.take(&bytes[..used], held);
+        untold.extend_from_slice(if body.is_untold { &bytes[..used] } else { b"" });
+        if !body.is_untold {
+            self.transcript.hide(side, used as u64, NOTHING);
+        }
         body.left -= used as u64;
         let is_over = body.left == 0;
         self.explained += used as u64;
@@ -241,6 +260,8 @@ impl Postgres {
         let reader = &mut self.readers[side.index()];
         let Place::Body(body) = std::mem::take(&mut reader.place) else { return };
         let mut held = std::mem::take(&mut reader.held);
+        let untold = std::mem::take(&mut reader.untold);
+        shown::tell(&mut self.transcript, &mut self.names, side, body.kind, &untold);
         let passed = Passed { since: reader.since, at, bytes: body.bytes };
         let done = match side {
             Side::Client => self.of_client(body, &held, passed, out),
@@ -265,10 +286,10 @@ impl Postgres {
                 self.exchanges.database = message::database(held).map(Into::into);
                 return Ok(());
             }
-            b'Q' => Ask::Query(body.text.summary()),
+            b'Q' => Ask::Query(Box::new(body.text.summary())),
             b'P' => {
                 let name = held.get(..held.len().min(NAME_MAX)).filter(|_| body.is_whole);
-                Ask::Parse(name.map(Cow::Borrowed), body.text.summary())
+                Ask::Parse(name.map(Cow::Borrowed), Box::new(body.text.summary()))
             }
             b'B' => Ask::Bind(message::text(held).and_then(|(portal, rest)| {
                 Some([Cow::Borrowed(cut_off(portal)), Cow::Borrowed(cut_off(message::text(rest)?.0))])
@@ -293,7 +314,14 @@ impl Postgres {
             return;
         }
         let mut left = n;
+        // What is not told of by now never is.
+        let reader = self.reader(side);
+        reader.untold.clear();
+        if !matches!(reader.place, Place::Body(_)) {
+            reader.held.clear();
+        }
         if let Place::Body(body) = &mut self.reader(side).place {
+            body.is_untold = false;
             let used = left.min(body.left);
             body.pass(used);
             left -= used;
@@ -337,12 +365,19 @@ impl Postgres {
     /// Where messages begin is not known any more, or which answers which.
     fn lose(&mut self, at: Ktime, out: &mut Vec<Signal>) {
         self.exchanges.forget(at, out);
-        for reader in &mut self.readers {
-            reader.place = Place::Lost;
-            reader.held = Vec::new();
+        for side in [Side::Client, Side::Server] {
+            self.hide_untold(side);
+            *self.reader(side) = Reader { place: Place::Lost, ..Reader::default() };
         }
         self.tail = [0; HEADER + 1];
         self.has_answered = true;
+    }
+
+    /// What is not told of will not be shown.
+    fn hide_untold(&mut self, side: Side) {
+        let reader = &self.readers[side.index()];
+        let untold = if let Place::Body(_) = reader.place { &reader.untold } else { &reader.held };
+        self.transcript.hide(side, untold.len() as u64, NOTHING);
     }
 
     fn unread(&mut self, n: u64) {
@@ -357,6 +392,12 @@ impl Postgres {
             Side::Server => {
                 self.has_answered = true;
                 self.unread(bytes.len() as u64);
+                // The client's place is found after it.
+                let ready =
+                    if is_ready(&bytes[bytes.len().saturating_sub(HEADER + 1)..]) { HEADER + 1 } else { 0 };
+                let (before, ready) = bytes.split_at(bytes.len() - ready);
+                self.transcript.hide(side, before.len() as u64, NOTHING);
+                self.transcript.keep(side, ready);
                 for byte in &bytes[bytes.len().saturating_sub(self.tail.len())..] {
                     self.tail.rotate_left(1);
                     *self.tail.last_mut().expect("it is not empty") = *byte;
@@ -368,8 +409,8 @@ impl Postgres {
 
     /// A client that begins to speak after the server was ready begins with a message.
     fn try_client(&mut self, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
-        let is_ready = self.tail.starts_with(&READY) && matches!(self.tail[HEADER], b'I' | b'T' | b'E');
-        if self.has_answered && !is_ready {
+        if self.has_answered && !is_ready(&self.tail) {
+            self.transcript.hide(Side::Client, bytes.len() as u64, NOTHING);
             self.unread(bytes.len() as u64);
             return bytes.len();
         }
@@ -395,9 +436,10 @@ impl Postgres {
             }
             Detect::NeedMore if used > 0 && reader.held.len() < room => {}
             Detect::NeedMore | Detect::No => {
-                let n = reader.held.len() as u64;
+                let n = (reader.held.len() + bytes.len() - used) as u64;
                 reader.held = Vec::new();
-                self.unread(n + (bytes.len() - used) as u64);
+                self.transcript.hide(Side::Client, n, NOTHING);
+                self.unread(n);
                 self.no_message();
                 return bytes.len();
             }
@@ -409,6 +451,7 @@ impl Postgres {
     fn drop_trial(&mut self) {
         if matches!(self.reader(Side::Client).place, Place::Lost) {
             let n = std::mem::take(&mut self.reader(Side::Client).held).len() as u64;
+            self.transcript.hide(Side::Client, n, NOTHING);
             self.unread(n);
         }
     }
@@ -427,6 +470,7 @@ impl Postgres {
         let (Then::Parse(open) | Then::Handshake(open)) = tls::PROTOCOL.then;
         let mut parser = open(Arc::clone(&self.exchanges.limits), Birth::Seen);
         let mut signals = Vec::new();
+        self.transcript.hand_over(parser.as_mut());
         if !rest.is_empty() {
             self.explained += parser.push(side, at, rest, &mut signals).explained;
         }
@@ -521,6 +565,11 @@ impl Text {
     }
 }
 
+/// What a server ends with before the client goes on.
+fn is_ready(bytes: &[u8]) -> bool {
+    matches!(bytes, [ready @ .., b'I' | b'T' | b'E'] if ready == READY)
+}
+
 fn cut_off(name: &[u8]) -> &[u8] {
     &name[..name.len().min(NAME_MAX)]
 }
@@ -577,6 +626,10 @@ impl Parser for Postgres {
         self.successor.take()
     }
 
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
+    }
+
     fn oddities(&mut self) -> Oddities {
         std::mem::take(&mut self.exchanges.odd)
     }
@@ -586,6 +639,7 @@ impl Parser for Postgres {
             Place::Body(body) => reader.held.capacity() + body.held(),
             _ => reader.held.capacity(),
         };
-        self.readers.iter().map(of).sum::<usize>() + self.exchanges.held()
+        let untold = self.readers.iter().map(|reader| reader.untold.capacity()).sum::<usize>();
+        self.readers.iter().map(of).sum::<usize>() + untold + self.names.held() + self.exchanges.held()
     }
 }

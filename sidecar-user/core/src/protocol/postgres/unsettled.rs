@@ -9,6 +9,9 @@ use crate::protocol::Limits;
 use crate::protocol::sql::Summary;
 use crate::protocol::trial::{Asks, Trial};
 
+/// Groups that are held for each request that may be outstanding.
+const GROUPS: usize = 4;
+
 /// A message of the server's, or several of a kind in a row.
 #[derive(Debug)]
 pub(super) struct Said {
@@ -140,7 +143,7 @@ impl Unsettled {
     /// There is room for more, or the oldest is let go.
     pub(super) fn make_room(&mut self, limits: &Limits, bytes: usize) -> Result<Dropped, Full> {
         let mut dropped = Dropped::default();
-        let room = (limits.small() / 2).max(1);
+        let room = GROUPS * limits.outstanding;
         let is_over = |trial: &Trial<_, _>| trial.len().0.max(trial.len().1) >= room;
         while is_over(&self.trial) || self.held > bytes {
             let open = held(&self.asking) + said(&self.answering);

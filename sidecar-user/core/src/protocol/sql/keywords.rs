@@ -291,6 +291,45 @@ pub(super) fn ends_tables(word: &str) -> bool {
     )
 }
 
+/// Whether a word is looked at, anywhere; in upper or lower case.
+pub(super) fn is_known(word: &str) -> bool {
+    /// Those that are in no list.
+    const OTHERS: &[&str] = &[
+        "ATOMIC",
+        "BY",
+        "DATA",
+        "EXISTS",
+        "IF",
+        "IS",
+        "KEY",
+        "LATERAL",
+        "LIKE",
+        "RECURSIVE",
+        "ROWS",
+        "SET",
+        "STDIN",
+        "STDOUT",
+        "STRAIGHT_JOIN",
+        "TRANSACTION",
+        "WORK",
+        "XML",
+    ];
+    let word = word.to_ascii_uppercase();
+    let word = word.as_str();
+    let follows = |row: &Row| match row.then {
+        Then::Into(words) | Then::Names(words) | Then::Second(words) => words.contains(&word),
+        _ => false,
+    };
+    row_of(word).is_some()
+        || ROWS.iter().any(follows)
+        || kind_of(word).is_some()
+        || is_modifier(word)
+        || is_reserved(word)
+        || ends_tables(word)
+        || !kept(word).is_empty()
+        || [OTHERS, BEFORE_NAME, BEFORE_TABLE].iter().any(|list| list.contains(&word))
+}
+
 /// Words that change what comes next.
 pub(super) fn kept(word: &str) -> &'static str {
     match word {

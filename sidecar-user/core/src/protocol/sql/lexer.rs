@@ -3,6 +3,8 @@
 //! Where a text can be read in two ways, by settings of a server that are not known here, it is not understood: what looks like
 //! a name may be inside of a literal.
 
+use std::ops::Range;
+
 use super::{Dialect, SUMMARY_MAX};
 
 /// A token. Comments and white space are none.
@@ -33,6 +35,9 @@ pub(super) struct Lexer {
     /// Inside `/*! */`, whose content is executed.
     is_executed: bool,
     text: Utf8,
+    /// Where in the text it is, and where what it reads began.
+    at: usize,
+    begun: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +100,19 @@ enum Backslash {
 
 impl Lexer {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Lexer { dialect, state: State::Between, held: Vec::new(), is_executed: false, text: Utf8::default() }
+        Lexer {
+            dialect,
+            state: State::Between,
+            held: Vec::new(),
+            is_executed: false,
+            text: Utf8::default(),
+            at: 0,
+            begun: 0,
+        }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(Token<'_>)) {
+    /// Gives `out` each token, and where in the text it is.
+    pub(super) fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(Token<'_>, Range<usize>)) {
         for byte in bytes {
             if self.text.is_misread(*byte, self.dialect) {
                 self.state = State::Lost;
@@ -108,11 +122,12 @@ impl Lexer {
             }
             // A byte may end a token, and then be looked at again.
             while !self.take(*byte, out) {}
+            self.at += 1;
         }
     }
 
     /// The end of the text. Says whether it was understood.
-    pub(super) fn finish(&mut self, out: &mut impl FnMut(Token<'_>)) -> bool {
+    pub(super) fn finish(&mut self, out: &mut impl FnMut(Token<'_>, Range<usize>)) -> bool {
         match self.state {
             State::Between | State::TwoMinus | State::LineComment => {}
             // Any byte that belongs to no token ends one.
@@ -134,7 +149,7 @@ impl Lexer {
     }
 
     /// Looks at a byte. `false`: it ended what was being read, and is not taken.
-    fn take(&mut self, byte: u8, out: &mut impl FnMut(Token<'_>)) -> bool {
+    fn take(&mut self, byte: u8, out: &mut impl FnMut(Token<'_>, Range<usize>)) -> bool {
         match self.state {
             State::Between => self.begin(byte, out),
             State::Word if is_word(byte) => self.hold(byte),
@@ -146,20 +161,20 @@ impl Lexer {
             State::Unicode if byte == b'\'' => self.quoted(byte, false, Backslash::Either),
             State::Unicode => {
                 self.held.pop();
-                self.emit_word(out);
-                out(Token::Symbol(b'&'));
+                self.emit_word(self.begun + 1, out);
+                out(Token::Symbol(b'&'), self.begun + 1..self.begun + 2);
                 return self.again();
             }
             State::Number if is_word(byte) || byte == b'.' => {}
             State::Number => {
-                out(Token::Literal);
+                out(Token::Literal, self.begun..self.at);
                 return self.again();
             }
             State::Quoted(quoted) => return self.take_quoted(quoted, byte, out),
             State::Minus if byte == b'-' && self.is_mysql() => self.state = State::TwoMinus,
             State::Minus if byte == b'-' => self.state = State::LineComment,
             State::Minus => {
-                out(Token::Symbol(b'-'));
+                out(Token::Symbol(b'-'), self.begun..self.begun + 1);
                 return self.again();
             }
             State::TwoMinus if byte <= b' ' => {
@@ -167,8 +182,8 @@ impl Lexer {
                 return false;
             }
             State::TwoMinus => {
-                out(Token::Symbol(b'-'));
-                out(Token::Symbol(b'-'));
+                out(Token::Symbol(b'-'), self.begun..self.begun + 1);
+                out(Token::Symbol(b'-'), self.begun + 1..self.begun + 2);
                 return self.again();
             }
             State::LineComment if matches!(byte, b'\n' | b'\r') => self.state = State::Between,
@@ -176,7 +191,7 @@ impl Lexer {
             State::Slash if byte == b'*' && self.is_mysql() => self.state = State::Opened,
             State::Slash if byte == b'*' => self.state = State::Comment { depth: 1, last: 0 },
             State::Slash => {
-                out(Token::Symbol(b'/'));
+                out(Token::Symbol(b'/'), self.begun..self.begun + 1);
                 return self.again();
             }
             State::Opened if byte == b'!' => self.state = State::Version { digits: 0, version: 0 },
@@ -202,7 +217,7 @@ impl Lexer {
                 self.state = State::Between;
             }
             State::Star => {
-                out(Token::Symbol(b'*'));
+                out(Token::Symbol(b'*'), self.begun..self.begun + 1);
                 return self.again();
             }
             State::Comment { last: b'M', .. } if byte == b'!' => self.state = State::Lost,
@@ -215,9 +230,10 @@ impl Lexer {
     }
 
     /// A byte between two tokens.
-    fn begin(&mut self, byte: u8, out: &mut impl FnMut(Token<'_>)) {
+    fn begin(&mut self, byte: u8, out: &mut impl FnMut(Token<'_>, Range<usize>)) {
         let is_mysql = self.is_mysql();
         self.held.clear();
+        self.begun = self.at;
         match byte {
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {}
             b'\'' => self.string(byte),
@@ -237,7 +253,7 @@ impl Lexer {
                 self.hold(byte);
                 self.state = State::Word;
             }
-            _ => out(Token::Symbol(byte)),
+            _ => out(Token::Symbol(byte), self.at..self.at + 1),
         }
     }
 
@@ -271,7 +287,7 @@ impl Lexer {
         }
     }
 
-    fn end_word(&mut self, byte: u8, out: &mut impl FnMut(Token<'_>)) -> bool {
+    fn end_word(&mut self, byte: u8, out: &mut impl FnMut(Token<'_>, Range<usize>)) -> bool {
         let is_pg = !self.is_mysql();
         match (byte, self.held.as_slice()) {
             (b'&', b"u" | b"U") if is_pg => {
@@ -285,27 +301,34 @@ impl Lexer {
             }
             // Bits, bytes, and strings of the national character set.
             (b'\'', b"b" | b"B" | b"x" | b"X" | b"n" | b"N") => {}
-            _ => self.emit_word(out),
+            _ => self.emit_word(self.at, out),
         }
         self.again()
     }
 
-    fn emit_word(&mut self, out: &mut impl FnMut(Token<'_>)) {
+    fn emit_word(&mut self, end: usize, out: &mut impl FnMut(Token<'_>, Range<usize>)) {
+        let span = self.begun..end;
         match shown(&self.held) {
-            Some(word) => out(Token::Word(word)),
-            None => out(Token::Hidden),
+            Some(word) => out(Token::Word(word), span),
+            None => out(Token::Hidden, span),
         }
     }
 
-    fn take_quoted(&mut self, quoted: Quoted, byte: u8, out: &mut impl FnMut(Token<'_>)) -> bool {
+    fn take_quoted(
+        &mut self,
+        quoted: Quoted,
+        byte: u8,
+        out: &mut impl FnMut(Token<'_>, Range<usize>),
+    ) -> bool {
         let Quoted { quote, is_name, backslash, is_escaped, is_closing } = quoted;
         let mut next = Quoted { is_escaped: false, is_closing: false, ..quoted };
         match byte {
             _ if is_closing && byte == quote => {}
             _ if is_closing => {
+                let span = self.begun..self.at;
                 match shown(&self.held).filter(|_| is_name) {
-                    Some(name) => out(Token::Name(name)),
-                    None => out(if is_name { Token::Hidden } else { Token::Literal }),
+                    Some(name) => out(Token::Name(name), span),
+                    None => out(if is_name { Token::Hidden } else { Token::Literal }, span),
                 }
                 return self.again();
             }
@@ -333,7 +356,7 @@ impl Lexer {
         };
     }
 
-    fn take_tag(&mut self, byte: u8, out: &mut impl FnMut(Token<'_>)) -> bool {
+    fn take_tag(&mut self, byte: u8, out: &mut impl FnMut(Token<'_>, Range<usize>)) -> bool {
         match byte {
             _ if self.held.len() > SUMMARY_MAX => self.state = State::Lost,
             b'$' => {
@@ -343,14 +366,14 @@ impl Lexer {
             b'0'..=b'9' if self.held.len() == 1 => self.state = State::Number,
             _ if is_word(byte) => self.hold(byte),
             _ => {
-                out(Token::Hidden);
+                out(Token::Hidden, self.begun..self.at);
                 return self.again();
             }
         }
         true
     }
 
-    fn in_dollars(&mut self, matched: usize, byte: u8, out: &mut impl FnMut(Token<'_>)) {
+    fn in_dollars(&mut self, matched: usize, byte: u8, out: &mut impl FnMut(Token<'_>, Range<usize>)) {
         // A tag has no dollar in it, so that a match that fails can begin anew only with this byte.
         let matched = match self.held.get(matched) {
             Some(next) if *next == byte => matched + 1,
@@ -358,7 +381,7 @@ impl Lexer {
         };
         self.state = State::Dollars { matched };
         if matched == self.held.len() {
-            out(Token::Literal);
+            out(Token::Literal, self.begun..self.at + 1);
             self.state = State::Between;
         }
     }

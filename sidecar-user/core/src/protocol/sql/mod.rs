@@ -8,12 +8,14 @@
 
 mod keywords;
 mod lexer;
+mod shown;
 mod statement;
 #[cfg(test)]
 mod tests;
 mod written;
 
 use lexer::Lexer;
+pub use shown::shown;
 use statement::Statements;
 
 /// Bytes of a summary, and of any name in it.
@@ -77,14 +79,14 @@ impl Summarizer {
     /// The next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         let Summarizer { lexer, statements } = self;
-        lexer.push(bytes, &mut |token| statements.token(token));
+        lexer.push(bytes, &mut |token, _| statements.token(token));
     }
 
     /// It was all there.
     #[must_use]
     pub fn finish(mut self) -> Summary {
         let Summarizer { lexer, statements } = &mut self;
-        if lexer.finish(&mut |token| statements.token(token)) {
+        if lexer.finish(&mut |token, _| statements.token(token)) {
             self.statements.finish()
         } else {
             Summary::default()

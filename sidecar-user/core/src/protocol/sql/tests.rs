@@ -15,6 +15,9 @@ fn check(dialect: Dialect, cases: &[(&str, &str)]) {
     for (text, expected) in cases {
         let whole = summarize(text.as_bytes(), dialect);
         assert_eq!(told(&whole), *expected, "{dialect:?} {text}");
+        let shown = shown(text.as_bytes(), dialect);
+        let as_shown = summarize(&shown, dialect);
+        assert_eq!((as_shown, shown.len()), (whole.clone(), text.len()), "{text}: {}", shown.escape_ascii());
         for at in 0..=text.len() {
             let mut pieces = Summarizer::new(dialect);
             pieces.push(&text.as_bytes()[..at]);
@@ -434,7 +437,10 @@ proptest! {
             let summary = summarize(text, dialect);
             let said = told(&summary);
             prop_assert!(!holds || !said.contains("CANARY"), "{}: {said}", text.escape_ascii());
-            prop_assert!(summary.summary.is_none_or(|summary| summary.len() <= SUMMARY_MAX));
+            prop_assert!(summary.summary.as_ref().is_none_or(|summary| summary.len() <= SUMMARY_MAX));
+            let shown = shown(text, dialect);
+            prop_assert!(!holds || !shown.windows(6).any(|six| six == b"CANARY"), "{}", shown.escape_ascii());
+            prop_assert_eq!((summarize(&shown, dialect), shown.len()), (summary, text.len()), "{}: {}", text.escape_ascii(), shown.escape_ascii());
         }
     }
 
@@ -447,7 +453,10 @@ proptest! {
             pieces.push(first);
             pieces.push(second);
             prop_assert!(pieces.held() < 16 * 1024);
-            prop_assert_eq!(pieces.finish(), summarize(&text, dialect));
+            let summary = summarize(&text, dialect);
+            prop_assert_eq!(pieces.finish(), summary.clone());
+            let shown = shown(&text, dialect);
+            prop_assert_eq!((summarize(&shown, dialect), shown.len()), (summary, text.len()), "{}: {}", text.escape_ascii(), shown.escape_ascii());
         }
     }
 }

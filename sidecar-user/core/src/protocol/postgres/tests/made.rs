@@ -74,6 +74,7 @@ fn check(name: &str, talk: &[(Side, Vec<u8>)], expected: &[&str], odd: Oddities)
         (expected.iter().map(|line| (*line).to_owned()).collect(), odd),
         "{name}"
     );
+    check_shown(Birth::Seen, &told, name);
     for exchange in &told.exchanges {
         assert!(!format!("{exchange:?}").contains("CANARY"), "{name}: {exchange:?}");
     }

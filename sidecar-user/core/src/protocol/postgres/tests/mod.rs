@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::{PROTOCOL, open};
 use crate::model::{Db, Detail, Exchange, Ktime, MessageKind, Outcome, Side};
+use crate::protocol::transcript::witness::Witness;
 use crate::protocol::{Birth, Close, Detect, Limits, Next, Oddities, Signal};
 
 /// What each side sent, in the order in which it passed.
@@ -47,6 +48,8 @@ pub(super) struct Told {
     pub(super) explained: u64,
     pub(super) given: u64,
     pub(super) next: Next,
+    /// What others may see of it.
+    pub(super) shown: Vec<(Side, u64, Vec<u8>)>,
 }
 
 impl Told {
@@ -64,20 +67,29 @@ pub(super) fn play<'a>(birth: Birth, pieces: impl IntoIterator<Item = (Side, u64
         explained: 0,
         given: 0,
         next: Next::Continue,
+        shown: Vec::new(),
     };
     let (mut out, mut last) = (Vec::new(), 0);
+    let mut witness = Witness::new(parser.as_mut());
     for (side, at, bytes) in pieces {
+        witness.pushes(side, bytes, at);
         let step = parser.push(side, Ktime(at), bytes, &mut out);
         told.explained += step.explained;
         told.given += bytes.len() as u64;
         told.next = step.next;
         last = at;
+        witness.pushed(parser.as_mut(), step.next, "postgresql");
         if step.next != Next::Continue {
             break;
         }
     }
     parser.close(Ktime(last + 1), Close::Closed, &mut out);
     told.odd = parser.oddities();
+    witness.closed(parser.as_mut(), "postgresql");
+    witness.shown(|at, side, bytes, n_hidden| {
+        let hidden = vec![0; n_hidden as usize];
+        told.shown.push((side, at, [bytes, &hidden].concat()));
+    });
     let mut n_open = 0;
     for signal in out {
         match signal {
@@ -101,6 +113,18 @@ pub(super) fn pieces(talk: &Talk) -> impl Iterator<Item = (Side, u64, &[u8])> {
     talk.iter().zip(1..).map(|((side, bytes), at)| (*side, at, bytes.as_slice()))
 }
 
+/// The same is told of what others may see, and nothing of what they may not is in it.
+pub(super) fn check_shown(birth: Birth, told: &Told, name: &str) {
+    let pieces = told.shown.iter().map(|(side, at, bytes)| (*side, *at, bytes.as_slice()));
+    let again = play(birth, pieces);
+    assert_eq!((again.exchanges, again.odd), (told.exchanges.clone(), told.odd), "{name}");
+    for side in [Side::Client, Side::Server] {
+        let bytes = told.shown.iter().filter(|(of, ..)| *of == side).flat_map(|(.., bytes)| bytes);
+        let bytes: Vec<u8> = bytes.copied().collect();
+        assert!(!bytes.windows(6).any(|six| six == b"CANARY"), "{name}: {}", bytes.escape_ascii());
+    }
+}
+
 const PSYCOPG: &str = include_str!("psycopg.txt");
 const PIPELINE: &str = include_str!("pipeline.txt");
 const ASYNCPG: &str = include_str!("asyncpg.txt");
@@ -114,6 +138,7 @@ fn check(text: &str, expected: &[&str]) {
     let told = play(Birth::Seen, pieces(&talk));
     assert_eq!(told.lines(), expected);
     assert_eq!((told.explained, told.odd), (told.given, Oddities::default()));
+    check_shown(Birth::Seen, &told, expected[0]);
     for exchange in &told.exchanges {
         let Detail::Db(db) = &exchange.detail else { unreachable!("it is a database's") };
         assert_eq!(db.namespace.as_deref(), Some("postgres"));
@@ -205,6 +230,7 @@ fn split_at_every_byte() {
         let leaked: &'static Talk = Box::leak(Box::new(talk.clone()));
         let single = play(Birth::Seen, pieces(leaked).flat_map(bytes));
         assert_eq!(single.exchanges, whole.exchanges);
+        check_shown(Birth::Seen, &single, "byte by byte");
         for at in 0..n {
             let mut left = at;
             let mut split = Vec::new();
@@ -266,6 +292,9 @@ fn met_at_every_byte() {
         for at in 0..n {
             let told = play(Birth::Joined, cut(&talk, at, false));
             assert!(told.explained + told.odd.before_join <= told.given, "met at {at}: {:?}", told.odd);
+            if at % 7 == 0 {
+                check_shown(Birth::Joined, &told, &format!("met at {at}"));
+            }
             let (mut from, mut n_unknown) = (whole.iter(), 0);
             for exchange in told.exchanges.iter().filter(|one| one.outcome == Outcome::Complete) {
                 let is_named = line(exchange).chars().next() != Some('-');
