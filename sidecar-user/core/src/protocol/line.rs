@@ -13,6 +13,7 @@ pub(super) struct Line {
     is_returned: bool,
     /// A carriage return is somewhere in it.
     has_return: bool,
+    is_whole: bool,
 }
 
 /// What bytes are to a line.
@@ -26,7 +27,7 @@ pub(super) struct Taken {
 
 impl Default for Line {
     fn default() -> Self {
-        Line { held: [0; HELD], len: 0, is_returned: false, has_return: false }
+        Line { held: [0; HELD], len: 0, is_returned: false, has_return: false, is_whole: false }
     }
 }
 
@@ -44,6 +45,7 @@ impl Line {
             self.is_returned = *last == b'\r';
         }
         self.len += used as u64;
+        self.is_whole = end.is_some();
         Taken { used, is_whole: end.is_some() }
     }
 
@@ -51,6 +53,22 @@ impl Line {
     pub(super) fn text(&self) -> &[u8] {
         let len = usize::try_from(self.content()).unwrap_or(HELD).min(HELD);
         &self.held[..len]
+    }
+
+    /// Its first bytes as they came, its end included.
+    pub(super) fn held(&self) -> ([u8; HELD + 1], usize) {
+        let mut held = [b'\n'; HELD + 1];
+        held[..HELD].copy_from_slice(&self.held);
+        let len = usize::try_from(self.len).unwrap_or(usize::MAX).min(HELD + 1);
+        if let Some(after) = held.get_mut(len.saturating_sub(1)).filter(|_| self.is_whole && len <= HELD) {
+            *after = b'\n';
+        }
+        (held, len)
+    }
+
+    /// All of it so far is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.len <= HELD as u64 + u64::from(self.is_whole)
     }
 
     /// It begins with one of these bytes.

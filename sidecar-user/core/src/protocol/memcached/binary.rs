@@ -6,9 +6,13 @@ use rustc_hash::FxHasher;
 
 use super::pending::{Answer, Asked};
 use super::reply::{Reply, What};
+use super::shown::Shown;
 use crate::model::{Ktime, Side};
+use crate::protocol::TEXT;
 
 const HEADER: usize = 24;
+/// Where CAS, the version of a value, is in it.
+const CAS: usize = 16;
 const MAGIC: [u8; 2] = [0x80, 0x81];
 /// The longest key.
 const KEY_MAX: usize = 250;
@@ -172,7 +176,7 @@ impl Messages {
         self.header.filter(|_| self.side == Side::Client).map(|header| self.of_client(header))
     }
 
-    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8]) -> (usize, Read) {
+    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8], shown: &mut Shown<'_>) -> (usize, Read) {
         if self.n_held == 0 {
             self.since = at;
         }
@@ -181,6 +185,9 @@ impl Messages {
             let used = (named - self.n_held).min(bytes.len());
             self.held[self.n_held..self.n_held + used].copy_from_slice(&bytes[..used]);
             self.n_held += used;
+            if self.header.is_some() {
+                shown.hide(used, TEXT);
+            }
             if self.header.is_none() && is_header(self.side, &self.held[..self.n_held]) == Some(false) {
                 return (used, Read::Malformed);
             }
@@ -188,11 +195,14 @@ impl Messages {
                 let Some(header) = Header::of(&self.held) else { return (used, Read::Malformed) };
                 self.left = header.body - header.key as u64 - u64::from(header.extras);
                 self.header = Some(header);
+                shown.keep(&self.held[..CAS]);
+                shown.hide(HEADER - CAS, 0);
             }
             return (used, self.end(at));
         }
         let used = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         self.left -= used as u64;
+        shown.hide(used, TEXT);
         (used, self.end(at))
     }
 

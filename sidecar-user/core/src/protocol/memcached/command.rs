@@ -1,8 +1,10 @@
 //! The client's side of the text protocol.
 
 use super::pending::{Answer, Asked};
+use super::shown::Shown;
 use super::words::{Line, Words};
-use crate::model::Ktime;
+use crate::model::{Ktime, Side};
+use crate::protocol::Transcript;
 
 /// After a meta command and its key.
 const FLAGS_FROM: usize = 2;
@@ -49,6 +51,11 @@ fn find(word: &[u8]) -> Option<usize> {
     COMMANDS.iter().position(|(name, ..)| name.as_bytes() == word)
 }
 
+/// How a command is answered.
+pub(super) fn answer(word: &[u8]) -> Option<Answer> {
+    find(word).map(|at| COMMANDS[at].2)
+}
+
 /// What a command is called.
 pub(super) fn operation(number: u8) -> Option<&'static str> {
     COMMANDS.get(usize::from(number)).map(|(_, operation, ..)| *operation)
@@ -69,7 +76,9 @@ pub(super) enum Sort {
 /// Whether bytes begin with a command.
 pub(super) fn sort(bytes: &[u8]) -> Sort {
     let mut words = Words::default();
-    let (_, line) = words.take(bytes, FLAGS_FROM);
+    let mut nobody = Transcript::default();
+    let shown = &mut Shown { transcript: &mut nobody, side: Side::Client };
+    let (_, line) = words.take(bytes, FLAGS_FROM, shown);
     let is_begun = COMMANDS.iter().any(|(name, ..)| name.as_bytes().starts_with(words.first()));
     match (line, find(words.first())) {
         (Line::Malformed, _) => Sort::None,
@@ -129,16 +138,22 @@ impl Commands {
         self.asked.as_ref()
     }
 
-    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8]) -> (usize, Read) {
+    /// Nobody will be told more of what came so far.
+    pub(super) fn forget(&mut self) {
+        self.words.forget();
+    }
+
+    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8], shown: &mut Shown<'_>) -> (usize, Read) {
         if self.asked.is_some() {
             let used = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+            shown.value(self.left, &bytes[..used]);
             self.left -= used as u64;
             return (used, self.value_taken());
         }
         if self.words.bytes == 0 {
             self.since = at;
         }
-        let (used, line) = self.words.take(bytes, FLAGS_FROM);
+        let (used, line) = self.words.take(bytes, FLAGS_FROM, shown);
         match line {
             Line::More => return (used, Read::More),
             Line::Malformed => return (used, Read::Malformed),

@@ -3,8 +3,9 @@
 use super::binary;
 use super::command::{self, Sort};
 use super::reply::{Read, Replies, What};
+use super::shown::Shown;
 use crate::model::{Ktime, Side};
-use crate::protocol::Detect;
+use crate::protocol::{Detect, Transcript};
 
 /// A header of the binary protocol is enough, and so is a line that is followed by a value, or an answer with one. Other lines are words
 /// that anybody may speak: they take an answer.
@@ -44,9 +45,11 @@ enum Said {
 }
 
 fn replies(bytes: &[u8]) -> Said {
+    let mut nobody = Transcript::default();
+    let shown = &mut Shown { transcript: &mut nobody, side: Side::Server };
     let (mut rest, mut replies, mut said) = (bytes, Replies::default(), Said::Begun);
     while !rest.is_empty() {
-        let (used, read) = replies.take(Ktime::default(), rest);
+        let (used, read) = replies.take(Ktime::default(), rest, shown);
         rest = &rest[used..];
         match read {
             Read::Malformed => return Said::None,

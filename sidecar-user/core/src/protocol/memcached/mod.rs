@@ -16,6 +16,7 @@ mod parser;
 mod pending;
 mod place;
 mod reply;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod words;

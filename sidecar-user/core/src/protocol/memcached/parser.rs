@@ -8,10 +8,11 @@ use super::command::{self, Commands};
 use super::pending::{Asked, Pending};
 use super::place::Place;
 use super::reply::{self, Replies, Reply};
+use super::shown::{NO_MESSAGE, Shown};
 use crate::model::{Ktime, Side};
 use crate::protocol::ends::Ends;
 use crate::protocol::trial::Trial;
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Want};
+use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Transcript, Want};
 
 /// A value with less than this to come is not worth a verdict to the kernel.
 const SKIP_FROM: u64 = 16 * 1024;
@@ -39,6 +40,9 @@ pub(super) struct Memcached {
     pub(super) place: Place,
     pub(super) ends: Ends,
     pub(super) odd: Oddities,
+    transcript: Transcript,
+    /// Bytes of each side so far.
+    given: [u64; 2],
     /// Bytes of this call that were explained.
     pub(super) explained: u64,
     /// What the client sends is no command any more: only what is outstanding is followed.
@@ -61,11 +65,12 @@ enum Read {
 }
 
 impl Readers {
-    fn take(&mut self, side: Side, at: Ktime, bytes: &[u8]) -> (usize, Read) {
+    fn take(&mut self, at: Ktime, bytes: &[u8], shown: &mut Shown<'_>) -> (usize, Read) {
+        let side = shown.side;
         match self {
             Readers::Text(text) => match side {
                 Side::Client => {
-                    let (used, read) = text.0.take(at, bytes);
+                    let (used, read) = text.0.take(at, bytes, shown);
                     let read = match read {
                         command::Read::More => Read::More,
                         command::Read::Asked(asked) => Read::Asked(asked),
@@ -74,7 +79,7 @@ impl Readers {
                     (used, read)
                 }
                 Side::Server => {
-                    let (used, read) = text.1.take(at, bytes);
+                    let (used, read) = text.1.take(at, bytes, shown);
                     let read = match read {
                         reply::Read::More => Read::More,
                         reply::Read::Reply(reply) => Read::Reply(reply),
@@ -84,7 +89,7 @@ impl Readers {
                 }
             },
             Readers::Binary(messages) => {
-                let (used, read) = messages[side.index()].take(at, bytes);
+                let (used, read) = messages[side.index()].take(at, bytes, shown);
                 let read = match read {
                     binary::Read::More => Read::More,
                     binary::Read::Message(Message::Asked(asked)) => Read::Asked(asked),
@@ -171,6 +176,8 @@ impl Memcached {
             place: Place::new(is_joined),
             ends: Ends::default(),
             odd: Oddities::default(),
+            transcript: Transcript::default(),
+            given: [0; 2],
             explained: 0,
             is_closing: false,
             is_opaque: false,
@@ -179,9 +186,11 @@ impl Memcached {
 
     fn take(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
         if side == Side::Client && self.is_closing {
+            self.hide(side);
             return bytes.len();
         }
-        let (used, read) = self.readers.take(side, at, bytes);
+        let mut shown = Shown { transcript: &mut self.transcript, side };
+        let (used, read) = self.readers.take(at, bytes, &mut shown);
         if side == Side::Client {
             self.since = self.readers.since();
         }
@@ -210,6 +219,7 @@ impl Memcached {
             return self.step();
         }
         self.spoken(side, at, out);
+        self.hide(side);
         if !self.place.is_framed(side) {
             self.unread(n);
             return self.step();
@@ -220,6 +230,17 @@ impl Memcached {
             self.lose(at, out);
         }
         self.step()
+    }
+
+    /// What came of `side` and was not told of is not shown.
+    pub(super) fn hide(&mut self, side: Side) {
+        let untold = self.given[side.index()].saturating_sub(self.transcript.told(side));
+        self.transcript.hide(side, untold, NO_MESSAGE);
+        match (&mut self.readers, side) {
+            (Readers::Text(text), Side::Client) => text.0.forget(),
+            (Readers::Text(text), Side::Server) => text.1.forget(),
+            (Readers::Binary(_), _) => {}
+        }
     }
 
     fn want(&self, side: Side) -> Want {
@@ -243,8 +264,10 @@ impl Parser for Memcached {
         if bytes.is_empty() || self.is_opaque {
             return self.step();
         }
+        self.given[side.index()] += bytes.len() as u64;
         let is_turn = self.spoken(side, at, out);
         if !self.frame(side, bytes) {
+            self.hide(side);
             self.unread(bytes.len() as u64);
             self.wonder(is_turn, at, out);
             return self.step();
@@ -254,6 +277,7 @@ impl Parser for Memcached {
             let used = if self.place.is_framed(side) {
                 self.take(side, at, rest, out)
             } else {
+                self.hide(side);
                 self.unread(rest.len() as u64);
                 rest.len()
             };
@@ -286,6 +310,10 @@ impl Parser for Memcached {
 
     fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>) {
         self.closed(at, how, out);
+    }
+
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
     }
 
     fn oddities(&mut self) -> Oddities {

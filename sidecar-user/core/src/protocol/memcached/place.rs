@@ -97,6 +97,7 @@ impl Memcached {
 
     /// Bytes of `side` are no message, with the `n` from here on.
     pub(super) fn malformed(&mut self, side: Side, n: u64, at: Ktime, out: &mut Vec<Signal>) {
+        self.hide(side);
         if self.place.is_doubtful {
             // Most likely the place was none.
             self.unread(n);
@@ -116,6 +117,8 @@ impl Memcached {
     /// Where both sides stand is not known any more.
     pub(super) fn lose(&mut self, at: Ktime, out: &mut Vec<Signal>) {
         self.place.framed = [false; 2];
+        self.hide(Side::Client);
+        self.hide(Side::Server);
         self.doubt(at, out);
         self.readers.restart();
         self.is_dropped = false;

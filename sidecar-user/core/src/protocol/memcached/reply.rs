@@ -1,5 +1,6 @@
 //! The server's side of the text protocol.
 
+use super::shown::Shown;
 use super::words::{Line, Words};
 use crate::model::Ktime;
 
@@ -27,8 +28,15 @@ const WORDS: &[&str] = &[
     "SAME",
 ];
 const ERRORS: &[&str] = &["ERROR", "CLIENT_ERROR", "SERVER_ERROR"];
+/// Those that more follows.
+const OTHERS: &[&str] = &["VALUE", "END", "VA", "VERSION", "ME"];
 /// Lines of which there are several.
 const LISTED: &[&str] = &["STAT", "ITEM", "PREFIX"];
+
+/// A line may begin with it.
+pub(super) fn is_known(word: &[u8]) -> bool {
+    [WORDS, ERRORS, LISTED, OTHERS].iter().any(|list| list.iter().any(|known| known.as_bytes() == word))
+}
 
 /// Not of one command only.
 pub(super) fn is_plain(word: &str) -> bool {
@@ -106,7 +114,12 @@ impl Replies {
         (self.bytes > 0).then_some(self.began)
     }
 
-    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8]) -> (usize, Read) {
+    /// Nobody will be told more of what came so far.
+    pub(super) fn forget(&mut self) {
+        self.words.forget();
+    }
+
+    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8], shown: &mut Shown<'_>) -> (usize, Read) {
         if self.bytes == 0 {
             self.began = at;
         }
@@ -119,6 +132,7 @@ impl Replies {
             if !end.into_iter().all(is_end) {
                 return (used, Read::Malformed);
             }
+            shown.value(self.left, &bytes[..used]);
             self.left -= used as u64;
             self.bytes += used as u64;
             if let (0, Some(token)) = (self.left, self.value) {
@@ -127,7 +141,7 @@ impl Replies {
             return (used, Read::More);
         }
         let before = self.words.bytes;
-        let (used, line) = self.words.take(bytes, 1);
+        let (used, line) = self.words.take(bytes, 1, shown);
         self.bytes += self.words.bytes.saturating_sub(before);
         match line {
             Line::More if !begins(self.words.first(), self.words.n) => (used, Read::Malformed),
@@ -205,7 +219,5 @@ fn begins(word: &[u8], n: u32) -> bool {
     word.starts_with(b"key=")
         || b"key=".starts_with(word)
         || word.iter().all(u8::is_ascii_digit)
-        || [WORDS, ERRORS, LISTED, &["VALUE", "END", "VA", "VERSION", "ME"]]
-            .iter()
-            .any(|list| list.iter().any(is))
+        || [WORDS, ERRORS, LISTED, OTHERS].iter().any(|list| list.iter().any(is))
 }

@@ -4,6 +4,8 @@ use std::hash::{Hash as _, Hasher as _};
 
 use rustc_hash::FxHasher;
 
+use super::shown::Shown;
+use crate::protocol::TEXT;
 use crate::protocol::line::number;
 
 /// Bytes of a word that are held while it comes: an opaque token's most, with its flag.
@@ -38,6 +40,8 @@ pub(super) struct Words {
     /// The same: an opaque token, by its hash.
     pub(super) opaque: Option<u64>,
     is_returned: bool,
+    /// Bytes of the word that is coming that nobody was told of yet.
+    untold: usize,
 }
 
 /// The beginning of a word.
@@ -70,24 +74,32 @@ pub(super) enum Line {
 
 impl Words {
     /// Takes from the beginning of `bytes` what belongs to the line; says how many those are. Words are flags from this place on.
-    pub(super) fn take(&mut self, bytes: &[u8], flags_from: usize) -> (usize, Line) {
+    pub(super) fn take(&mut self, bytes: &[u8], flags_from: usize, shown: &mut Shown<'_>) -> (usize, Line) {
         for (at, byte) in bytes.iter().enumerate() {
             let used = at + 1;
             let is_returned = std::mem::replace(&mut self.is_returned, *byte == b'\r');
             match byte {
                 b'\n' => {
-                    self.end_word(flags_from);
+                    self.end_word(flags_from, shown);
+                    shown.keep(&[*byte]);
                     self.bytes += used as u64;
                     return (used, Line::Whole);
                 }
                 _ if is_returned => return (used, Line::Malformed),
-                b' ' | b'\r' => self.end_word(flags_from),
+                b' ' | b'\r' => {
+                    self.end_word(flags_from, shown);
+                    shown.keep(&[*byte]);
+                }
                 0..0x20 | 0x7f => return (used, Line::Malformed),
                 byte => {
                     self.len = self.len.saturating_add(1);
                     if let Some(place) = self.held.bytes.get_mut(usize::from(self.held.len)) {
                         *place = *byte;
                         self.held.len += 1;
+                    }
+                    self.untold += 1;
+                    if self.len as usize > HELD {
+                        shown.hide(std::mem::take(&mut self.untold), TEXT);
                     }
                 }
             }
@@ -101,12 +113,21 @@ impl Words {
         if self.n == 0 { self.held.text() } else { self.first.text() }
     }
 
-    fn end_word(&mut self, flags_from: usize) {
+    /// Nobody will be told more of what came so far.
+    pub(super) fn forget(&mut self) {
+        self.untold = 0;
+    }
+
+    fn end_word(&mut self, flags_from: usize, shown: &mut Shown<'_>) {
         if self.len == 0 {
             return;
         }
         let text = self.held.text();
         let at = self.n as usize;
+        match std::mem::take(&mut self.untold) {
+            untold if untold == self.len as usize => shown.word(self.n, self.first(), text),
+            untold => shown.hide(untold, TEXT),
+        }
         self.has_long |= self.len > KEY_MAX;
         self.is_noreply = text == b"noreply";
         if at == 0 {

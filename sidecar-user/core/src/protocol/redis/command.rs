@@ -2,8 +2,10 @@
 //! say what is done; keys and values pass by.
 
 use super::name::{Effect, Modules, Name};
-use crate::model::Ktime;
+use super::shown;
+use crate::model::{Ktime, Side};
 use crate::protocol::line::{Line, number};
+use crate::protocol::{TEXT, Transcript};
 
 /// Words that are looked at,
 const WORDS: usize = 3;
@@ -62,6 +64,8 @@ pub(super) struct Commands {
     /// When the command's first byte came.
     pub(super) since: Ktime,
     pub(super) modules: Modules,
+    /// Bytes of the line or word that is coming that nobody was told of yet.
+    untold: u64,
 }
 
 /// The beginning of a word.
@@ -98,6 +102,7 @@ impl Commands {
             bytes: 0,
             since: Ktime::default(),
             modules: Modules::default(),
+            untold: 0,
         }
     }
 
@@ -124,7 +129,7 @@ impl Commands {
     }
 
     /// Takes from the beginning of `bytes` what belongs to one command; says how many those are.
-    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8]) -> (usize, Read) {
+    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8], transcript: &mut Transcript) -> (usize, Read) {
         if self.bytes == 0 {
             self.since = at;
         }
@@ -134,13 +139,25 @@ impl Commands {
                 word.add(&bytes[..used]);
             }
             self.pass(used as u64);
+            self.untold += used as u64;
+            self.tell_word(transcript);
             return (used, Read::More);
         }
         if self.bytes == 0 {
             self.is_inline = bytes.first().is_some_and(|first| *first != b'*');
         }
+        let was_held = self.line.is_held();
         let taken = self.line.take(bytes);
         self.bytes += taken.used as u64;
+        self.untold += taken.used as u64;
+        if self.is_inline && !self.line.is_held() {
+            // Longer than any that is looked at.
+            if was_held {
+                transcript.hide(Side::Client, self.untold - taken.used as u64, TEXT);
+            }
+            transcript.sift(Side::Client, &bytes[..taken.used], TEXT, shown::is_space);
+            self.untold = 0;
+        }
         if self.is_inline {
             self.count_words(&bytes[..taken.used]);
         }
@@ -149,6 +166,10 @@ impl Commands {
             let read = if self.line.len() > bound { Read::Malformed } else { Read::More };
             return (taken.used, read);
         }
+        let (held, len) = self.line.held();
+        let line = &held[..len.min(self.untold as usize)];
+        let is_inline = self.is_inline;
+        let untold = std::mem::take(&mut self.untold);
         let read = match self.place {
             Place::First if self.is_inline => self.inline(),
             Place::First => self.array(),
@@ -156,7 +177,40 @@ impl Commands {
             Place::End | Place::Word(_) => self.end(),
         };
         self.line = Line::default();
+        match read {
+            Read::Malformed => self.untold = untold,
+            _ if is_inline => shown::words(line, &mut self.modules, transcript),
+            _ => transcript.keep(Side::Client, line),
+        }
         (taken.used, read)
+    }
+
+    /// Nobody will be told more of what came so far.
+    pub(super) fn forget(&mut self) {
+        self.untold = 0;
+    }
+
+    /// What of a word may be shown, once it is whole or too long to mean anything.
+    fn tell_word(&mut self, transcript: &mut Transcript) {
+        let at = (self.n_words - self.left) as usize;
+        let Some(word) = self.words.get(at) else {
+            transcript.hide(Side::Client, std::mem::take(&mut self.untold), TEXT);
+            return;
+        };
+        let is_whole = self.place == Place::End;
+        let text = word.text();
+        if text.len() < WORD && !is_whole {
+            return;
+        }
+        let is_all = is_whole && text.len() as u64 == self.untold;
+        let before = [self.words[0].text(), self.words[1].text()];
+        if is_all && transcript.is_recorded() && shown::is_word(&before[..at.min(2)], text, &mut self.modules)
+        {
+            transcript.keep(Side::Client, text);
+        } else {
+            transcript.hide(Side::Client, self.untold, TEXT);
+        }
+        self.untold = 0;
     }
 
     /// `n` bytes passed; says how many of them are of the word that they begin in.

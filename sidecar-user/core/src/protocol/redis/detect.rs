@@ -3,8 +3,8 @@
 use super::table::{self, COMMANDS, MANY, TEXT};
 use super::value::{Read, Values};
 use crate::model::Ktime;
-use crate::protocol::Detect;
 use crate::protocol::line::number;
+use crate::protocol::{Detect, Transcript};
 
 /// The longest line that is waited for.
 const LINE_MAX: usize = 1024;
@@ -147,7 +147,7 @@ fn values(bytes: &[u8]) -> Server {
     }
     let (mut rest, mut values, mut said) = (bytes, Values::new(), Server::Begun);
     while !rest.is_empty() {
-        let (used, read) = values.take(Ktime::default(), rest);
+        let (used, read) = values.take(Ktime::default(), rest, &mut Transcript::default());
         rest = &rest[used..];
         match read {
             Read::Malformed => return Server::None,

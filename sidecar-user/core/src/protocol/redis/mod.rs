@@ -18,6 +18,7 @@ mod name;
 mod parser;
 mod pending;
 mod place;
+mod shown;
 mod subscriptions;
 mod table;
 #[cfg(test)]

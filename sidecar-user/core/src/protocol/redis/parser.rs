@@ -6,12 +6,13 @@ use super::command::{self, Commands};
 use super::name::Effect;
 use super::pending::{Pending, Queue};
 use super::place::Place;
+use super::shown;
 use super::subscriptions::Subscriptions;
 use super::value::{self, Value, Values};
 use crate::model::{Ktime, Side};
 use crate::protocol::ends::Ends;
 use crate::protocol::trial::Trial;
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Want};
+use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Transcript, Want};
 
 /// Content with less than this to come is not worth a verdict to the kernel.
 const SKIP_FROM: u64 = 16 * 1024;
@@ -39,6 +40,9 @@ pub(super) struct Redis {
     pub(super) place: Place,
     pub(super) ends: Ends,
     pub(super) odd: Oddities,
+    transcript: Transcript,
+    /// Bytes of each side so far.
+    given: [u64; 2],
     /// Bytes of this call that were explained.
     pub(super) explained: u64,
     /// What the client sends is no Redis any more: only what is outstanding is followed.
@@ -82,6 +86,8 @@ impl Redis {
             place: Place::new(is_joined),
             ends: Ends::default(),
             odd: Oddities::default(),
+            transcript: Transcript::default(),
+            given: [0; 2],
             explained: 0,
             is_closing: false,
             is_opaque: false,
@@ -90,9 +96,10 @@ impl Redis {
 
     fn take_client(&mut self, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
         if self.is_closing {
+            self.hide(Side::Client);
             return bytes.len();
         }
-        let (used, read) = self.commands.take(at, bytes);
+        let (used, read) = self.commands.take(at, bytes, &mut self.transcript);
         if read == command::Read::Malformed {
             self.malformed(Side::Client, bytes.len() as u64, at, out);
             return bytes.len();
@@ -111,6 +118,7 @@ impl Redis {
         if self.values.begun().is_none() && self.queue.front().is_some_and(Pending::is_replication) {
             // What keeps the connection alive until there is an answer.
             if bytes[0] == b'\n' {
+                self.transcript.keep(Side::Server, &bytes[..1]);
                 self.explained += 1;
                 return 1;
             }
@@ -119,7 +127,7 @@ impl Redis {
                 return bytes.len();
             }
         }
-        let (used, read) = self.values.take(at, bytes);
+        let (used, read) = self.values.take(at, bytes, &mut self.transcript);
         match read {
             value::Read::More => {}
             value::Read::Value(value) => {
@@ -143,6 +151,7 @@ impl Redis {
             return self.step();
         }
         self.spoken(side, at, out);
+        self.hide(side);
         if !self.place.is_framed(side) {
             self.unread(n);
             return self.step();
@@ -156,6 +165,16 @@ impl Redis {
             self.lose(at, out);
         }
         self.step()
+    }
+
+    /// What came of `side` and was not told of is not shown.
+    pub(super) fn hide(&mut self, side: Side) {
+        let untold = self.given[side.index()].saturating_sub(self.transcript.told(side));
+        self.transcript.hide(side, untold, shown::NO_MESSAGE);
+        match side {
+            Side::Client => self.commands.forget(),
+            Side::Server => self.values.forget(),
+        }
     }
 
     fn want(&self, side: Side) -> Want {
@@ -179,8 +198,10 @@ impl Parser for Redis {
         if bytes.is_empty() || self.is_opaque {
             return self.step();
         }
+        self.given[side.index()] += bytes.len() as u64;
         let is_turn = self.spoken(side, at, out);
         if !self.frame(side, is_turn, bytes) {
+            self.hide(side);
             self.unread(bytes.len() as u64);
             self.wonder(is_turn, at, out);
             return self.step();
@@ -189,6 +210,7 @@ impl Parser for Redis {
         while !rest.is_empty() && !self.is_opaque {
             let used = match side {
                 _ if !self.place.is_framed(side) => {
+                    self.hide(side);
                     self.unread(rest.len() as u64);
                     rest.len()
                 }
@@ -223,6 +245,10 @@ impl Parser for Redis {
 
     fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>) {
         self.closed(at, how, out);
+    }
+
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
     }
 
     fn oddities(&mut self) -> Oddities {

@@ -83,6 +83,7 @@ impl Redis {
 
     /// Bytes of `side` are no message, with the `n` from here on.
     pub(super) fn malformed(&mut self, side: Side, n: u64, at: Ktime, out: &mut Vec<Signal>) {
+        self.hide(side);
         if self.place.is_doubtful {
             // Most likely the place was none.
             self.unread(n);
@@ -103,6 +104,8 @@ impl Redis {
     /// Where both sides stand is not known any more.
     pub(super) fn lose(&mut self, at: Ktime, out: &mut Vec<Signal>) {
         self.place.framed = [false; 2];
+        self.hide(Side::Client);
+        self.hide(Side::Server);
         self.doubt(at, out);
         self.commands.restart();
         self.values = Values::new();

@@ -2,8 +2,10 @@
 //! are, an error's first word, and what tells messages from answers.
 
 use super::name::Verb;
+use super::shown;
 use super::table::{INTEGER, MANY, NULL, OTHER, SIMPLE, TEXT};
-use crate::model::Ktime;
+use crate::model::{Ktime, Side};
+use crate::protocol::Transcript;
 use crate::protocol::line::{Line, number};
 
 /// Levels of values in values.
@@ -103,6 +105,8 @@ pub(super) struct Values {
     /// The first value in it, as far as it may be a verb.
     first: ([u8; VERB], u8),
     n_begun: u64,
+    /// Bytes of the line or string that is coming that nobody was told of yet.
+    untold: u64,
 }
 
 impl Value {
@@ -134,6 +138,7 @@ impl Values {
             value: Value::new(Ktime::default()),
             first: ([0; VERB], 0),
             n_begun: 0,
+            untold: 0,
         }
     }
 
@@ -157,7 +162,7 @@ impl Values {
     }
 
     /// Takes from the beginning of `bytes` what belongs to one value; says how many those are.
-    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8]) -> (usize, Read) {
+    pub(super) fn take(&mut self, at: Ktime, bytes: &[u8], transcript: &mut Transcript) -> (usize, Read) {
         if self.bytes == 0 {
             self.value = Value::new(at);
         }
@@ -165,15 +170,26 @@ impl Values {
             let used = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
             self.add_to_first(&bytes[..used]);
             self.pass(used as u64);
+            self.untold += used as u64;
+            self.tell_content(transcript);
             return (used, Read::More);
         }
+        let was_held = self.line.is_held();
         let taken = self.line.take(bytes);
         self.bytes += taken.used as u64;
+        self.untold += taken.used as u64;
+        if !self.line.is_held() {
+            self.tell_long(was_held, &bytes[..taken.used], transcript);
+        }
         if !taken.is_whole {
             let is_text = self.line.begins_with(b"+-(,");
             let is_long = self.line.len() > NUMBER && !is_text;
             return (taken.used, if is_long { Read::Malformed } else { Read::More });
         }
+        let (held, len) = self.line.held();
+        let untold = std::mem::take(&mut self.untold);
+        let line = &held[..len.min(untold as usize)];
+        let is_counted = self.is_counted();
         let is_read = match self.place {
             Place::Line => self.first_line(),
             Place::Content(_) | Place::End => {
@@ -183,10 +199,53 @@ impl Values {
         };
         self.line = Line::default();
         match is_read {
+            None => self.untold = untold,
+            Some(_) => tell(line, shown::value(line, is_counted), transcript),
+        }
+        match is_read {
             None => (taken.used, Read::Malformed),
             Some(true) if !self.is_piece && self.levels.is_empty() => (taken.used, self.finish(at)),
             Some(_) => (taken.used, Read::More),
         }
+    }
+
+    /// Nobody will be told more of what came so far.
+    pub(super) fn forget(&mut self) {
+        self.untold = 0;
+    }
+
+    /// The number that comes is how much is subscribed to.
+    fn is_counted(&self) -> bool {
+        let first = &self.first.0[..usize::from(self.first.1)];
+        self.depth() == 1 && self.n_begun > 1 && Verb::of(first).is_some()
+    }
+
+    /// What of a string may be shown, once it is whole or too long to mean anything.
+    fn tell_content(&mut self, transcript: &mut Transcript) {
+        let first = &self.first.0[..usize::from(self.first.1)];
+        let may_be_verb = self.n_begun == 1 && self.depth() == 1 && self.untold <= first.len() as u64;
+        let is_whole = self.place == Place::End;
+        if may_be_verb && !is_whole && first.len() < VERB {
+            return;
+        }
+        let is_all = may_be_verb && is_whole && self.untold == first.len() as u64;
+        if is_all && shown::is_verb(first) {
+            transcript.keep(Side::Server, first);
+        } else {
+            transcript.hide(Side::Server, self.untold, crate::protocol::TEXT);
+        }
+        self.untold = 0;
+    }
+
+    /// More of a line than is held came.
+    fn tell_long(&mut self, was_held: bool, piece: &[u8], transcript: &mut Transcript) {
+        // What is not held of a line decides nothing.
+        let (held, _) = self.line.held();
+        let (n, filler) = shown::value(&held[..held.len() - 1], false);
+        let n_before = std::mem::take(&mut self.untold) as usize - piece.len();
+        let n_shown = if was_held { n.saturating_sub(n_before) } else { 0 };
+        tell(&held[..n_before], (n, filler), transcript);
+        tell(piece, (n_shown, filler), transcript);
     }
 
     /// `n` bytes passed; says how many of them are of the content that they begin in.
@@ -404,8 +463,15 @@ impl Values {
     }
 }
 
+/// So many bytes of a line, and its end, are shown.
+fn tell(line: &[u8], (n, filler): (usize, u8), transcript: &mut Transcript) {
+    let (shown, rest) = line.split_at(n.min(line.len()));
+    transcript.keep(Side::Server, shown);
+    transcript.sift(Side::Server, rest, filler, |byte| matches!(byte, b'\r' | b'\n'));
+}
+
 /// An error's first word, if it is one in capitals: what scripts make up may have anything in it.
-fn word(text: &[u8]) -> Option<Box<str>> {
+pub(super) fn word(text: &[u8]) -> Option<Box<str>> {
     let word = text.split(|byte| *byte == b' ').next()?;
     let is_word = word.len() >= 2
         && word.len() <= ERROR
@@ -419,7 +485,7 @@ fn is_number(digits: &[u8]) -> bool {
 }
 
 /// `1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`
-fn is_monitored(text: &[u8]) -> bool {
+pub(super) fn is_monitored(text: &[u8]) -> bool {
     let mut parts = text.splitn(3, |byte| *byte == b' ');
     let time = parts.next().and_then(|time| std::str::from_utf8(time).ok()?.split_once('.'));
     time.is_some_and(|(seconds, rest)| is_number(seconds.as_bytes()) && is_number(rest.as_bytes()))

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Bytes that may wait to be told of without being held as such: a number's digits, a frame's header.
-const SLACK: u64 = 64;
+const SLACK: u64 = 192;
 
 /// Watches one parser. Of the calls that it is told of, `T` is the number or whatever else names them.
 pub(crate) struct Witness<T> {
