@@ -22,6 +22,7 @@ mod notify;
 mod others;
 mod pipeline;
 mod plain;
+mod record;
 mod reload;
 mod replay;
 mod spans;
@@ -105,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
         Invocation::Explain(explain) => ask::destination(&explain).map_err(Into::into),
         Invocation::Tap(asked) => tap::print(&asked).map_err(Into::into),
         Invocation::Top(asked) => top::show(&asked).map_err(Into::into),
+        Invocation::Record(asked) => record::write(&asked).map_err(Into::into),
         Invocation::Replay(asked) => replay::print(&asked).map_err(Into::into),
         Invocation::Version => {
             println!("sidecar {}", env!("CARGO_PKG_VERSION"));

@@ -44,6 +44,8 @@ pub(crate) enum Invocation {
     Tap(Box<Tap>),
     /// `sidecar top`.
     Top(Top),
+    /// `sidecar record`.
+    Record(Box<Record>),
     /// `sidecar replay FILE`.
     Replay(Replay),
     /// `sidecar version`.
@@ -61,6 +63,57 @@ pub(crate) struct Replay {
     /// Form of the exchanges' lines
     #[arg(short, long, value_enum, default_value_t = Lines::Ndjson)]
     pub(crate) output: Lines,
+}
+
+/// `sidecar record`. Of one condition any value may hold, all conditions must.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    /// File to be written, pcapng; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+    /// Take what is in this capture, pcap or pcapng, instead of asking a daemon; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lasts", "admin", "config"])]
+    pub(crate) from: Option<PathBuf>,
+    /// End after this time: 10s, 5m
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) lasts: Option<String>,
+    /// End before the file has more bytes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1024..))]
+    pub(crate) max_bytes: Option<u64>,
+    /// Only connections that begin with this protocol: http, http2, redis, ..., encrypted, unclassified; may be repeated, as those
+    /// that follow
+    #[arg(long, value_name = "NAME")]
+    pub(crate) protocol: Vec<String>,
+    /// Only where the application is this: client or server
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Vec<String>,
+    /// Only with a peer of this network: 10.0.0.0/8, or one address
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) peer: Vec<String>,
+    /// Only with this port of the server
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Vec<String>,
+    /// Leave out what fits a condition: protocol=tls, port=9090; may be repeated
+    #[arg(long, value_name = "CONDITION=VALUE", value_parser = pair)]
+    pub(crate) not: Vec<(String, String)>,
+    /// The daemon's admin.listen: IP:PORT or unix:PATH; else what the environment and the file of settings say
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<String>,
+    /// File of settings, YAML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Record {
+    /// Its conditions: name, value, and whether it is wanted.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let wanted =
+            [("protocol", &self.protocol), ("role", &self.role), ("peer", &self.peer), ("port", &self.port)];
+        let wanted = wanted
+            .into_iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name, &**value, true)));
+        wanted.chain(self.not.iter().map(|(name, value)| (&**name, &**value, false)))
+    }
 }
 
 /// `sidecar explain`.
@@ -248,6 +301,7 @@ fn parse_from(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, c
         Verb::Explain(explain) => Invocation::Explain(explain),
         Verb::Tap(tap) => Invocation::Tap(tap),
         Verb::Top(top) => Invocation::Top(top),
+        Verb::Record(record) => Invocation::Record(record),
         Verb::Replay(replay) => Invocation::Replay(replay),
         Verb::Version => Invocation::Version,
     })
@@ -288,6 +342,8 @@ enum Verb {
     Tap(Box<Tap>),
     /// Show requests as they end, by protocol, operation and peer: asks a daemon that runs
     Top(Top),
+    /// Write a capture that others may see, without bodies, keys, literals and credentials: asks a daemon that runs
+    Record(Box<Record>),
     /// Read a capture as if it had been observed, and print the exchanges in it, each in a line
     Replay(Replay),
     /// Print the version

@@ -42,6 +42,8 @@ pub(crate) trait Facts: Send + Sync + 'static {
     /// Exchanges as they end, by a query (without `?`) and an `Accept` header: content type and lines.
     fn tap<'a>(&'a self, query: &'a str, accept: &'a str)
     -> Answer<'a, Result<(&'static str, Lines), NoTap>>;
+    /// What passes, by a query (without `?`): content type and a capture without an end.
+    fn record<'a>(&'a self, query: &'a str) -> Answer<'a, Result<(&'static str, Lines), NoTap>>;
     /// The settings and their origins, secrets hidden: `Resolved::to_json`.
     fn config(&self) -> Value;
     /// Whether what comes after it may start: settings hold, programs are loaded. It does not wait for an application,

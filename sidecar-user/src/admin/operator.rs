@@ -1,5 +1,5 @@
-//! `/connections`, `/explain`, `/top`, `/tap`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which no web form
-//! can send; `guard` has looked at the request before.
+//! `/connections`, `/explain`, `/top`, `/tap`, `/record`, `/config`, `/log`: what the operator asks and changes. Changes are PUT with JSON, which
+//! no web form can send; `guard` has looked at the request before.
 
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ use super::{
     reply::{self, Methods, Reply},
 };
 
-/// Where exchanges are told of as they end.
-pub(super) const TAP: &str = "/tap";
+/// Where answers go on: exchanges as they end, what passes as it passes.
+pub(super) const GOES_ON: [&str; 2] = [TAP, "/record"];
+const TAP: &str = "/tap";
 /// Connections that are listed unless the query says how many.
 const LINES: usize = 1000;
 /// Most that a query may ask for.
@@ -50,7 +51,7 @@ where
         _ => {
             return reply::refusal(
                 StatusCode::NOT_FOUND,
-                "here are /connections, /explain, /top, /tap, /config and /log",
+                "here are /connections, /explain, /top, /tap, /record, /config and /log",
             );
         }
     };
@@ -101,13 +102,18 @@ async fn explain<B>(facts: &dyn Facts, request: &Request<B>) -> Reply {
     }
 }
 
-/// `/tap`: an answer without an end, or why there is none.
-pub(super) async fn tap<B>(facts: &dyn Facts, request: &Request<B>) -> Result<Response<Lines>, Reply> {
+/// `/tap` and `/record`: an answer without an end, or why there is none.
+pub(super) async fn go_on<B>(facts: &dyn Facts, request: &Request<B>) -> Result<Response<Lines>, Reply> {
     if let Some(refusal) = Methods::Get.refuse(request.method()) {
         return Err(refusal);
     }
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match facts.tap(request.uri().query().unwrap_or_default(), accept).await {
+    let query = request.uri().query().unwrap_or_default();
+    let answer = match request.uri().path() {
+        TAP => facts.tap(query, accept).await,
+        _ => facts.record(query).await,
+    };
+    match answer {
         Ok((content_type, lines)) => {
             Ok(reply::of(StatusCode::OK, HeaderValue::from_static(content_type), lines))
         }

@@ -207,8 +207,8 @@ async fn answer(
     let answer = async {
         match face {
             Face::Public => public::answer(facts.as_ref(), &request).await.map(Either::Left),
-            Face::Admin if request.uri().path() == operator::TAP => {
-                match operator::tap(facts.as_ref(), &request).await {
+            Face::Admin if operator::GOES_ON.contains(&request.uri().path()) => {
+                match operator::go_on(facts.as_ref(), &request).await {
                     Ok(lines) => lines.map(Either::Right),
                     Err(refusal) => refusal.map(Either::Left),
                 }

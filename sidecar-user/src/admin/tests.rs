@@ -67,6 +67,10 @@ impl Facts for Fixed {
         Box::pin(async { json!({ "rows": [] }) })
     }
 
+    fn record<'a>(&'a self, query: &'a str) -> Answer<'a, Result<(&'static str, Lines), NoTap>> {
+        self.tap(query, "")
+    }
+
     fn tap<'a>(&'a self, query: &'a str, _: &'a str) -> Answer<'a, Result<(&'static str, Lines), NoTap>> {
         Box::pin(async move {
             if query == "busy" {
@@ -271,7 +275,7 @@ fn the_admin_listener_answers_its_operator() {
         (
             "GET /metrics",
             404,
-            json!({ "error": "here are /connections, /explain, /top, /tap, /config and /log" }),
+            json!({ "error": "here are /connections, /explain, /top, /tap, /record, /config and /log" }),
         ),
     ] {
         for host in ["localhost", &format!("127.0.0.1:{port}"), "[::1]:1"] {

@@ -24,6 +24,7 @@ use super::{
     explain, logging,
     others::Told,
     pipeline::Handle,
+    record,
     steering::Steered,
     tap::{self, Wish},
     top,
@@ -302,6 +303,17 @@ impl admin::Facts for Facts {
             let gone = || NoTap::Busy("nobody is left to ask: the daemon is stopping".to_owned());
             let tap = self.handle.tap(wish.clone()).await.ok_or_else(gone)?.ok_or_else(full)?;
             Ok(wish.answer(tap))
+        })
+    }
+
+    fn record<'a>(&'a self, query: &'a str) -> Answer<'a, Result<(&'static str, Lines), NoTap>> {
+        Box::pin(async move {
+            let asked = record::Asked::parse(query).map_err(NoTap::Query)?;
+            let full = || NoTap::Busy("somebody records already".to_owned());
+            let gone = || NoTap::Busy("nobody is left to ask: the daemon is stopping".to_owned());
+            let wish = asked.wish.clone();
+            let recording = self.handle.record(wish).await.ok_or_else(gone)?.ok_or_else(full)?;
+            Ok(asked.answer(recording))
         })
     }
 

@@ -50,5 +50,6 @@ pub(super) fn record(out: &mut Out, health: &Health, flows: &Flows, counted: &Co
     store.set(&catalogue::BUILD, &[env!("CARGO_PKG_VERSION")], 1u64);
     out.tracer.record(store);
     out.taps.record(store);
+    out.recordings.record(store);
     health.export.record(store);
 }

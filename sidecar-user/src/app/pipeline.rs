@@ -34,6 +34,7 @@ use super::{
     containers::{Containers, Lookup},
     health::{self, Health},
     logging::chain,
+    record::{self, Recording, Recordings},
     spans,
     tap::{Tap, Taps, Wish},
 };
@@ -80,6 +81,8 @@ pub(super) struct Out {
     top: Option<Top>,
     /// Whoever wants to be told of exchanges as they end.
     pub(super) taps: Taps,
+    /// Whoever records what passes.
+    pub(super) recordings: Recordings,
     /// To whoever judges endpoints, where there are any.
     watched: Option<Watched>,
     /// To the exporter. It counts what finds its queue full.
@@ -121,6 +124,8 @@ pub(crate) enum Command {
     Top(oneshot::Sender<Vec<(top::Key, top::Row)>>),
     /// Another reader of exchanges as they end; `None`: there is no place.
     Tap(Wish, oneshot::Sender<Option<Tap>>),
+    /// What passes, as a capture; `None`: somebody records already.
+    Record(record::Wish, oneshot::Sender<Option<Recording>>),
     /// Take what is left, finish what is open, answer with the last state.
     Stop(Readings, oneshot::Sender<Snapshot>),
 }
@@ -161,6 +166,11 @@ impl Handle {
     /// Exchanges as they end; `Some(None)`: there is no place for another reader.
     pub(super) async fn tap(&self, wish: Wish) -> Option<Option<Tap>> {
         self.ask(|reply| Command::Tap(wish, reply)).await
+    }
+
+    /// What passes, as a capture; `Some(None)`: somebody records already.
+    pub(super) async fn record(&self, wish: record::Wish) -> Option<Option<Recording>> {
+        self.ask(|reply| Command::Record(wish, reply)).await
     }
 
     /// The last connections of a service, or of none, that anything was decided of; the newest first.
@@ -271,6 +281,7 @@ impl Parts {
             explain,
             top: None,
             taps: Taps::default(),
+            recordings: Recordings::default(),
             watched,
             spans: queue,
         };
@@ -331,9 +342,14 @@ impl Pipeline {
                     let _ = reply.send(self.out.taps.open(wish));
                     continue;
                 }
+                Ok(Command::Record(wish, reply)) => {
+                    let _ = reply.send(self.out.recordings.open(wish, &mut self.flows));
+                    continue;
+                }
                 Ok(Command::Stop(readings, reply)) => {
                     self.drain_all();
                     self.flows.finish(clock::now(), &mut self.out);
+                    self.out.recordings.pass_on(&mut self.flows);
                     let _ = reply.send(self.snapshot(&readings));
                     return;
                 }
@@ -389,12 +405,14 @@ impl Pipeline {
                     out.lookup.find(*id, *role, ends);
                 }
                 flows.apply(&event, out);
+                out.recordings.relieve(flows);
             }
             Err(error) => {
                 health.n_malformed += 1;
                 debug!(error = chain(&error), "record not understood");
             }
         });
+        out.recordings.pass_on(flows);
         out.verdicts.publish();
         n
     }
@@ -443,6 +461,7 @@ fn keep(config: &Config) -> Keep {
     let has_routes = config.http.learn_routes || !config.http.routes.is_empty();
     let names = |names: &[HeaderName]| names.iter().map(|name| Arc::from(name.as_str())).collect();
     let mut keep = Keep {
+        shown_paths: config.spans.url_path,
         paths: has_spans || has_routes || config.explain.exchanges > 0,
         excluded: config.exclude.paths.iter().map(|pattern| pattern.0.clone()).collect(),
         ..Keep::default()

@@ -129,7 +129,7 @@ impl<W: Write> Printer<W> {
 }
 
 /// What is missing in what was printed, on standard error.
-fn tell(replay: &Replay) {
+pub(super) fn tell(replay: &Replay) {
     let reason = |why: &LeftOut| match why {
         LeftOut::Link(link) => format!("of link type {}, which is not read", link.0),
         LeftOut::NotIp => "no IP".to_owned(),

@@ -72,6 +72,7 @@ pub(super) fn snapshot() -> Snapshot {
     store.set(&catalogue::CONNECTIONS_TRACKED, &[], 3u64);
     store.set(&catalogue::CONNECTIONS_GAPS, &[], 1u64);
     store.set(&catalogue::TAP_LEFT_OUT, &["rate"], 1u64);
+    store.set(&catalogue::RECORD_LEFT_OUT, &["slow"], 1u64);
     store.set(&catalogue::CONNECTIONS_UNREPORTED, &[], 0u64);
     store.set(&catalogue::EXCLUDED_CONNECTIONS, &["port"], 1u64);
     store.set(&catalogue::ROUTES, &["learned"], 2u64);

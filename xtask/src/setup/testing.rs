@@ -37,6 +37,7 @@ const PACKAGES: &[Package] = &[
         why: "MariaDB to observe, which counts its statements, and its client",
     },
     Package { name: "memcached", why: "memcached to observe, which counts its commands" },
+    Package { name: "tshark", why: "tshark and capinfos, other readers of captures" },
     Package { name: "wrk", why: "load for measuring" },
     Package { name: "tmux", why: "a terminal whose screen can be read" },
     Package { name: "iproute2", why: "ip, to look into network namespaces" },

@@ -129,6 +129,7 @@ proptest! {
         let birth = if joined { Birth::Joined } else { Birth::Seen };
         let keep = Keep {
             paths: true,
+            shown_paths: true,
             request_headers: vec!["host".into(), "transfer-encoding".into()],
             response_headers: vec!["content-length".into()],
             excluded: vec!["/".parse().expect("a pattern")],

@@ -127,6 +127,8 @@ impl Limits {
 pub struct Keep {
     /// The target's path (spans and routes want it).
     pub paths: bool,
+    /// And others may see it: in recordings it is shown.
+    pub shown_paths: bool,
     /// Request headers, by name in lower case.
     pub request_headers: Vec<Arc<str>>,
     /// Response headers, by name in lower case.
@@ -137,7 +139,7 @@ pub struct Keep {
 
 impl Default for Limits {
     fn default() -> Self {
-        let keep = Arc::new(Keep { paths: true, ..Keep::default() });
+        let keep = Arc::new(Keep { paths: true, shown_paths: true, ..Keep::default() });
         Limits { head_bytes: 16 * 1024, outstanding: 256, keep }
     }
 }

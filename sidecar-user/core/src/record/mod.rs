@@ -32,12 +32,12 @@ pub struct Wish {
     pub max_bytes: Option<u64>,
 }
 
-/// What was left out of a recording.
+/// What was left out of a recording, in packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Packets beyond [`Wish::max_bytes`].
+    /// Those beyond [`Wish::max_bytes`].
     pub full: u64,
-    /// Bytes shown only as many, since too much waited for what would be told of them.
+    /// What was in packets, since too much waited for what would be told of it: only how much it was is recorded.
     pub waiting: u64,
 }
 
@@ -54,6 +54,52 @@ pub struct Recorder {
     left_out: LeftOut,
     /// Bytes that wait in all tracks.
     waiting: usize,
+}
+
+/// Reasons why packets are left out: the recording is full, whoever reads it is slow, too much waited.
+pub const REASONS: [&str; 3] = ["full", "slow", "waiting"];
+
+/// What tells a reader how many packets are missing so far, by [`REASONS`]: a block of statistics, which a capture may have anywhere.
+#[must_use]
+pub fn note(left_out: [u64; 3]) -> Vec<u8> {
+    let words: Vec<_> = REASONS.iter().zip(left_out).map(|(reason, n)| format!("{reason}={n}")).collect();
+    pcapng::statistics(left_out.iter().sum(), &words.join(" "))
+}
+
+/// What a block says, if it is such a note.
+#[must_use]
+pub fn read_note(block: &[u8]) -> Option<[u64; 3]> {
+    let mut words = pcapng::comment(block)?.split(' ');
+    let mut left_out = [0; 3];
+    for (n, reason) in left_out.iter_mut().zip(REASONS) {
+        *n = words.next()?.strip_prefix(reason)?.strip_prefix('=')?.parse().ok()?;
+    }
+    Some(left_out)
+}
+
+/// How many bytes of a recording are whole blocks.
+#[must_use]
+pub fn whole_blocks(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(len) = pcapng::block_len(&bytes[at..]).filter(|len| at + len <= bytes.len()) {
+        at += len;
+    }
+    at
+}
+
+/// The blocks in bytes that are whole blocks.
+pub fn blocks(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (block, rest) = bytes.split_at_checked(pcapng::block_len(bytes)?)?;
+        bytes = rest;
+        Some(block)
+    })
+}
+
+/// A block is a packet's.
+#[must_use]
+pub fn is_packet(block: &[u8]) -> bool {
+    pcapng::is_packet(block)
 }
 
 impl Recorder {

@@ -26,6 +26,8 @@ pub(crate) struct Track {
     /// The next sequence numbers, by [`Dir::index`].
     next: [u32; 2],
     fin: [bool; 2],
+    /// Whose FIN came last.
+    last_fin: Option<Dir>,
     /// Bytes that waited when it was last looked at.
     waiting: usize,
 }
@@ -51,7 +53,7 @@ pub(crate) enum What {
 impl Track {
     /// One whose beginning was seen, or is not told of.
     pub(crate) fn new(opened: Option<Ktime>) -> Self {
-        Track { opened, reel: Reel::default(), next: [1; 2], fin: [false; 2], waiting: 0 }
+        Track { opened, reel: Reel::default(), next: [1; 2], fin: [false; 2], last_fin: None, waiting: 0 }
     }
 
     /// Something passed, and of it and of what passed before no more will be told than was, unless it is bytes.
@@ -75,15 +77,15 @@ impl Track {
 
     /// Writes what is settled.
     pub(crate) fn write(&mut self, connection: &Connection, recorder: &mut Recorder) {
-        let Track { opened, reel, next, fin, waiting } = self;
-        let mut wire = Wire { connection, recorder, opened, next, fin };
+        let Track { opened, reel, next, fin, last_fin, waiting } = self;
+        let mut wire = Wire { connection, recorder, opened, next, fin, last_fin };
         let mut given_up = 0;
         reel.ready(|passed, side, shown, hidden| wire.passed(&passed, dir(side), shown, hidden));
         let others = wire.recorder.waiting - *waiting;
         if reel.held() > WAITING || others + reel.held() > super::WAITING {
             reel.give_up();
             reel.ready(|passed, side, shown, hidden| {
-                given_up += hidden;
+                given_up += u64::from(hidden > 0);
                 wire.passed(&passed, dir(side), shown, hidden);
             });
         }
@@ -97,8 +99,8 @@ impl Track {
         self.settle();
         self.write(connection, recorder);
         recorder.waiting -= self.waiting;
-        let Track { opened, next, fin, .. } = &mut self;
-        Wire { connection, recorder, opened, next, fin }.close(at, how);
+        let Track { opened, next, fin, last_fin, .. } = &mut self;
+        Wire { connection, recorder, opened, next, fin, last_fin }.close(at, how);
     }
 }
 
@@ -109,6 +111,7 @@ struct Wire<'a> {
     opened: &'a mut Option<Ktime>,
     next: &'a mut [u32; 2],
     fin: &'a mut [bool; 2],
+    last_fin: &'a mut Option<Dir>,
 }
 
 impl Wire<'_> {
@@ -161,6 +164,7 @@ impl Wire<'_> {
         if !std::mem::replace(&mut self.fin[dir.index()], true) {
             self.send(dir, at, Flags::FIN, b"", 0);
             self.advance(dir, 1);
+            *self.last_fin = Some(dir);
         }
     }
 
@@ -168,9 +172,9 @@ impl Wire<'_> {
         self.open();
         match how {
             Close::Closed => {
-                let dirs = [Dir::Egress, Dir::Ingress];
-                dirs.into_iter().for_each(|dir| self.end(dir, at));
-                dirs.into_iter().for_each(|dir| self.send(dir, at, Flags::ACK, b"", 0));
+                [Dir::Egress, Dir::Ingress].into_iter().for_each(|dir| self.end(dir, at));
+                let last = *self.last_fin;
+                last.into_iter().for_each(|last| self.send(other(last), at, Flags::ACK, b"", 0));
             }
             Close::Reset(side) => {
                 let dir = self.connection.role.unwrap_or(Role::Client).dir(side);

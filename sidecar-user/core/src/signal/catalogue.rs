@@ -128,6 +128,7 @@ pub const ALL: &[&MetricDef] = &[
     &CONNECTIONS_UNREPORTED,
     &SPANS,
     &TAP_LEFT_OUT,
+    &RECORD_LEFT_OUT,
     &APP_OTLP,
     &EXPORT_QUEUE,
     &EXPORT_SENT,
@@ -583,6 +584,14 @@ pub static TAP_LEFT_OUT: MetricDef = def(
     Kind::Counter,
     "{exchange}",
     "Exchanges that a live view asked for and was not told of.",
+    &[key::REASON],
+);
+/// Packets that `sidecar record` asked for and that are not in what it got, or of which only the length is.
+pub static RECORD_LEFT_OUT: MetricDef = def(
+    "sidecar.record.left_out",
+    Kind::Counter,
+    "{packet}",
+    "Packets that a recording asked for and does not have.",
     &[key::REASON],
 );
 /// Parts of the application that trace, measure or log by themselves. Fed by `Instrumented::record`.

@@ -107,6 +107,15 @@ words! {
 }
 
 words! {
+    /// `sidecar.reason` of `sidecar.record.left_out`.
+    RecordLeftOut {
+        Full "full" "the recording has as many bytes as it may (`sidecar record --max-bytes`), and ends"
+        Slow "slow" "whoever reads it reads too slowly"
+        Waiting "waiting" "too much waited for what would be told of it: the recording says only how long it was"
+    }
+}
+
+words! {
     /// `sidecar.reason` of `sidecar.parser.oddities`.
     Oddity {
         OrphanResponse "orphan_response" "a response to no request that is known"

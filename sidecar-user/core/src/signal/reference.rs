@@ -8,8 +8,8 @@ use super::{
     key, names,
     reason::{
         Answered, ConnectFailed, CutOff, Decided, Direction, DnsFailed, DnsOutcome, Drop, Dropped, Ejected,
-        Ended, EndpointLeftOut, Excluded, Failed, Oddity, RelayFailed, RelayRefused, SourceFails, Steered,
-        TapLeftOut, Verdict,
+        Ended, EndpointLeftOut, Excluded, Failed, Oddity, RecordLeftOut, RelayFailed, RelayRefused,
+        SourceFails, Steered, TapLeftOut, Verdict,
     },
 };
 use crate::model::{Kind, MetricDef, Role};
@@ -109,6 +109,8 @@ impl Values {
                     pairs(&Drop::WORDS, &Drop::MEANINGS)
                 } else if is(&[&catalogue::TAP_LEFT_OUT]) {
                     pairs(&TapLeftOut::WORDS, &TapLeftOut::MEANINGS)
+                } else if is(&[&catalogue::RECORD_LEFT_OUT]) {
+                    pairs(&RecordLeftOut::WORDS, &RecordLeftOut::MEANINGS)
                 } else if is(&[&catalogue::PARSER_ODDITIES]) {
                     pairs(&Oddity::WORDS, &Oddity::MEANINGS)
                 } else if is(&[&catalogue::EXCLUDED_CONNECTIONS]) {

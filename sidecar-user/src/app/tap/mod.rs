@@ -11,7 +11,7 @@ mod tests;
 
 pub(super) use self::{
     hub::{READERS, Tap, Taps},
-    print::print,
+    print::{print, stopped},
 };
 
 use std::time::Duration;

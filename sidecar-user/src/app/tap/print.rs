@@ -95,7 +95,7 @@ pub(in crate::app) fn print(tap: &cli::Tap) -> Result<u8, TapError> {
 }
 
 /// SIGINT or SIGTERM.
-fn stopped() -> io::Result<oneshot::Receiver<()>> {
+pub(in crate::app) fn stopped() -> io::Result<oneshot::Receiver<()>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (stop, stopped) = oneshot::channel();
     thread::Builder::new().name("signals".into()).spawn(move || {

@@ -149,7 +149,8 @@ impl Telling<'_> {
     fn path(&mut self, path: &[u8], keep: &Keep) {
         let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
         let (path, query) = path.split_at(end);
-        let n_shown = if keep.paths { path.len().min(PATH_MAX) } else { path.len().min(1) };
+        let n_shown =
+            if keep.paths && keep.shown_paths { path.len().min(PATH_MAX) } else { path.len().min(1) };
         let (shown, rest) = path.split_at(n_shown);
         self.keep(shown);
         self.hide(rest, TEXT);

@@ -1,5 +1,7 @@
 //! What of a connection's bytes may be shown to others: a parser tells it as it reads. Nothing is shown that no parser kept.
 
+#[cfg(test)]
+mod canaries;
 mod reel;
 #[cfg(test)]
 pub(crate) mod witness;

@@ -270,6 +270,7 @@ fn what_is_malformed() {
 fn what_is_kept_and_what_is_left_out() {
     let keep = Keep {
         paths: false,
+        shown_paths: false,
         request_headers: vec!["x-id".into(), "user-agent".into(), "cookie".into()],
         response_headers: vec!["server".into(), "content-type".into()],
         excluded: vec!["/health".parse().expect("a pattern")],
