@@ -4,6 +4,8 @@ grpc_client.py all PORT
 grpc_client.py load PORT FOLDER: calls until FOLDER/pause is there, writes FOLDER/paused, and once FOLDER/go is there does a known number
 of calls on the same connection, writes FOLDER/done, and waits for its end.
 grpc_client.py phases PORT FOLDER: calls on three connections, by methods that have the phase in their names.
+grpc_client.py warm PORT FOLDER: a call that is answered with OK, writes FOLDER/paused, and once FOLDER/go is there all that `all`
+does on the same connection, writes FOLDER/done, and waits for its end.
 """
 import sys
 import time
@@ -75,6 +77,16 @@ def load(channel, folder):
     time.sleep(60)
 
 
+def warm(channel, folder):
+    channel.unary_unary(SERVICE + "Unary")(b"0")
+    (folder / "paused").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    everything(channel)
+    (folder / "done").touch()
+    time.sleep(60)
+
+
 # Rounds of a phase: more of them are not remembered.
 ROUNDS = 5
 
@@ -100,9 +112,9 @@ def channel():
 if sys.argv[1] == "all":
     with channel() as one:
         everything(one)
-elif sys.argv[1] == "load":
+elif sys.argv[1] in ("load", "warm"):
     with channel() as one:
-        load(one, Path(sys.argv[3]))
+        {"load": load, "warm": warm}[sys.argv[1]](one, Path(sys.argv[3]))
 else:
     phases = Phases(Path(sys.argv[3]), workers=3, rounds=ROUNDS)
     channels = [channel() for _ in range(3)]

@@ -17,6 +17,26 @@ pub(in crate::protocol) struct Messages {
     left: u32,
     /// Where the next begins is not known any more.
     is_lost: bool,
+    /// As what was there is no message.
+    is_wrong: bool,
+    /// One has something in it.
+    has_content: bool,
+    has_trailer: bool,
+}
+
+/// What a body looks like, of which nothing else says whether there are messages in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::protocol) enum Shape {
+    /// It has nothing in it.
+    Empty,
+    /// It is messages: each length leads to the next one, and the last to the end.
+    Framed,
+    /// The same, and a trailer of gRPC-Web.
+    FramedAsWeb,
+    /// It is something else.
+    Other,
+    /// It may be either.
+    Unknown,
 }
 
 /// What was in a piece of a body.
@@ -63,11 +83,32 @@ impl Messages {
         self.is_lost = true;
     }
 
+    /// What it looks like so far; `is_whole`: nothing more comes.
+    pub(in crate::protocol) fn shape(&self, is_whole: bool) -> Shape {
+        let is_between = self.n_prefix == 0;
+        // Messages as text begin with an `A`, whatever is in them.
+        let may_be_text = self.n == 0 && !is_between && self.prefix[0] == b'A';
+        match () {
+            () if may_be_text => Shape::Unknown,
+            () if self.is_wrong => Shape::Other,
+            () if self.is_lost => Shape::Unknown,
+            () if is_between && self.has_trailer => Shape::FramedAsWeb,
+            () if is_between && self.n == 0 => Shape::Empty,
+            // Zeros are empty messages, one after the other.
+            () if is_between && (self.has_content || self.n == 1) => Shape::Framed,
+            () if is_between || !is_whole => Shape::Unknown,
+            () => Shape::Other,
+        }
+    }
+
     fn begin(&mut self) {
         let [flags, len @ ..] = self.prefix;
         self.left = u32::from_be_bytes(len);
-        self.is_lost = flags & !(COMPRESSED | TRAILER) != 0;
+        self.is_wrong = flags & !(COMPRESSED | TRAILER) != 0;
+        self.is_lost = self.is_wrong;
         self.n += u32::from(!self.is_lost && !self.is_trailer());
+        self.has_content |= self.left > 0;
+        self.has_trailer |= self.is_trailer();
     }
 
     fn go_on(&mut self, n: u32, each: &mut impl FnMut(Ended<'_>)) {
@@ -121,6 +162,32 @@ mod tests {
         messages.pass(2, |_| n_ended += 1);
         messages.take(b"\x00\x00\x00\x00\x01a", |_| n_ended += 1);
         assert_eq!((messages.n, n_ended), (2, 1));
+    }
+
+    #[test]
+    fn what_it_looks_like() {
+        for (body, so_far, whole) in [
+            (&b""[..], Shape::Empty, Shape::Empty),
+            (b"\x00\x00\x00\x00\x00", Shape::Framed, Shape::Framed),
+            (b"\x00\x00\x00\x00\x03abc", Shape::Framed, Shape::Framed),
+            (b"\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01a", Shape::Framed, Shape::Framed),
+            (b"\x00\x00\x00\x00\x03abc\x80\x00\x00\x00\x01\n", Shape::FramedAsWeb, Shape::FramedAsWeb),
+            (b"\x80\x00\x00\x00\x01\n", Shape::FramedAsWeb, Shape::FramedAsWeb),
+            (&[0; 20], Shape::Unknown, Shape::Unknown),
+            (b"\x00\x00\x00\x00\x03ab", Shape::Unknown, Shape::Other),
+            (b"{}", Shape::Unknown, Shape::Other),
+            (b"{\"a\": 1}", Shape::Other, Shape::Other),
+            (b"\x00\x00\x00\x00\x03abcdefghi", Shape::Other, Shape::Other),
+            (b"AAAAAANhYmM=", Shape::Unknown, Shape::Unknown),
+        ] {
+            let mut messages = Messages::default();
+            messages.take(body, |_| {});
+            assert_eq!((messages.shape(false), messages.shape(true)), (so_far, whole), "{body:?}");
+        }
+        let mut messages = Messages::default();
+        messages.take(b"\x00\x00\x00\x00\x03abc", |_| {});
+        messages.lose();
+        assert_eq!(messages.shape(true), Shape::Unknown);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::RpcSystem;
 
-pub(super) use messages::{Ended, Messages};
+pub(super) use messages::{Ended, Messages, Shape};
 pub(super) use web::{TRAILER_MAX, Trailer};
 
 /// Which kind of call a content type names, and whether its body is base64.

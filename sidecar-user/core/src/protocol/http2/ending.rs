@@ -44,7 +44,7 @@ impl Http2 {
                 (Outcome::Aborted(_), Some((_, end))) => end,
                 _ => at,
             };
-            out.push(stream.finish(outcome, ended));
+            out.push(stream.finish(outcome, ended, &mut self.had));
         }
     }
 }

@@ -158,7 +158,7 @@ impl Http2 {
         self.opened = Some((self.opened.map_or(id, |(first, _)| first), id));
         if self.streams.is_full(&self.limits) {
             match self.streams.take_hidden() {
-                Some(hidden) => out.push(hidden.finish(Outcome::NotObserved, at)),
+                Some(hidden) => out.push(hidden.finish(Outcome::NotObserved, at, &mut self.had)),
                 None => return self.odd.overflow += 1,
             }
         }
@@ -186,7 +186,7 @@ impl Http2 {
         } else if self.streams.get(id).is_some_and(|stream| stream.is_tunnel())
             && let Some(stream) = self.streams.take(id)
         {
-            out.push(stream.finish(Outcome::Complete, at));
+            out.push(stream.finish(Outcome::Complete, at, &mut self.had));
         }
     }
 
@@ -208,7 +208,7 @@ impl Http2 {
                 let Some(stream) = self.streams.take(id) else { return };
                 let is_seen = stream.answered.is_some();
                 let outcome = if is_seen { Outcome::Complete } else { Outcome::NotObserved };
-                out.push(stream.finish(outcome, at));
+                out.push(stream.finish(outcome, at, &mut self.had));
             }
         }
     }
@@ -223,7 +223,7 @@ impl Http2 {
             stream.reset(by, code);
             stream.cut(Cut::Stream(by))
         };
-        out.push(stream.finish(outcome, at));
+        out.push(stream.finish(outcome, at, &mut self.had));
     }
 
     /// The server answers no stream after `last` (RFC 9113 section 6.8).
@@ -234,7 +234,7 @@ impl Http2 {
                 Some(_) => Outcome::Truncated(cut),
                 None => Outcome::Unanswered(cut),
             };
-            out.push(stream.finish(outcome, at));
+            out.push(stream.finish(outcome, at, &mut self.had));
         }
     }
 }

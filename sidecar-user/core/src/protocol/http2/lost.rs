@@ -155,7 +155,7 @@ impl Http2 {
         if is_strange {
             self.is_opaque = true;
             for stream in self.streams.take_all(|_| true) {
-                out.push(stream.finish(Outcome::NotObserved, at));
+                out.push(stream.finish(Outcome::NotObserved, at, &mut self.had));
             }
         }
     }

@@ -6,7 +6,7 @@ use super::Upgraded;
 use super::frame::{DEFAULT_MAX, Frame, HEADER, Kind, LARGEST_MAX, PREFACE};
 use super::head::Fields;
 use super::reader::{Passed, Payload, Place, Reader};
-use super::stream::Stream;
+use super::stream::{Had, Stream};
 use super::streams::Streams;
 use crate::model::{Ktime, Side};
 use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Want};
@@ -22,6 +22,8 @@ pub(super) struct Http2 {
     pub(super) limits: Arc<Limits>,
     pub(super) readers: [Reader; 2],
     pub(super) streams: Streams,
+    /// What its streams were that are over.
+    pub(super) had: Had,
     /// What the last field block said.
     pub(super) fields: Fields,
     /// The first and the last stream that the client was seen to open.
@@ -43,6 +45,7 @@ impl Http2 {
             limits,
             readers: [Reader::new(Place::Preface(0), is_whole), Reader::new(server, is_whole)],
             streams: Streams::default(),
+            had: Had::default(),
             fields: Fields::default(),
             opened: None,
             odd: Oddities::default(),

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::protocol::{
     Keep, Signal,
-    grpc::{self, Ended, Messages, TRAILER_MAX, Trailer},
+    grpc::{self, Ended, Messages, Shape, TRAILER_MAX, Trailer},
     http::{authority::Target, captured, request::Facts},
 };
 
@@ -33,6 +33,13 @@ pub(super) struct Stream {
     http: Http,
     /// It is a call, or may be one.
     call: Option<Box<Call>>,
+}
+
+/// What surely were the exchanges that a connection had so far.
+#[derive(Debug, Default)]
+pub(super) struct Had {
+    calls: Option<RpcSystem>,
+    requests: bool,
 }
 
 #[derive(Debug, Default)]
@@ -197,13 +204,29 @@ impl Stream {
         }
     }
 
-    /// It is over.
-    pub(super) fn finish(self, outcome: Outcome, ended: Ktime) -> Signal {
+    /// It is over, on a connection that had these.
+    pub(super) fn finish(self, outcome: Outcome, ended: Ktime, had: &mut Had) -> Signal {
         let Stream { started, requested, answered, is_excluded, lost, trace, mut http, call, .. } = self;
         http.response_body = http.response_body.filter(|_| outcome != Outcome::NotObserved);
-        let detail = match call.map(|call| (call.system, call)) {
-            Some((Some(system), call)) => Detail::Rpc(Box::new(call.rpc(system, http))),
-            Some((None, _)) | None => Detail::Http(http),
+        let told = call.as_ref().map(|call| call.told(requested.is_some(), outcome == Outcome::Complete));
+        let detail = match call.zip(told) {
+            Some((call, Told::Call(system))) => {
+                had.calls = Some(system);
+                Detail::Rpc(Box::new(call.rpc(system, http)))
+            }
+            Some((call, Told::Unknown)) if let Some(system) = had.calls.filter(|_| !had.requests) => {
+                Detail::Rpc(Box::new(call.rpc(system, http)))
+            }
+            Some((_, told)) => {
+                // To a call, 200 says nothing.
+                let says = |status: &u16| *status != 200 || told == Told::Request || http.method.is_none();
+                http.status = http.status.filter(says);
+                Detail::Http(http)
+            }
+            None => {
+                had.requests = true;
+                Detail::Http(http)
+            }
         };
         // What passes does not show when it was read: that is added behind the parsers.
         let read = None;
@@ -234,6 +257,15 @@ impl Stream {
     }
 }
 
+/// What is told of what may be a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Call(RpcSystem),
+    /// It is none.
+    Request,
+    Unknown,
+}
+
 impl Call {
     fn new(system: Option<RpcSystem>, is_text: bool) -> Call {
         let web =
@@ -259,6 +291,21 @@ impl Call {
                 tell(side, at, Ended::Message(len), is_told, out);
             }),
             None => messages.take(bytes, |ended| tell(side, at, ended, is_told, out)),
+        }
+    }
+
+    /// Whether it is a call: where no field said so, the bodies may. They are whole, or not.
+    fn told(&self, is_requested: bool, is_answered: bool) -> Told {
+        if let Some(system) = self.system {
+            return Told::Call(system);
+        }
+        let [sent, received] = &self.messages;
+        let received = received.shape(is_answered);
+        match (sent.shape(is_requested), received) {
+            (Shape::Framed | Shape::Empty, Shape::FramedAsWeb) => Told::Call(RpcSystem::GrpcWeb),
+            (Shape::Framed, _) | (Shape::Empty, Shape::Framed) => Told::Call(RpcSystem::Grpc),
+            (Shape::Other | Shape::FramedAsWeb, _) | (Shape::Empty, Shape::Other) => Told::Request,
+            (Shape::Empty | Shape::Unknown, _) => Told::Unknown,
         }
     }
 

@@ -190,14 +190,89 @@ fn joined_in_the_middle() {
     .odd(Oddities { unresolved: 3, ..Oddities::default() })
     .check();
     case(
-        "nothing tells",
+        "its messages tell",
         &[
             c(&[headers(END_HEADERS, 9, unknown), data(1, 9, &message(b"abc"))]),
             s(&[headers(END_HEADERS, 9, b"\x88\xbe"), data(0, 9, &message(b"d")), headers(BOTH, 9, b"\xbf")]),
         ],
-        &["POST -- -> 200 complete 8/6 @1 1 2 2"],
+        &["Grpc - -> - complete 1/1 @1 1 2 2"],
     )
     .joined()
     .odd(Oddities { unresolved: 4, ..Oddities::default() })
     .check();
+    case(
+        "a trailer of gRPC-Web tells",
+        &[
+            c(&[headers(END_HEADERS, 9, unknown), data(1, 9, &message(b"abc"))]),
+            s(&[
+                headers(END_HEADERS, 9, b"\x88\xbe"),
+                data(1, 9, &[message(b"d"), b"\x80\0\0\0\x01\n".to_vec()].concat()),
+            ]),
+        ],
+        &["GrpcWeb - -> - complete 1/1 @1 1 2 2"],
+    )
+    .joined()
+    .odd(Oddities { unresolved: 3, ..Oddities::default() })
+    .check();
+}
+
+/// Nothing that was seen names it, and its bodies are no messages.
+#[test]
+fn joined_in_the_middle_and_no_call() {
+    let unknown = b"\x83\x86\xc0\xbf";
+    let asks = |id, body: &[u8]| c(&[headers(END_HEADERS, id, unknown), data(1, id, body)]);
+    let answers = |id, body: &[u8]| s(&[headers(END_HEADERS, id, OK), data(1, id, body)]);
+    let case = |name, script: &[Do], exchanges: &[&str], unresolved| {
+        case(name, script, exchanges).joined().odd(Oddities { unresolved, ..Oddities::default() }).check();
+    };
+    case("another body", &[asks(9, b"{}"), answers(9, b"ok")], &["POST -- -> 200 complete 2/2 @1 1 2 2"], 2);
+    case(
+        "what begins as a message does, and is longer",
+        &[asks(9, b"\0\0\0\0\x01ab"), answers(9, b"ok")],
+        &["POST -- -> 200 complete 7/2 @1 1 2 2"],
+        2,
+    );
+    case(
+        "what tells neither: of a call 200 would be no status",
+        &[
+            asks(9, b""),
+            answers(9, b""),
+            asks(11, &[0; 10]),
+            answers(11, b""),
+            asks(13, b"AAAA"),
+            answers(13, b""),
+        ],
+        &[
+            "POST -- -> - complete 0/0 @1 1 2 2",
+            "POST -- -> - complete 10/0 @3 3 4 4",
+            "POST -- -> - complete 4/0 @5 5 6 6",
+        ],
+        6,
+    );
+    case(
+        "any other status is one",
+        &[asks(9, b""), s(&[headers(BOTH, 9, b"\x8d")])],
+        &["POST -- -> 404 complete 0/0 @1 1 2 2"],
+        2,
+    );
+    case(
+        "what the connection else had tells",
+        &[
+            asks(9, &message(b"a")),
+            answers(9, &message(b"b")),
+            asks(11, b""),
+            answers(11, b""),
+            c(&[headers(BOTH, 13, GET)]),
+            s(&[headers(BOTH, 13, OK)]),
+            asks(15, b""),
+            answers(15, b""),
+        ],
+        &[
+            "Grpc - -> - complete 1/1 @1 1 2 2",
+            "Grpc - -> - complete 0/0 @3 3 4 4",
+            "GET -/ -> 200 complete 0/0 @5 5 6 6",
+            "POST -- -> - complete 0/0 @7 7 8 8",
+        ],
+        6,
+    );
 }
