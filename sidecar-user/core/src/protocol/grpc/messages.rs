@@ -39,39 +39,55 @@ pub(in crate::protocol) enum Shape {
     Unknown,
 }
 
-/// What was in a piece of a body.
-pub(in crate::protocol) enum Ended<'a> {
+/// What was in a piece of a body, in order.
+pub(super) enum Part<'a> {
+    /// What says how long the next one is, or a piece of it.
+    Prefix(&'a [u8]),
+    /// Content of a message, or what is none.
+    Content(&'a [u8]),
     /// A message of so many bytes ended.
-    Message(u64),
+    Ended(u64),
     /// A piece of a trailer.
     Trailer(&'a [u8]),
 }
 
 impl Messages {
     /// The next bytes of the body.
-    pub(in crate::protocol) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(Ended<'_>)) {
+    pub(in crate::protocol) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(Part<'_>)) {
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_lost {
             if usize::from(self.n_prefix) < PREFIX {
-                self.prefix[usize::from(self.n_prefix)] = rest[0];
-                self.n_prefix += 1;
-                rest = &rest[1..];
+                let known = usize::from(self.n_prefix);
+                self.is_wrong = known == 0 && rest[0] & !(COMPRESSED | TRAILER) != 0;
+                let (piece, after) =
+                    rest.split_at(rest.len().min(if self.is_wrong { 1 } else { PREFIX - known }));
+                self.prefix[known..known + piece.len()].copy_from_slice(piece);
+                self.n_prefix += piece.len() as u8;
+                if self.is_wrong {
+                    self.is_lost = true;
+                    break;
+                }
+                each(Part::Prefix(piece));
+                rest = after;
                 if usize::from(self.n_prefix) < PREFIX {
-                    continue;
+                    break;
                 }
                 self.begin();
             }
             let (piece, after) = rest.split_at(rest.len().min(self.left as usize));
-            if self.is_trailer() && !piece.is_empty() {
-                each(Ended::Trailer(piece));
+            if !piece.is_empty() {
+                each(if self.is_trailer() { Part::Trailer(piece) } else { Part::Content(piece) });
             }
             rest = after;
             self.go_on(piece.len() as u32, &mut each);
         }
+        if !rest.is_empty() {
+            each(Part::Content(rest));
+        }
     }
 
     /// So many bytes passed that nobody saw.
-    pub(in crate::protocol) fn pass(&mut self, n: u64, mut each: impl FnMut(Ended<'_>)) {
+    pub(in crate::protocol) fn pass(&mut self, n: u64, mut each: impl FnMut(Part<'_>)) {
         match u32::try_from(n) {
             Ok(n) if usize::from(self.n_prefix) == PREFIX && n <= self.left => self.go_on(n, &mut each),
             _ => self.lose(),
@@ -102,24 +118,22 @@ impl Messages {
     }
 
     fn begin(&mut self) {
-        let [flags, len @ ..] = self.prefix;
+        let [_, len @ ..] = self.prefix;
         self.left = u32::from_be_bytes(len);
-        self.is_wrong = flags & !(COMPRESSED | TRAILER) != 0;
-        self.is_lost = self.is_wrong;
-        self.n += u32::from(!self.is_lost && !self.is_trailer());
+        self.n += u32::from(!self.is_trailer());
         self.has_content |= self.left > 0;
         self.has_trailer |= self.is_trailer();
     }
 
-    fn go_on(&mut self, n: u32, each: &mut impl FnMut(Ended<'_>)) {
+    fn go_on(&mut self, n: u32, each: &mut impl FnMut(Part<'_>)) {
         self.left -= n;
-        if self.left > 0 || self.is_lost {
+        if self.left > 0 {
             return;
         }
         self.n_prefix = 0;
         if !self.is_trailer() {
             let [_, len @ ..] = self.prefix;
-            each(Ended::Message(u32::from_be_bytes(len).into()));
+            each(Part::Ended(u32::from_be_bytes(len).into()));
         }
     }
 
@@ -139,9 +153,10 @@ mod tests {
         for piece in 1..=body.len() {
             let (mut messages, mut lengths, mut trailer) = (Messages::default(), Vec::new(), Vec::new());
             for bytes in body.chunks(piece) {
-                messages.take(bytes, |ended| match ended {
-                    Ended::Message(len) => lengths.push(len),
-                    Ended::Trailer(bytes) => trailer.extend_from_slice(bytes),
+                messages.take(bytes, |part| match part {
+                    Part::Ended(len) => lengths.push(len),
+                    Part::Trailer(bytes) => trailer.extend_from_slice(bytes),
+                    Part::Prefix(_) | Part::Content(_) => {}
                 });
             }
             assert_eq!(
@@ -156,11 +171,12 @@ mod tests {
     fn what_passes_unseen() {
         let mut messages = Messages::default();
         let mut n_ended = 0;
-        messages.take(b"\x00\x00\x00\x00\x64abc", |_| n_ended += 1);
-        messages.pass(97, |_| n_ended += 1);
-        messages.take(b"\x00\x00\x00\x00\x01", |_| n_ended += 1);
-        messages.pass(2, |_| n_ended += 1);
-        messages.take(b"\x00\x00\x00\x00\x01a", |_| n_ended += 1);
+        let mut ended = |part: Part<'_>| n_ended += u32::from(matches!(part, Part::Ended(_)));
+        messages.take(b"\x00\x00\x00\x00\x64abc", &mut ended);
+        messages.pass(97, &mut ended);
+        messages.take(b"\x00\x00\x00\x00\x01", &mut ended);
+        messages.pass(2, &mut ended);
+        messages.take(b"\x00\x00\x00\x00\x01a", &mut ended);
         assert_eq!((messages.n, n_ended), (2, 1));
     }
 
@@ -175,7 +191,7 @@ mod tests {
             (b"\x80\x00\x00\x00\x01\n", Shape::FramedAsWeb, Shape::FramedAsWeb),
             (&[0; 20], Shape::Unknown, Shape::Unknown),
             (b"\x00\x00\x00\x00\x03ab", Shape::Unknown, Shape::Other),
-            (b"{}", Shape::Unknown, Shape::Other),
+            (b"{}", Shape::Other, Shape::Other),
             (b"{\"a\": 1}", Shape::Other, Shape::Other),
             (b"\x00\x00\x00\x00\x03abcdefghi", Shape::Other, Shape::Other),
             (b"AAAAAANhYmM=", Shape::Unknown, Shape::Unknown),
@@ -193,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_none() {
         let mut messages = Messages::default();
-        messages.take(b"{\"a\": 1}", |_| panic!("no message"));
+        messages.take(b"{\"a\": 1}", |part| assert!(matches!(part, Part::Content(b"{\"a\": 1}"))));
         assert_eq!(messages.n, 0);
     }
 }

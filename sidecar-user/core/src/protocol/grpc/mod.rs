@@ -1,6 +1,7 @@
 //! What remote procedure calls say inside of HTTP, any version (gRPC's PROTOCOL-HTTP2 and PROTOCOL-WEB). No protocol of its
 //! own.
 
+mod call;
 mod messages;
 mod web;
 
@@ -8,8 +9,18 @@ use std::time::Duration;
 
 use crate::model::RpcSystem;
 
-pub(super) use messages::{Ended, Messages, Shape};
-pub(super) use web::{TRAILER_MAX, Trailer};
+pub(super) use call::{Call, Told};
+use messages::{Messages, Part, Shape};
+use web::{TRAILER_MAX, Trailer};
+
+/// How bytes of a body may be shown to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    /// As they are.
+    As,
+    /// Each as this one.
+    Filled(u8),
+}
 
 /// Which kind of call a content type names, and whether its body is base64.
 pub(super) fn system(content_type: &[u8]) -> Option<(RpcSystem, bool)> {

@@ -9,9 +9,10 @@ use httparse::{Error, Header, ParserConfig, Status};
 
 use super::upgrade::Upgrade;
 use super::{events, odd_line, plain};
-use crate::model::{Headers, Http, HttpVersion, TraceContext};
+use crate::model::{Headers, Http, HttpVersion, Method, RpcSystem, TraceContext};
 use crate::protocol::{
     Keep,
+    grpc::{self, Call},
     http::{
         authority::decimal,
         captured,
@@ -43,6 +44,8 @@ pub(super) struct Request {
     pub(super) framing: Framing,
     /// Its path is to be left out.
     pub(super) is_excluded: bool,
+    /// It is a call of gRPC-Web.
+    pub(super) call: Option<Box<Call>>,
 }
 
 /// What a response's head says.
@@ -55,6 +58,10 @@ pub(super) struct Response {
     pub(super) upgrade: Option<Upgrade>,
     /// Its body is a stream of events that can be read.
     pub(super) has_events: bool,
+    /// It is a call's, and says how its body is written.
+    pub(super) call: Option<(RpcSystem, bool)>,
+    /// Of a call's: its status, where there are no messages.
+    pub(super) grpc_status: Option<u32>,
 }
 
 /// What header lines say of the body's length (RFC 9112 section 6).
@@ -126,7 +133,10 @@ impl<'a> Heads<'a> {
     pub(super) fn plain_request(&self, bytes: &[u8]) -> Parsed<Request> {
         let plain = || plain::request(bytes).filter(|_| self.keep.request_headers.is_empty());
         let Some((len, start, lines)) = plain() else { return Parsed::Partial };
-        Parsed::Whole(len, self.request_facts(&start, lines, Headers::new()))
+        match self.request_facts(&start, lines, Headers::new()) {
+            Request { call: Some(_), .. } => Parsed::Partial,
+            facts => Parsed::Whole(len, facts),
+        }
     }
 
     /// The same, if it is a plain one and no headers are to be kept; else `Partial`.
@@ -135,7 +145,11 @@ impl<'a> Heads<'a> {
         let Some((len, start, lines)) = plain() else { return Parsed::Partial };
         match response_facts(&start, &lines) {
             // What it leads to is in lines that are passed over here.
-            Some(Response { status: 101, .. } | Response { has_events: true, .. }) => Parsed::Partial,
+            Some(
+                Response { status: 101, .. }
+                | Response { has_events: true, .. }
+                | Response { call: Some(_), .. },
+            ) => Parsed::Partial,
             Some(facts) => Parsed::Whole(len, (facts, Headers::new())),
             None => Parsed::Malformed,
         }
@@ -149,7 +163,8 @@ impl<'a> Heads<'a> {
             Ok(Status::Complete(len)) => match StartLine::of(&request) {
                 Some(start) => {
                     let captured = captured::of(&self.keep.request_headers, sent(request.headers));
-                    Parsed::Whole(len, self.request_facts(&start, Lines::read(request.headers), captured))
+                    let facts = self.request_facts(&start, Lines::read(request.headers), captured);
+                    Parsed::Whole(len, facts.with(request.headers))
                 }
                 None => Parsed::Malformed,
             },
@@ -216,22 +231,43 @@ impl<'a> Heads<'a> {
             content_type: lines.content_type,
         };
         let Facts { http, trace, is_excluded } = words.facts(version(start.version), self.keep, captured);
-        Request { http, trace, framing: lines.framing(), is_excluded }
+        let is_post = http.method == Some(Method::Post);
+        let kind = lines.content_type.filter(|_| is_post).and_then(web);
+        let call = kind.map(|kind| Box::new(Call::new(Some(kind), Some(start.target), None)));
+        Request { http, trace, framing: lines.framing(), is_excluded, call }
+    }
+}
+
+/// What kind of gRPC-Web a content type names: nothing else of gRPC is carried by HTTP/1.
+fn web(content_type: &[u8]) -> Option<(RpcSystem, bool)> {
+    grpc::system(content_type).filter(|(system, _)| *system == RpcSystem::GrpcWeb)
+}
+
+fn value<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
+    headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+}
+
+impl Request {
+    /// With what is in lines that few requests have.
+    fn with(mut self, headers: &[Header<'_>]) -> Self {
+        if let Some(call) = &mut self.call {
+            call.give(value(headers, "grpc-timeout").and_then(grpc::timeout));
+        }
+        self
     }
 }
 
 impl Response {
     /// With what is in lines that few responses have.
     fn with(self, headers: &[Header<'_>]) -> Self {
-        let value = |name: &str| {
-            headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
-        };
+        let value = |name| value(headers, name);
         let upgrade = || value("upgrade").and_then(Upgrade::named);
         let is_plain =
             || value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"));
         Response {
             upgrade: if self.status == 101 { upgrade() } else { None },
             has_events: self.has_events && is_plain(),
+            grpc_status: self.call.and_then(|_| value("grpc-status")).and_then(grpc::status),
             ..self
         }
     }
@@ -241,7 +277,9 @@ fn response_facts(start: &StatusLine, lines: &Lines<'_>) -> Option<Response> {
     let status = Some(start.status).filter(|code| *code >= 100)?;
     let version = version(start.version);
     let has_events = lines.content_type.is_some_and(is_event_stream);
-    Some(Response { status, version, framing: lines.framing(), upgrade: None, has_events })
+    let call = lines.content_type.and_then(web);
+    let framing = lines.framing();
+    Some(Response { status, version, framing, upgrade: None, has_events, call, grpc_status: None })
 }
 
 fn is_event_stream(content_type: &[u8]) -> bool {
@@ -413,6 +451,8 @@ mod tests {
                 framing,
                 upgrade: None,
                 has_events: false,
+                call: None,
+                grpc_status: None,
             };
             let expected = Parsed::Whole(head.len(), (response, Headers::new()));
             assert_eq!(Heads::new(&Keep::default()).response(head.as_bytes()), expected, "{lines:?}");

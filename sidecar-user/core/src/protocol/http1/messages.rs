@@ -193,6 +193,7 @@ impl Http1 {
             self.give_up(at, out);
             return false;
         }
+        self.has_calls |= request.call.is_some();
         self.queue.start(since, request, out);
         self.overlaps |= self.queue.len() > 1;
         true

@@ -10,7 +10,7 @@ use super::reader::{Place, Reader};
 use super::shown;
 use crate::model::{Ktime, Message, MessageKind, Side};
 use crate::protocol::{
-    Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Successor, TEXT, Transcript, Want,
+    Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Successor, TEXT, Transcript, Want, grpc::Show,
 };
 
 /// One connection that speaks HTTP/1.
@@ -42,6 +42,8 @@ pub(super) struct Http1 {
     pub(super) strange_bytes: u64,
     /// Messages did not alternate: two requests were open at once, or one was answered before it was all there.
     pub(super) overlaps: bool,
+    /// There were calls, whose status is the last thing that is said.
+    pub(super) has_calls: bool,
     /// The server's current message answers no request that is known.
     pub(super) is_orphan: bool,
     /// The server's bytes went by unread while requests were outstanding: their responses may be in them.
@@ -68,6 +70,7 @@ impl Http1 {
             n_strange: None,
             strange_bytes: 0,
             overlaps: false,
+            has_calls: false,
             is_orphan: false,
             is_hidden: false,
         }
@@ -97,7 +100,8 @@ impl Http1 {
     /// Takes from the beginning of `bytes` what belongs to one place; says how many that are. May change the place
     /// and take none.
     fn take(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
-        let Http1 { readers, transcript, .. } = self;
+        let Http1 { readers, transcript, queue, is_orphan, .. } = self;
+        let is_known = side == Side::Client || !*is_orphan;
         let reader = &mut readers[side.index()];
         match &mut reader.place {
             Place::Head | Place::Trial => self.take_head(side, at, bytes, out),
@@ -115,7 +119,15 @@ impl Http1 {
                 let taken = body.take(bytes, |part| match (part, &mut reader.events) {
                     (Part::Framing(bytes), _) => transcript.keep(side, bytes),
                     (Part::Lines(bytes), _) => transcript.sift(side, bytes, TEXT, shown::is_of_line),
-                    (Part::Content(content), None) => transcript.hide(side, content.len() as u64, TEXT),
+                    (Part::Content(content), None) => {
+                        let show = |bytes: &[u8], how| match how {
+                            Show::As => transcript.keep(side, bytes),
+                            Show::Filled(filler) => transcript.hide(side, bytes.len() as u64, filler),
+                        };
+                        if !is_known || !queue.content(side, at, content, show, out) {
+                            transcript.hide(side, content.len() as u64, TEXT);
+                        }
+                    }
                     (Part::Content(content), Some(events)) => {
                         let show = |bytes: &[u8], is_shown| match is_shown {
                             true => transcript.keep(side, bytes),
@@ -167,6 +179,9 @@ impl Http1 {
             let taken = body.pass(n);
             reader.events.iter_mut().for_each(|events| events.miss());
             used = taken.used;
+            if side == Side::Client || !self.is_orphan {
+                self.queue.miss(side);
+            }
             self.took(side, at, taken, out);
         }
         if used < n {

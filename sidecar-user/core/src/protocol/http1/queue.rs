@@ -4,8 +4,13 @@
 use std::collections::VecDeque;
 
 use super::head::{Request, Response};
-use crate::model::{Detail, Exchange, Headers, Http, Ktime, Outcome, Start, TraceContext};
-use crate::protocol::{Signal, http::captured, http2::Upgraded};
+use crate::model::{Detail, Exchange, Headers, Http, Ktime, Outcome, RpcSystem, Side, Start, TraceContext};
+use crate::protocol::{
+    Signal,
+    grpc::{Call, Show},
+    http::captured,
+    http2::Upgraded,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -28,6 +33,7 @@ pub(super) struct Pending {
     sent: u64,
     pub(super) trace: Option<Box<TraceContext>>,
     pub(super) http: Http,
+    call: Option<Box<Call>>,
 }
 
 impl Queue {
@@ -46,10 +52,20 @@ impl Queue {
 
     /// A request's head was read; it began at `started`.
     pub(super) fn start(&mut self, started: Ktime, request: Request, out: &mut Vec<Signal>) {
-        let Request { http, trace, is_excluded, .. } = request;
-        out.push(Signal::Started(Start { at: started, method: http.method, is_excluded }));
-        let pending =
-            Pending { started, requested: None, answered: None, is_excluded, lost: 0, sent: 0, trace, http };
+        let Request { http, trace, is_excluded, call, .. } = request;
+        let method = http.method.filter(|_| call.is_none());
+        out.push(Signal::Started(Start { at: started, method, is_excluded }));
+        let pending = Pending {
+            started,
+            requested: None,
+            answered: None,
+            is_excluded,
+            lost: 0,
+            sent: 0,
+            trace,
+            http,
+            call,
+        };
         self.texts += pending.texts();
         // As a rule it stays the only one.
         if self.requests.capacity() == 0 {
@@ -93,6 +109,9 @@ impl Queue {
             self.texts += captured::held(&headers);
             self.texts -= captured::held(&pending.http.response_headers);
             pending.http.response_headers = headers;
+            if let Some(call) = &mut pending.call {
+                call.answer(response.call, response.grpc_status);
+            }
         }
     }
 
@@ -108,6 +127,46 @@ impl Queue {
         if let Some(pending) = self.requests.front_mut() {
             pending.http.response_body = None;
         }
+        self.miss(Side::Server);
+    }
+
+    /// Content of `side` that is a call's; `show` is told what may be seen of it. Whether it is.
+    pub(super) fn content(
+        &mut self,
+        side: Side,
+        at: Ktime,
+        bytes: &[u8],
+        show: impl FnMut(&[u8], Show),
+        out: &mut Vec<Signal>,
+    ) -> bool {
+        let Some(call) = self.call(side) else { return false };
+        call.content(side, at, bytes, show, out);
+        true
+    }
+
+    /// Content went by that nobody saw.
+    pub(super) fn miss(&mut self, side: Side) {
+        if let Some(call) = self.call(side) {
+            call.lose(side);
+        }
+    }
+
+    /// Whether a call's content passes, which is looked at.
+    pub(super) fn has_call(&self, side: Side) -> bool {
+        let pending = match side {
+            Side::Client => self.requests.back().filter(|_| self.is_sending),
+            Side::Server => self.requests.front(),
+        };
+        pending.is_some_and(|pending| pending.call.is_some())
+    }
+
+    /// That of the message that `side` sends.
+    fn call(&mut self, side: Side) -> Option<&mut Call> {
+        let pending = match side {
+            Side::Client => self.requests.back_mut().filter(|_| self.is_sending),
+            Side::Server => self.requests.front_mut(),
+        };
+        pending?.call.as_deref_mut()
     }
 
     /// The oldest request is answered in HTTP/2; what was said until now answers nothing.
@@ -129,10 +188,13 @@ impl Queue {
             // A connection that idles holds nothing.
             self.requests = VecDeque::new();
         }
-        let Pending { started, requested, answered, is_excluded, lost, trace, mut http, .. } = pending;
+        let Pending { started, requested, answered, is_excluded, lost, trace, mut http, call, .. } = pending;
         http.response_body = http.response_body.filter(|_| outcome != Outcome::NotObserved);
         self.is_sending &= !self.requests.is_empty();
-        let detail = Detail::Http(http);
+        let detail = match call {
+            Some(call) => Detail::Rpc(Box::new(call.rpc(RpcSystem::GrpcWeb, http))),
+            None => Detail::Http(http),
+        };
         // What passes does not show when it was read: that is added behind the parsers.
         let read = None;
         let exchange =
@@ -165,6 +227,7 @@ impl Pending {
         let http = &self.http;
         let state = self.trace.as_ref().map_or(0, |trace| size_of::<TraceContext>() + text(&trace.state));
         let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
-        text(&http.method_original) + text(&http.host) + text(&http.path) + state + headers
+        let call = self.call.as_ref().map_or(0, |call| call.held());
+        text(&http.method_original) + text(&http.host) + text(&http.path) + state + headers + call
     }
 }

@@ -7,7 +7,7 @@ use super::start_line::{is_tchar, n_line_ends};
 use super::upgrade::Upgrade;
 use crate::model::{Method, Side};
 use crate::protocol::{
-    Keep, TEXT, Transcript,
+    Keep, TEXT, Transcript, grpc,
     http::{
         authority::{PATH_MAX, decimal, host_and_port},
         request::{METHOD_MAX, method},
@@ -213,14 +213,21 @@ impl Telling<'_> {
             }
         } else if is("content-encoding") {
             self.keep_if(value.eq_ignore_ascii_case(b"identity"), value);
+        } else if is("grpc-status") {
+            self.keep_if(grpc::status(value).is_some(), value);
+        } else if is("grpc-timeout") {
+            self.keep_if(grpc::timeout(value).is_some(), value);
         } else if is("upgrade") {
             self.keep_if(Upgrade::named(value).is_some(), value);
         } else if is("content-type") {
-            let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
+            // Of a call's, too, what follows the `+` is nobody's business.
+            let is_call = grpc::system(value).is_some();
+            let ends = |b: &u8| *b == b';' || is_call && *b == b'+';
+            let end = value.iter().position(ends).unwrap_or(value.len());
             let (media, more) = value.split_at(end);
             let is_known = |known: &&[u8]| media.trim_ascii().eq_ignore_ascii_case(known);
-            self.keep_if(CONTENT_TYPES.iter().any(is_known), media);
-            self.transcript.sift(self.side, more, TEXT, |b| b == b';');
+            self.keep_if(is_call || CONTENT_TYPES.iter().any(is_known), media);
+            self.transcript.sift(self.side, more, TEXT, |b| matches!(b, b';' | b'+'));
         } else {
             self.hide(value, TEXT);
         }

@@ -32,13 +32,14 @@ impl Http1 {
             Place::Lost if side == Side::Client && self.is_closing => Want::Skip(u64::MAX),
             // None is passed over, however many bytes they are.
             Place::Body(_) if reader.events.is_some() => Want::Stream,
+            Place::Body(_) if self.queue.has_call(side) => Want::Stream,
             // Where no body may be coming, the next turn's beginning matters.
             Place::Body(Body::Length(_)) if side == Side::Server && self.is_orphan => Want::Heads,
             Place::Body(Body::Length(left)) if *left > SKIP_FROM => Want::Skip(*left),
             Place::Body(Body::Chunked(chunked)) if chunked.left() > SKIP_FROM => Want::Skip(chunked.left()),
             Place::Body(Body::Chunked(chunked)) if reader.is_flood(chunked.read) => Want::Heads,
             Place::LongHead(_) => Want::Stream,
-            _ if self.overlaps || reader.has_chunked => Want::Stream,
+            _ if self.overlaps || self.has_calls || reader.has_chunked => Want::Stream,
             _ if !reader.has_read || !reader.held.is_empty() => Want::Undecided,
             _ => Want::Heads,
         }

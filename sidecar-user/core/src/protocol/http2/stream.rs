@@ -1,18 +1,14 @@
 //! One stream, as far as its exchange goes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Upgraded;
 use super::head::Fields;
-use crate::model::{
-    Detail, Exchange, Http, Ktime, Message, MessageKind, Method, Outcome, Rpc, RpcSystem, Side, Start,
-    TraceContext,
-};
+use crate::model::{Detail, Exchange, Http, Ktime, Method, Outcome, RpcSystem, Side, Start, TraceContext};
 use crate::protocol::{
     Keep, Signal,
-    grpc::{self, Ended, Messages, Shape, TRAILER_MAX, Trailer},
-    http::{authority::Target, captured, request::Facts},
+    grpc::{self, Call, Told},
+    http::{captured, request::Facts},
 };
 
 /// A request whose response has not ended.
@@ -42,21 +38,6 @@ pub(super) struct Had {
     requests: bool,
 }
 
-#[derive(Debug, Default)]
-struct Call {
-    /// `None`: what was seen does not tell.
-    system: Option<RpcSystem>,
-    /// Its path: a method's name is no secret.
-    path: Option<Box<str>>,
-    status: Option<u32>,
-    timeout: Option<Duration>,
-    /// By [`Side::index`].
-    messages: [Messages; 2],
-    /// What reads a body of gRPC-Web of each side.
-    web: Option<[Trailer; 2]>,
-    reset: Option<(Side, u32)>,
-}
-
 impl Stream {
     /// A request whose first byte passed at `started`.
     pub(super) fn new(started: Ktime, fields: &Fields, keep: &Keep) -> Stream {
@@ -65,14 +46,11 @@ impl Stream {
         // A call is a POST (PROTOCOL-HTTP2, "Requests").
         let is_doubtful =
             told.is_none() && fields.n_unknown > 0 && matches!(http.method, None | Some(Method::Post));
-        let call = match told.flatten() {
-            Some((system, is_text)) => Some(Call::new(Some(system), is_text)),
-            None => is_doubtful.then(|| Call::new(None, false)),
+        let kind = match told.flatten() {
+            Some(kind) => Some(Some(kind)),
+            None => is_doubtful.then_some(None),
         };
-        let call = call.map(|call| {
-            let path = fields.path().and_then(|path| Target::new(Method::Post, path).path);
-            Box::new(Call { path: path.map(Box::from), timeout: fields.timeout, ..call })
-        });
+        let call = kind.map(|kind| Box::new(Call::new(kind, fields.path(), fields.timeout)));
         http.is_doubtful = is_doubtful;
         Stream::with(started, None, http, trace, is_excluded, call)
     }
@@ -136,7 +114,7 @@ impl Stream {
             self.has_content = true;
         }
         if let Some(call) = &mut self.call {
-            call.answer(fields);
+            call.answer(fields.content_type().and_then(grpc::system), fields.grpc_status);
         }
     }
 
@@ -149,19 +127,15 @@ impl Stream {
     pub(super) fn content(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
         self.count(side, bytes.len() as u64);
         if let Some(call) = &mut self.call {
-            call.content(side, at, bytes, out);
+            call.content(side, at, bytes, |_, _| {}, out);
         }
     }
 
     /// So many bytes of it that nobody saw.
     pub(super) fn passed(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) {
         self.count(side, n);
-        let Some(call) = &mut self.call else { return };
-        let is_told = call.is_told();
-        let messages = &mut call.messages[side.index()];
-        match &call.web {
-            Some(_) => messages.lose(),
-            None => messages.pass(n, |ended| tell(side, at, ended, is_told, out)),
+        if let Some(call) = &mut self.call {
+            call.passed(side, at, n, out);
         }
     }
 
@@ -193,14 +167,14 @@ impl Stream {
             }
         }
         if let Some(call) = &mut self.call {
-            call.messages[side.index()].lose();
+            call.lose(side);
         }
     }
 
     /// RST_STREAM.
     pub(super) fn reset(&mut self, by: Side, code: u32) {
         if let Some(call) = &mut self.call {
-            call.reset = Some((by, code));
+            call.reset(by, code);
         }
     }
 
@@ -250,88 +224,7 @@ impl Stream {
         let http = &self.http;
         let state = self.trace.as_ref().map_or(0, |trace| size_of::<TraceContext>() + text(&trace.state));
         let headers = captured::held(&http.request_headers) + captured::held(&http.response_headers);
-        let trailer = |call: &Call| if call.web.is_some() { TRAILER_MAX } else { 0 };
-        let call = self.call.as_ref();
-        let call = call.map_or(0, |call| size_of::<Call>() + text(&call.path) + trailer(call));
+        let call = self.call.as_ref().map_or(0, |call| call.held());
         text(&http.method_original) + text(&http.host) + text(&http.path) + state + headers + call
-    }
-}
-
-/// What is told of what may be a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Call(RpcSystem),
-    /// It is none.
-    Request,
-    Unknown,
-}
-
-impl Call {
-    fn new(system: Option<RpcSystem>, is_text: bool) -> Call {
-        let web =
-            (system == Some(RpcSystem::GrpcWeb)).then(|| [Trailer::new(is_text), Trailer::new(is_text)]);
-        Call { system, web, ..Call::default() }
-    }
-
-    /// What its response's headers or trailers say of it.
-    fn answer(&mut self, fields: &Fields) {
-        self.status = self.status.or(fields.grpc_status);
-        if self.system.is_none() {
-            let told = fields.content_type().and_then(grpc::system).map(|(system, _)| system);
-            // Of gRPC-Web as much as this shows in the body alone.
-            self.system = told.or(fields.grpc_status.map(|_| RpcSystem::Grpc));
-        }
-    }
-
-    fn content(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
-        let is_told = self.is_told();
-        let messages = &mut self.messages[side.index()];
-        match &mut self.web {
-            Some(web) => web[side.index()].take(bytes, messages, |len| {
-                tell(side, at, Ended::Message(len), is_told, out);
-            }),
-            None => messages.take(bytes, |ended| tell(side, at, ended, is_told, out)),
-        }
-    }
-
-    /// Whether it is a call: where no field said so, the bodies may. They are whole, or not.
-    fn told(&self, is_requested: bool, is_answered: bool) -> Told {
-        if let Some(system) = self.system {
-            return Told::Call(system);
-        }
-        let [sent, received] = &self.messages;
-        let received = received.shape(is_answered);
-        match (sent.shape(is_requested), received) {
-            (Shape::Framed | Shape::Empty, Shape::FramedAsWeb) => Told::Call(RpcSystem::GrpcWeb),
-            (Shape::Framed, _) | (Shape::Empty, Shape::Framed) => Told::Call(RpcSystem::Grpc),
-            (Shape::Other | Shape::FramedAsWeb, _) | (Shape::Empty, Shape::Other) => Told::Request,
-            (Shape::Empty | Shape::Unknown, _) => Told::Unknown,
-        }
-    }
-
-    /// It is surely a call.
-    fn is_told(&self) -> bool {
-        self.system.is_some()
-    }
-
-    fn rpc(self, system: RpcSystem, http: Http) -> Rpc {
-        let [_, answer] = self.web.unwrap_or_default();
-        let [sent, received] = self.messages;
-        Rpc {
-            system,
-            http: Http { path: http.path.or(self.path), is_doubtful: false, ..http },
-            status: self.status.or(answer.status()),
-            messages: [sent.n, received.n],
-            timeout: self.timeout,
-            reset: self.reset,
-        }
-    }
-}
-
-fn tell(side: Side, at: Ktime, ended: Ended<'_>, is_told: bool, out: &mut Vec<Signal>) {
-    if let Ended::Message(bytes) = ended
-        && is_told
-    {
-        out.push(Signal::Message(Message { at, side, kind: MessageKind::Call, bytes }));
     }
 }

@@ -233,7 +233,11 @@ fn cut_by(cut: Cut) -> &'static str {
 
 /// An exchange as the cases write it.
 pub(super) fn written(exchange: &Exchange) -> String {
-    let Detail::Http(http) = &exchange.detail else { panic!("HTTP's own: {exchange:?}") };
+    let (http, rpc) = match &exchange.detail {
+        Detail::Http(http) => (http, None),
+        Detail::Rpc(rpc) => (&rpc.http, Some(rpc)),
+        other => panic!("HTTP's own: {other:?}"),
+    };
     let mut line = match http.method {
         Some(Method::Other) | None => "?".to_owned(),
         Some(method) => format!("{method:?}").to_uppercase(),
@@ -269,6 +273,19 @@ pub(super) fn written(exchange: &Exchange) -> String {
     }
     if http.version == HttpVersion::Http10 {
         line.push_str(" 1.0");
+    }
+    if let Some(rpc) = rpc {
+        let status = rpc.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        let _ = write!(
+            line,
+            " call {} {status} {}/{}",
+            rpc.method().unwrap_or("-"),
+            rpc.messages[0],
+            rpc.messages[1]
+        );
+        if let Some(timeout) = rpc.timeout {
+            let _ = write!(line, " within {timeout:?}");
+        }
     }
     if let Some(trace) = &exchange.trace {
         let _ = write!(line, " parent {:02x}", trace.parent.span[7]);
