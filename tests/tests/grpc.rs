@@ -32,8 +32,12 @@ impl World {
     }
 
     fn serve(&self) -> Process {
+        self.serve_by("grpc_server.py")
+    }
+
+    fn serve_by(&self, script: &str) -> Process {
         let (port, account) = (self.port.to_string(), self.account_file().display().to_string());
-        let server = self.start(&[&python(), &support("grpc_server.py"), &port, &account], "server.out");
+        let server = self.start(&[&python(), &support(script), &port, &account], "server.out");
         eventually("the server to listen", || TcpStream::connect(("127.0.0.1", self.port)).ok());
         server
     }
@@ -149,6 +153,45 @@ fn every_call_is_told_as_the_server_counts_it() {
         (scrape.bytes("seen"), scrape.sum("sidecar_capture_coverage_ratio", &[])),
         (scrape.bytes("explained"), Some(1.0))
     );
+}
+
+/// gRPC-Web over HTTP/1.1: the status is at the end of the response's body, in bytes or in base64.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn every_call_from_a_browser_is_told_as_the_server_counts_it() {
+    let world = World::new();
+    let sidecar = world.observe();
+    let _server = world.serve_by("grpc_web_server.py");
+    process::run(&mut world.within(&[&python(), &support("grpc_web_client.py"), &world.port.to_string()]));
+    let url = format!("http://127.0.0.1:{}/truth.v1.Calls/Unary", world.port);
+    let message = world.dir.path().join("message");
+    // The text is what base64.b64encode() makes of the bytes.
+    for (code, text) in [(b"0", "AAAAAAEw"), (b"5", "AAAAAAE1"), (b"7", "AAAAAAE3")] {
+        let bytes = [&[0, 0, 0, 0, 1][..], code].concat();
+        for (kind, body) in
+            [("application/grpc-web", &bytes[..]), ("application/grpc-web-text", text.as_bytes())]
+        {
+            fs::write(&message, body).expect("a message");
+            let (data, kind) = (
+                format!("@{}", message.display()),
+                [format!("content-type: {kind}"), format!("accept: {kind}")],
+            );
+            let headers = ["-H", &kind[0], "-H", &kind[1], "-o", "/dev/null"];
+            let curl = ["curl", "-sS", "--data-binary", &data, &url];
+            process::run(&mut world.within(&[&curl[..], &headers].concat()));
+        }
+    }
+    let scrape = sidecar.scrape_at_rest();
+    let account = world.account();
+    assert_eq!(account.values().sum::<u64>(), 3 * 17 + 4 + 2 * 3);
+    for role in ["server", "client"] {
+        assert_eq!(told(&scrape, role), account, "{role}");
+        let web = [("rpc_system_name", "grpc_web")];
+        let n = scrape.count(&format!("rpc_{role}_call_duration_seconds_count"), &web);
+        assert_eq!((n, scrape.requests(role)), (account.values().sum(), BTreeMap::new()), "{role}");
+    }
+    assert_eq!(scrape.drops(), BTreeMap::new());
+    assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
 }
 
 /// A connection with calls in flight when the daemon comes: what was told before, such as the methods' names, is not known and is

@@ -11,6 +11,8 @@ use crate::{
 };
 
 const REQUIREMENTS: &str = "tests/requirements.txt";
+/// A server and a client of gRPC-Web. It asks for parts that it needs for other things, and for older ones than the others.
+const ALONE: &str = "sonora==0.2.3";
 
 /// Debian's python3 comes without the part that makes one.
 pub(super) fn can_make_venv() -> bool {
@@ -23,6 +25,7 @@ pub(super) fn install(workspace: &Workspace, bin: &Path) -> Result<()> {
     let stamp = venv.join("requirements.txt");
     let wanted =
         fs::read_to_string(workspace.path(REQUIREMENTS)).with_context(|| format!("read {REQUIREMENTS}"))?;
+    let wanted = format!("{wanted}{ALONE}\n");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && answers(bin, "rotel") {
         return Ok(());
     }
@@ -31,9 +34,14 @@ pub(super) fn install(workspace: &Workspace, bin: &Path) -> Result<()> {
     );
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     let python = venv.join("bin/python");
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
-    run(pip.arg("--requirement").arg(workspace.path(REQUIREMENTS)))?;
+    let pip = || {
+        let mut pip = Command::new(&python);
+        let quiet = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"];
+        pip.args(["-m", "pip", "install"]).args(quiet);
+        pip
+    };
+    run(pip().arg("--requirement").arg(workspace.path(REQUIREMENTS)))?;
+    run(pip().args(["--no-deps", ALONE]))?;
     let packages =
         output(Command::new(&python).args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]))?;
     link_as(&Path::new(packages.trim()).join("rotel/rotel-agent"), bin, "rotel".as_ref())?;
