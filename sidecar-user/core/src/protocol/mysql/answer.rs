@@ -41,6 +41,18 @@ pub(super) struct Answer {
     pub(super) told: Told,
 }
 
+/// What of a packet may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Whole,
+    /// So many bytes.
+    First(usize),
+    Ok,
+    Error,
+    /// A text.
+    Hidden,
+}
+
 /// What it says.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -100,6 +112,38 @@ enum Place {
 impl Answer {
     pub(super) fn new() -> Self {
         Answer { place: Place::Begin, told: Told::default() }
+    }
+
+    /// What the next message is, which `take` is given then.
+    pub(super) fn form(&self, reply: Reply, payload: &[u8], len: u64) -> Form {
+        let Some(&first) = payload.first() else { return Form::Whole };
+        let is_eof = Self::is_eof(payload, len);
+        match (self.place, reply) {
+            (_, _) if first == ERR => Form::Error,
+            (_, _) if is_eof => Form::Whole,
+            (Place::Begin, Reply::Simple) => Form::Ok,
+            (Place::Begin, Reply::Text | Reply::None | Reply::Stream) => Form::Hidden,
+            (Place::Begin, Reply::Login) => {
+                if first == OK {
+                    Form::Ok
+                } else {
+                    Form::First(1)
+                }
+            }
+            (Place::Begin, Reply::Prepared) if len <= 13 => Form::Whole,
+            (Place::Begin, Reply::Results(_)) if first == OK => Form::Ok,
+            (Place::Begin, Reply::Results(_)) if columns(payload, len).is_some() => Form::Whole,
+            (Place::Begin | Place::BeforeRows | Place::Rows, Reply::Rows | Reply::Results(_))
+                if first == EOF && len < u64::from(FULL) =>
+            {
+                Form::Ok
+            }
+            (Place::Begin, Reply::Fields) if first == EOF && len < u64::from(FULL) => Form::Ok,
+            (Place::Begin, Reply::Fields) | (Place::Columns { .. } | Place::Prepared { .. }, _) => {
+                Form::First(if payload.starts_with(DEFINITION) { DEFINITION.len() } else { 0 })
+            }
+            _ => Form::First(1),
+        }
     }
 
     /// What begins so is a row.
@@ -330,6 +374,21 @@ impl Answer {
             }
         }
     }
+}
+
+impl Form {
+    /// Of what nobody asked for.
+    pub(super) fn of_error(payload: &[u8]) -> Form {
+        if payload.first() == Some(&ERR) { Form::Error } else { Form::First(0) }
+    }
+}
+
+/// How much of an error's text does no more than name a database.
+pub(super) fn names_system(text: &[u8]) -> usize {
+    let named = text.strip_prefix(MANUAL).and_then(|rest| {
+        MANUALS.iter().find(|(whose, _)| rest.starts_with(whose)).map(|(whose, _)| whose.len())
+    });
+    named.map_or(0, |len| MANUAL.len() + len)
 }
 
 /// Which database an error is of, as its number or the beginning of its text shows.

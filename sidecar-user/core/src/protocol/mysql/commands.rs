@@ -335,7 +335,7 @@ impl Mysql {
         self.asking.is_cut = true;
     }
 
-    fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         if self.session.is_plain_backslash { Dialect::MySqlNoBackslash } else { Dialect::MySql }
     }
 }

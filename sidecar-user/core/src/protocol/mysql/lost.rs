@@ -46,7 +46,7 @@ impl Mysql {
             return;
         }
         self.finish_unseen(at, out);
-        *self.reader(Side::Client) = Reader::default();
+        self.restart(Side::Client);
         self.asking = Asking::default();
         self.data = None;
         self.places = [Place::Trial, Place::Lost];
@@ -55,7 +55,7 @@ impl Mysql {
     /// A command is on trial: what the server says next has to answer it.
     pub(super) fn await_answer(&mut self) {
         if self.place(Side::Server) == Place::Lost {
-            *self.reader(Side::Server) = Reader::default();
+            self.restart(Side::Server);
             self.heard.clear();
             self.is_heard_cut = false;
             self.places[Side::Server.index()] = Place::Trial;
@@ -116,7 +116,7 @@ impl Mysql {
         }
         let is_in_command = side == Side::Client && self.queue.is_sending;
         self.places[side.index()] = Place::Lost;
-        *self.reader(side) = Reader::default();
+        self.restart(side);
         match side {
             Side::Client => {
                 self.asking = Asking::default();
@@ -128,7 +128,7 @@ impl Mysql {
         if is_in_command || self.data.is_some() {
             self.queue.is_sending = false;
             self.places[Side::Server.index()] = Place::Lost;
-            *self.reader(Side::Server) = Reader::default();
+            self.restart(Side::Server);
         }
     }
 
@@ -138,11 +138,18 @@ impl Mysql {
         self.session.namespace = None;
     }
 
+    /// What was read of the message of `side` is none.
+    fn restart(&mut self, side: Side) {
+        self.hide_untold(side);
+        *self.reader(side) = Reader::default();
+    }
+
     /// Both places are lost.
     fn forget(&mut self) {
         self.distrust();
         self.places = [Place::Lost; 2];
-        self.readers = Default::default();
+        self.restart(Side::Client);
+        self.restart(Side::Server);
         self.asking = Asking::default();
         self.heard.clear();
         self.is_heard_cut = false;

@@ -10,7 +10,7 @@
 //! asks for TLS goes on as that.
 //!
 //! `parser` is the entry: `packet` cuts a side's bytes into messages, `commands` acts on the client's, `answers` on the server's,
-//! `lost` on bytes that were not read, `ending` on the connection's end. The rest are parts without state of the connection's.
+//! `lost` on bytes that were not read, `ending` on the connection's end; `shown` says which bytes others may see. The rest are parts without state of the connection's.
 //!
 //! Where the login was not seen, nothing of it needs to be guessed: whether definitions and rows are ended by EOF or OK, and
 //! whether definitions are sent at all, shows in the packets themselves. Which of both databases it is shows in few: in what only
@@ -31,6 +31,7 @@ mod packet;
 mod parser;
 mod queue;
 mod session;
+mod shown;
 mod statements;
 #[cfg(test)]
 mod tests;

@@ -67,6 +67,15 @@ impl Reader {
         self.n_header == 0 && !self.is_inside
     }
 
+    /// The last header, and whether it is whole.
+    pub(super) fn header(&self) -> [u8; HEADER] {
+        self.header
+    }
+
+    pub(super) fn has_header(&self) -> bool {
+        self.n_header == 0
+    }
+
     /// Bytes that are still to come of the packet that is being read.
     pub(super) fn left(&self) -> u32 {
         self.left

@@ -7,11 +7,12 @@ use super::commands::{Asking, Data};
 use super::packet::{HEADER, Piece, Reader};
 use super::queue::Queue;
 use super::session::Session;
+use super::shown::{NOTHING, Untold};
 use super::statements::Statements;
 use crate::model::{Ktime, Side};
 use crate::protocol::ends::Ends;
 use crate::protocol::{
-    Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Successor, Then, Want, tls,
+    Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Successor, Then, Transcript, Want, tls,
 };
 
 /// One connection that speaks MySQL's protocol.
@@ -30,6 +31,8 @@ pub(super) struct Mysql {
     /// The rest of that beginning was not seen.
     pub(super) is_heard_cut: bool,
     pub(super) queue: Queue,
+    pub(super) transcript: Transcript,
+    pub(super) untold: [Untold; 2],
     /// What the client sends besides commands.
     pub(super) data: Option<Data>,
     pub(super) statements: Statements,
@@ -107,6 +110,8 @@ impl Mysql {
             heard: Vec::new(),
             is_heard_cut: false,
             queue: Queue::default(),
+            transcript: Transcript::default(),
+            untold: Default::default(),
             data: None,
             statements: Statements::default(),
             odd: Oddities::default(),
@@ -144,10 +149,13 @@ impl Mysql {
     /// Takes from the beginning of `bytes` what belongs together; says how many bytes those are.
     fn take(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) -> usize {
         if self.place(side) == Place::Lost {
+            self.transcript.hide(side, bytes.len() as u64, NOTHING);
             self.unread(bytes.len() as u64);
             return bytes.len();
         }
         let (used, piece) = self.reader(side).take(at, bytes);
+        let n_payload = if let Piece::Payload { bytes, .. } = piece { bytes.len() } else { 0 };
+        self.tell_piece(side, used - n_payload, &piece);
         if self.place(side) == Place::Trial {
             self.trial.bytes += used as u64;
         }
@@ -166,6 +174,7 @@ impl Mysql {
     fn hand_over(&mut self, side: Side, at: Ktime, rest: &[u8]) {
         let (Then::Parse(open) | Then::Handshake(open)) = tls::PROTOCOL.then;
         let mut parser = open(Arc::clone(&self.limits), Birth::Seen);
+        self.transcript.hand_over(parser.as_mut());
         if !rest.is_empty() {
             let step = parser.push(side, at, rest, &mut self.successor_said);
             self.explained += step.explained;
@@ -197,6 +206,7 @@ impl Mysql {
     fn pass(&mut self, side: Side, at: Ktime, n: u64, out: &mut Vec<Signal>) -> Step {
         self.explained = 0;
         if n > 0 && self.over.is_none() {
+            self.forget_untold(side);
             if self.spoke.replace(side) != Some(side) {
                 self.turn(side, at, out);
             }
@@ -260,11 +270,16 @@ impl Parser for Mysql {
         Some(Successor { protocol: &tls::PROTOCOL, parser, signals })
     }
 
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
+    }
+
     fn oddities(&mut self) -> Oddities {
         std::mem::take(&mut self.odd)
     }
 
     fn held(&self) -> usize {
-        self.heard.capacity() + self.asking.held() + self.queue.held() + self.statements.held()
+        let untold = self.untold.iter().map(Untold::held).sum::<usize>();
+        untold + self.heard.capacity() + self.asking.held() + self.queue.held() + self.statements.held()
     }
 }

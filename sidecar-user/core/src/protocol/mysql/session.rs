@@ -39,12 +39,12 @@ impl Session {
 pub(super) const PROTOCOL_VERSION: u8 = 10;
 /// Every server of MySQL says so; one of MariaDB does not, and says what more it can in bytes that MySQL's leaves empty.
 const MYSQL: u32 = 1;
-const CONNECT_WITH_DB: u32 = 1 << 3;
+pub(super) const CONNECT_WITH_DB: u32 = 1 << 3;
 const COMPRESS: u32 = 1 << 5;
 pub(super) const PROTOCOL_41: u32 = 1 << 9;
 const SSL: u32 = 1 << 11;
-const SECURE_CONNECTION: u32 = 1 << 15;
-const LENENC_AUTH: u32 = 1 << 21;
+pub(super) const SECURE_CONNECTION: u32 = 1 << 15;
+pub(super) const LENENC_AUTH: u32 = 1 << 21;
 const DEPRECATE_EOF: u32 = 1 << 24;
 const ZSTD: u32 = 1 << 26;
 
@@ -92,7 +92,7 @@ pub(super) enum Login {
 }
 
 /// Bytes before the user's name.
-const FIXED: usize = 32;
+pub(super) const FIXED: usize = 32;
 
 /// Reads it ("Protocol::HandshakeResponse41"). `None`: that of a client from before 4.1, or none at all.
 pub(super) fn login(payload: &[u8], server: u32) -> Option<Login> {

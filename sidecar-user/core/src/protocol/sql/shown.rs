@@ -15,7 +15,8 @@ const LITERAL: u8 = b'x';
 /// Symbols that are shown. Others, and two of which something else may begin, are `+`.
 const SYMBOLS: &[u8] = b"();,.@=<>+*%!|^~:&?[]{}";
 
-/// The text without literals, comments, and names that are not in its summary.
+/// The text without literals, comments, and names that are not in its summary. Where it is in no encoding that is known it may
+/// have no summary any more.
 #[must_use]
 pub fn shown(text: &[u8], dialect: Dialect) -> Vec<u8> {
     let summary = summarize(text, dialect);
@@ -31,7 +32,10 @@ fn sifted(text: &[u8], dialect: Dialect, summary: &Summary) -> Vec<u8> {
     let is_shown = |word: &str| keywords::is_known(word) || names.iter().any(|name| name == word);
     let mut shown = vec![b' '; text.len()];
     let mut lexer = Lexer::new(dialect);
+    let mut end = 0;
     let mut show = |token: Token<'_>, span: std::ops::Range<usize>| {
+        between_tokens(&text[end..span.start], &mut shown[end..span.start], dialect);
+        end = span.end;
         let (from, to) = (&text[span.clone()], &mut shown[span]);
         match token {
             Token::Word(word) | Token::Name(word) if is_shown(word) => to.copy_from_slice(from),
@@ -47,7 +51,53 @@ fn sifted(text: &[u8], dialect: Dialect, summary: &Summary) -> Vec<u8> {
     };
     lexer.push(text, &mut show);
     lexer.finish(&mut show);
+    between_tokens(&text[end..], &mut shown[end..], dialect);
     shown
+}
+
+/// White space, and comments without what is in them.
+fn between_tokens(from: &[u8], to: &mut [u8], dialect: Dialect) {
+    let mut at = 0;
+    while let Some(byte) = from.get(at) {
+        let rest = &from[at..];
+        let line = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
+        // How much of it is shown, at its beginning and at its end, and its length.
+        let (first, last, len) = match rest {
+            [b'/', b'*', b'!', version @ ..] if dialect != Dialect::PostgreSql => {
+                let n = 3 + version.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                (n, 0, n)
+            }
+            [b'/', b'*', ..] => (2, 2, comment(rest, dialect)),
+            [b'*', b'/', ..] => (2, 0, 2),
+            [b'-', b'-', ..] => (2, 0, line),
+            [b'#', ..] => (1, 0, line),
+            _ => (usize::from(byte.is_ascii_whitespace()), 0, 1),
+        };
+        let (rest, to) = (&rest[..len], &mut to[at..at + len]);
+        to[..first].copy_from_slice(&rest[..first]);
+        to[len - last..].copy_from_slice(&rest[len - last..]);
+        at += len;
+    }
+}
+
+/// The length of a comment that bytes begin with: PostgreSQL's may have others in them.
+fn comment(bytes: &[u8], dialect: Dialect) -> usize {
+    let (mut depth, mut at) = (1, 2);
+    while depth > 0 {
+        at += match bytes.get(at..at + 2) {
+            Some(b"*/") => {
+                depth -= 1;
+                2
+            }
+            Some(b"/*") if dialect == Dialect::PostgreSql => {
+                depth += 1;
+                2
+            }
+            Some(_) => 1,
+            None => return bytes.len(),
+        };
+    }
+    at
 }
 
 /// Words and names in a summary.
@@ -115,20 +165,21 @@ mod tests {
             (
                 PostgreSql,
                 "SELECT secret, 'secret', 12.5 FROM items i WHERE i.id = $1 -- secret\n",
-                "SELECT zzzzzz, 'xxxxxx', 0000 FROM items z WHERE z.zz = 00           ",
+                "SELECT zzzzzz, 'xxxxxx', 0000 FROM items z WHERE z.zz = 00 --       \n",
             ),
             (PostgreSql, "SELECT $$secret$$ FROM \"t t\"", "SELECT 'xxxxxxxx' FROM \"t t\""),
             (PostgreSql, "SELECT \"secret\", e'sec\\'ret'", "SELECT \"zzzzzz\", 'xxxxxxxxx'"),
             (
                 MySql,
                 "SELECT /*!40001 SQL_NO_CACHE */ a FROM `t` WHERE b IN ('it''s', \"secret\") # secret",
-                "SELECT          zzzzzzzzzzzz    z FROM `t` WHERE z IN ('xxxxx', 'xxxxxx')         ",
+                "SELECT /*!40001 zzzzzzzzzzzz */ z FROM `t` WHERE z IN ('xxxxx', 'xxxxxx') #       ",
             ),
             (PostgreSql, "secret is no statement", "zzzzzz++++++++++++++++"),
             (PostgreSql, "SELECT 'secret", "SELECT'+++++++"),
             (MySql, "use shop", "use shop"),
             (PostgreSql, "", ""),
-            (PostgreSql, " /* secret */ ", "              "),
+            (PostgreSql, " /* secret */ ", " /*        */ "),
+            (PostgreSql, "/* a /* b */ c */ BEGIN", "/*             */ BEGIN"),
         ] {
             let told = String::from_utf8_lossy(&shown(text.as_bytes(), dialect)).into_owned();
             assert_eq!(told, expected, "{text}");

@@ -1,7 +1,9 @@
 //! What the recordings have not: written by hand, by the packets that MySQL's documentation shows.
 
 use super::super::{open, session};
-use super::script::{Do, answer, answer_from, command, packet, run, run_pieces, system, written};
+use super::script::{
+    Do, answer, answer_from, check_shown, command, packet, run, run_pieces, system, written,
+};
 use crate::model::{DbSystem, Ktime, Side};
 use crate::protocol::{Birth, Close, Limits, Next, Oddities, Want};
 
@@ -42,6 +44,7 @@ fn check(name: &str, script: &[Do], birth: Birth, exchanges: &[&str], odd: Oddit
         let told: Vec<String> = run.exchanges.iter().map(written).collect();
         assert_eq!(told, exchanges, "{name}, in pieces of {size}");
         assert_eq!((run.odd, run.next), (odd, next), "{name}, in pieces of {size}");
+        check_shown(&run, birth, name);
     }
 }
 
@@ -224,6 +227,62 @@ fn ends() {
     check("said unasked", &session(&told), Birth::Seen, &["PING -> 5/11 @4 4 5 5"], odd, Next::Continue);
 }
 
+/// Whatever is not exported is not shown.
+#[test]
+fn what_is_shown() {
+    let fixed = [&(USUAL | 1 << 3 | 1 << 19).to_le_bytes()[..], &[0, 0, 0, 1, 45], &[0; 23]].concat();
+    let login = [&fixed, &b"CANARY\0\x06CANARYshop\0CANARY\0"[..]].concat();
+    let column =
+        b"\x03def\x06CANARY\x06CANARY\x06CANARY\x06CANARY\x06CANARY\x0c\x3f\0\x01\0\0\0\xfd\x81\0\0\0\0";
+    let info = b"\0\x01\x01\x02\x40\0\0\x06CANARY\x13\x01\x05\x04shop\0\x0aCANARYCANA";
+    let script = [
+        greeting("8.0.36-CANARY"),
+        Do::Push(Side::Client, packet(1, &login)),
+        answer_from(2, &[b"\xfeCANARY\0CANARY"]),
+        Do::Push(Side::Client, packet(3, b"CANARY")),
+        answer_from(4, &[OK]),
+        command(
+            b"\x03\x01\x01\0\x01\xfd\0\x06CANARY\x06CANARYselect CANARY, 'CANARY' from items /* CANARY */",
+        ),
+        answer(&[b"\x01", column, EOF, b"\x06CANARY", EOF]),
+        command(b"\x03update items set CANARY = \"CANARY\""),
+        answer(&[info]),
+        command(b"\x03select CANARY from items"),
+        answer(&[b"\xff\x7a\x04#42S02Table 'CANARY' doesn't exist"]),
+        command(b"\x16delete from items where CANARY = ?"),
+        answer(&[b"\0\x01\0\0\0\0\0\x01\0\0\0\0", column, EOF]),
+        command(b"\x17\x01\0\0\0\0\x01\0\0\0\0\x01\xfd\0\x06CANARY"),
+        answer(&[OK]),
+        command(b"\x18\x01\0\0\0\0\0CANARY"),
+        command(b"\x03load data local infile 'CANARY' into table items"),
+        answer(&[b"\xfbCANARY"]),
+        Do::Push(Side::Client, [packet(2, b"CANARY"), packet(3, b"")].concat()),
+        answer_from(4, &[OK]),
+        command(b"\x09"),
+        answer(&[b"CANARY: 1"]),
+        command(b"\x03CANARY is no statement"),
+        answer(&[b"\xff\x28\x04#42000CANARY"]),
+        command(b"\x11CANARY\0\x06CANARYother\0CANARY"),
+        answer(&[OK]),
+        command(b"\x06CANARY"),
+        answer(&[OK]),
+        CLOSED,
+    ];
+    for size in [usize::MAX, 1, 7] {
+        let run = run_pieces(&script, Birth::Seen, &Limits::default(), |bytes| size.min(bytes.len()));
+        assert_eq!(run.exchanges.len(), 10, "{:?}", run.exchanges.iter().map(written).collect::<Vec<_>>());
+        check_shown(&run, Birth::Seen, "canaries");
+        for side in [Side::Client, Side::Server] {
+            let pushed = run.shown.iter().filter_map(|(_, step)| match step {
+                Do::Push(of, bytes) if *of == side => Some(bytes.as_slice()),
+                _ => None,
+            });
+            let shown = pushed.collect::<Vec<_>>().concat();
+            assert!(!shown.windows(6).any(|six| six == b"CANARY"), "{}", shown.escape_ascii());
+        }
+    }
+}
+
 #[test]
 fn met_in_the_middle() {
     let execute = command(b"\x17\x01\x00\x00\x00\x00\x01\x00\x00\x00");
@@ -300,6 +359,7 @@ fn which_database_it_is() {
         let [asked, next] = [command(b"\x03DELETE FROM t"), command(b"\x0e")];
         let script = [asked, said, next, answer(&[OK])];
         assert_eq!(systems(Birth::Joined, &script), [expected; 2], "{script:?}");
+        check_shown(&run(&script, Birth::Joined), Birth::Joined, "which database");
     }
     let [refused, taken] = [error(1047, "Unknown command"), answer(&[OK])];
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Conversations of real clients with MariaDB 10.11, whole, in pieces, and from and to anywhere.
 
-use super::script::{Do, Run, recorded, run, run_pieces, system, written};
+use super::script::{Do, Run, check_shown, recorded, run, run_pieces, system, written};
 use crate::model::{DbSystem, Detail, Exchange, Outcome, Side};
 use crate::protocol::{Birth, Limits, Oddities};
 
@@ -99,6 +99,7 @@ fn it_does_not_matter_how_bytes_are_split() {
                 );
             assert_eq!(lines(&run), exchanges, "{client}, in pieces of {at}");
             assert_eq!(run.given, run.explained, "{client}, in pieces of {at}");
+            check_shown(&run, Birth::Seen, client);
         }
     }
 }
@@ -175,6 +176,9 @@ fn a_connection_that_is_met_anywhere_has_no_other_exchanges() {
             let (_, after) = cut(&script, n);
             let run = run(&after, Birth::Joined);
             let why = format!("{client}, met at {n}");
+            if n % 11 == 0 {
+                check_shown(&run, Birth::Joined, &why);
+            }
             assert_known(&run.exchanges, &all, &why);
             // Whatever begins after the first is there.
             let first = run.exchanges.first().map(|exchange| exchange.started);

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use super::super::open;
 use crate::model::{DbSystem, Detail, Exchange, Ktime, Outcome, Side};
+use crate::protocol::transcript::witness::Witness;
 use crate::protocol::{Birth, Close, Limits, Next, Oddities, Signal};
 
 /// One thing that happens on a connection.
@@ -27,6 +28,17 @@ pub(super) struct Run {
     pub(super) given: u64,
     pub(super) explained: u64,
     pub(super) next: Next,
+    /// What others may see of it.
+    pub(super) shown: Vec<(u64, Do)>,
+}
+
+/// The same is told of what others may see.
+pub(super) fn check_shown(told: &Run, birth: Birth, why: &str) {
+    let again = run_timed(&told.shown, birth, &Limits::default(), &mut |bytes: &[u8]| bytes.len());
+    let lines = |run: &Run| run.exchanges.iter().map(written).collect::<Vec<_>>();
+    assert_eq!(lines(&again), lines(told), "{why}, as it is shown: {:?}", told.shown);
+    let systems = |run: &Run| run.exchanges.iter().map(system).collect::<Vec<_>>();
+    assert_eq!(systems(&again), systems(told), "{why}");
 }
 
 pub(super) fn bytes(hex: &str) -> Vec<u8> {
@@ -95,7 +107,8 @@ fn run_timed(
     let mut parser = open(limits.clone().into(), birth);
     let mut out = Vec::new();
     let (mut given, mut explained, mut next) = (0, 0, Next::Continue);
-    for (at, step) in script {
+    let mut witness = Witness::new(parser.as_mut());
+    for (index, (at, step)) in script.iter().enumerate() {
         let at = Ktime(*at);
         let mut said = |step: crate::protocol::Step| {
             explained += step.explained;
@@ -109,18 +122,30 @@ fn run_timed(
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let (now, later) = rest.split_at(piece(rest).clamp(1, rest.len()));
-                    said(parser.push(*side, at, now, &mut out));
+                    witness.pushes(*side, now, index);
+                    let step = parser.push(*side, at, now, &mut out);
+                    witness.pushed(parser.as_mut(), step.next, "mysql");
+                    said(step);
                     rest = later;
                 }
             }
             Do::Gap(side, n) => {
                 given += n;
                 said(parser.gap(*side, at, *n, &mut out));
+                witness.missed(parser.as_mut(), *side, index, "mysql");
             }
-            Do::End(side) => said(parser.end(*side, at, &mut out)),
-            Do::Close(how) => parser.close(at, *how, &mut out),
+            Do::End(side) => {
+                said(parser.end(*side, at, &mut out));
+                witness.called(parser.as_mut(), *side, index, "mysql");
+            }
+            Do::Close(how) => {
+                parser.close(at, *how, &mut out);
+                witness.called(parser.as_mut(), Side::Client, index, "mysql");
+            }
         }
     }
+    witness.closed(parser.as_mut(), "mysql");
+    let shown = shown(witness, script);
     let at_rest = finished(&out);
     let mut odd = parser.oddities();
     parser.close(Ktime(script.len() as u64 + 1), Close::Forgotten, &mut out);
@@ -131,7 +156,24 @@ fn run_timed(
         Signal::Finished(exchange) => Some(exchange),
         Signal::Started(_) | Signal::Message(_) => None,
     });
-    Run { exchanges: exchanges.take(at_rest).collect(), odd, given, explained, next }
+    Run { exchanges: exchanges.take(at_rest).collect(), odd, given, explained, next, shown }
+}
+
+/// Step by step, so that times are the same.
+fn shown(mut witness: Witness<usize>, script: &[(u64, Do)]) -> Vec<(u64, Do)> {
+    let mut shown = script.to_vec();
+    for (_, step) in &mut shown {
+        if let Do::Push(_, bytes) = step {
+            bytes.clear();
+        }
+    }
+    witness.shown(|index, _, bytes, n_hidden| {
+        if let Do::Push(_, shown) = &mut shown[index].1 {
+            shown.extend_from_slice(bytes);
+            shown.resize(shown.len() + n_hidden as usize, 0);
+        }
+    });
+    shown
 }
 
 fn finished(out: &[Signal]) -> usize {
