@@ -82,6 +82,7 @@ pub(crate) fn check(name: &str, input: &[u8]) {
 fn small() -> Limits {
     let keep = Keep {
         paths: true,
+        shown_paths: true,
         request_headers: vec!["host".into(), "x-request-id".into()],
         response_headers: vec!["content-length".into()],
         excluded: vec!["/".parse().expect("a pattern")],

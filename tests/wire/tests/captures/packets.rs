@@ -62,6 +62,14 @@ impl Owned {
         Owned { len: bytes.len() as u32, bytes, ..self.clone() }
     }
 
+    /// With other bytes of payload.
+    pub(crate) fn with(&self, other: impl Fn(u8) -> u8) -> Owned {
+        let mut with = self.clone();
+        let payload = if self.is_datagram() { self.bytes.len() } else { self.layout().payload };
+        with.bytes[payload..].iter_mut().for_each(|byte| *byte = other(*byte));
+        with
+    }
+
     /// The sender's port.
     pub(crate) fn port(&self) -> u16 {
         let tcp = self.layout().tcp;

@@ -31,6 +31,9 @@ impl Shown<'_> {
 
     /// A word of a line: its place, and the line's first.
     pub(super) fn word(&mut self, at: u32, first: &[u8], word: &[u8]) {
+        if !self.transcript.is_recorded() {
+            return self.hide(word.len(), TEXT);
+        }
         let (n, filler) = match self.side {
             Side::Client => asked(at, first, word),
             Side::Server => answered(at, first, word),

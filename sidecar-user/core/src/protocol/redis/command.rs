@@ -166,10 +166,9 @@ impl Commands {
             let read = if self.line.len() > bound { Read::Malformed } else { Read::More };
             return (taken.used, read);
         }
-        let (held, len) = self.line.held();
-        let line = &held[..len.min(self.untold as usize)];
-        let is_inline = self.is_inline;
         let untold = std::mem::take(&mut self.untold);
+        let line = transcript.is_recorded().then(|| self.line.held());
+        let is_inline = self.is_inline;
         let read = match self.place {
             Place::First if self.is_inline => self.inline(),
             Place::First => self.array(),
@@ -177,10 +176,17 @@ impl Commands {
             Place::End | Place::Word(_) => self.end(),
         };
         self.line = Line::default();
-        match read {
-            Read::Malformed => self.untold = untold,
-            _ if is_inline => shown::words(line, &mut self.modules, transcript),
-            _ => transcript.keep(Side::Client, line),
+        match (&read, line) {
+            (Read::Malformed, _) => self.untold = untold,
+            (_, None) => transcript.hide(Side::Client, untold, TEXT),
+            (_, Some((line, len))) => {
+                let line = &line[..len.min(untold as usize)];
+                if is_inline {
+                    shown::words(line, &mut self.modules, transcript);
+                } else {
+                    transcript.keep(Side::Client, line);
+                }
+            }
         }
         (taken.used, read)
     }

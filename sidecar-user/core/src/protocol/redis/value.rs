@@ -5,8 +5,8 @@ use super::name::Verb;
 use super::shown;
 use super::table::{INTEGER, MANY, NULL, OTHER, SIMPLE, TEXT};
 use crate::model::{Ktime, Side};
-use crate::protocol::Transcript;
 use crate::protocol::line::{Line, number};
+use crate::protocol::{TEXT as HIDDEN, Transcript};
 
 /// Levels of values in values.
 const DEPTH: usize = 128;
@@ -186,10 +186,8 @@ impl Values {
             let is_long = self.line.len() > NUMBER && !is_text;
             return (taken.used, if is_long { Read::Malformed } else { Read::More });
         }
-        let (held, len) = self.line.held();
         let untold = std::mem::take(&mut self.untold);
-        let line = &held[..len.min(untold as usize)];
-        let is_counted = self.is_counted();
+        let line = transcript.is_recorded().then(|| (self.line.held(), self.is_counted()));
         let is_read = match self.place {
             Place::Line => self.first_line(),
             Place::Content(_) | Place::End => {
@@ -198,9 +196,13 @@ impl Values {
             }
         };
         self.line = Line::default();
-        match is_read {
-            None => self.untold = untold,
-            Some(_) => tell(line, shown::value(line, is_counted), transcript),
+        match (is_read, line) {
+            (None, _) => self.untold = untold,
+            (_, None) => transcript.hide(Side::Server, untold, HIDDEN),
+            (_, Some(((line, len), is_counted))) => {
+                let line = &line[..len.min(untold as usize)];
+                tell(line, shown::value(line, is_counted), transcript);
+            }
         }
         match is_read {
             None => (taken.used, Read::Malformed),
@@ -232,7 +234,7 @@ impl Values {
         if is_all && shown::is_verb(first) {
             transcript.keep(Side::Server, first);
         } else {
-            transcript.hide(Side::Server, self.untold, crate::protocol::TEXT);
+            transcript.hide(Side::Server, self.untold, HIDDEN);
         }
         self.untold = 0;
     }
