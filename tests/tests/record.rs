@@ -261,7 +261,7 @@ fn one_at_a_time_with_an_end() {
         (&["--for", "1"], "sidecar: `1` is no length of time: write 10ms, 1.5s or 2m\n"),
         (&["--not", "path=/"], "sidecar: `path` is no condition: there are protocol, role, peer, port\n"),
     ] {
-        let refused = process::output(&mut world.command(&["-o", "/dev/null"]).args(args));
+        let refused = process::output(world.command(&["-o", "/dev/null"]).args(args));
         let said = String::from_utf8_lossy(&refused.stderr);
         assert_eq!((refused.status.code(), &*said), (Some(2), why));
     }
