@@ -161,6 +161,10 @@ impl Records {
             }
             Header::Part => (0, Came::Nothing),
             Header::Whole(len) => {
+                // What interrupts a hello says that it is none.
+                if held[0] != HANDSHAKE && self.message.n > 0 {
+                    self.message.hello.settle(self.message.held.len(), shown);
+                }
                 self.message.hello.header(self.message.held.len(), held, shown);
                 self.place = Place::Body { kind: held[0], len, left: len };
                 (HEADER as u64, Came::Nothing)
@@ -215,10 +219,14 @@ impl Message {
             let room = hold.saturating_sub(self.held.len());
             let (read, beyond) = bytes[..used].split_at(used.min(room));
             self.held.extend_from_slice(read);
-            if self.left == 0 || !beyond.is_empty() {
-                self.hello.tell(self.header[0], &self.held, shown);
+            if self.hello.is_told() {
+                shown.hide(used);
+            } else {
+                if self.left == 0 || !beyond.is_empty() {
+                    self.hello.tell(self.header[0], &self.held, shown);
+                }
+                shown.hide(beyond.len());
             }
-            shown.hide(beyond.len());
         } else {
             shown.hide(used);
         }

@@ -52,6 +52,11 @@ impl Hello {
         }
     }
 
+    /// Nothing of it waits to be told of.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
+    }
+
     /// Nothing is read of the `n` bytes of its body that are there.
     pub(super) fn settle(&mut self, n: usize, shown: &mut Shown<'_>) {
         if !std::mem::replace(&mut self.is_told, true) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::handshake::open;
 use crate::model::{Detail, Exchange, Ktime, Outcome, Side, Tls};
-use crate::protocol::{Birth, Close, Limits, Next, Signal};
+use crate::protocol::{Birth, Close, Limits, Next, Signal, transcript::witness::Witness};
 
 const TALKS: &str = include_str!("talks.txt");
 
@@ -279,5 +279,27 @@ fn what_is_lost_in_a_certificate_is_no_loss() {
             assert_eq!(exchange.outcome, outcome, "{from} {n}");
             assert_eq!(next, Next::Encrypted);
         }
+    }
+}
+
+/// Found by the fuzzer: what other records say in the middle of a hello passed after its beginning.
+#[test]
+fn a_hello_that_is_interrupted_is_told_of_in_order() {
+    let (_, flights) = talks().swap_remove(0);
+    let hello = [b"\x16\x03\x03\x00\x2a\x02\x40\x00\x51\x03\x03".as_slice(), &[7; 36]].concat();
+    let answer = [&hello[..], b"\x14\x03\x03\x00\x01\x01", b"\x16\x03\x03\x00\x04abcd"].concat();
+    for n in 1..answer.len() {
+        let mut parser = open(Limits::default().into(), Birth::Seen);
+        let mut witness = Witness::new(parser.as_mut());
+        let (first, second) = answer.split_at(n);
+        for (side, bytes) in
+            [(Side::Client, &flights[0].1[..]), (Side::Server, first), (Side::Server, second)]
+        {
+            witness.pushes(side, bytes, ());
+            let step = parser.push(side, Ktime(1), bytes, &mut Vec::new());
+            witness.pushed(parser.as_mut(), step.next, "tls");
+        }
+        parser.close(Ktime(2), Close::Closed, &mut Vec::new());
+        witness.closed(parser.as_mut(), "tls");
     }
 }
