@@ -66,7 +66,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        arguments: "observe|pipeline|steer|swaps|endure|outliers|open …",
+        arguments: "observe|protocols|pipeline|steer|swaps|endure|outliers|open …",
         help: "measure what observing and steering cost, by pairs of runs; prove where connections go while policies change",
         run: bench::command,
     },

