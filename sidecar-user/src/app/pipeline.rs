@@ -463,6 +463,7 @@ fn keep(config: &Config) -> Keep {
     let mut keep = Keep {
         shown_paths: config.spans.url_path,
         paths: has_spans || has_routes || config.explain.exchanges > 0,
+        b3: config.spans.b3,
         excluded: config.exclude.paths.iter().map(|pattern| pattern.0.clone()).collect(),
         ..Keep::default()
     };

@@ -85,6 +85,7 @@ fn small() -> Limits {
         shown_paths: true,
         request_headers: vec!["host".into(), "x-request-id".into()],
         response_headers: vec!["content-length".into()],
+        b3: true,
         excluded: vec!["/".parse().expect("a pattern")],
     };
     Limits { head_bytes: 64, outstanding: 4, keep: Arc::new(keep) }

@@ -283,6 +283,10 @@ pub struct Spans {
     /// The share of traces that the `…traceidratio` samplers take, 0 to 1. By their ids: an SDK with the same ratio takes
     /// the same ones.
     pub ratio: Ratio,
+    /// Whether headers of B3 (`b3`, or `X-B3-TraceId` and `X-B3-SpanId`) name the parent of a request that has no valid
+    /// `traceparent`: what OpenTelemetry's SDKs call the propagators `b3` and `b3multi`. One that leaves the decision open counts as not
+    /// sampled.
+    pub b3: bool,
     /// What is done about an application that makes spans by itself. That shows by its exports, if they go out as
     /// plaintext OTLP/HTTP; towards a TLS or gRPC endpoint nobody can see it: then say `assume`.
     pub instrumented: Instrumented,
@@ -297,6 +301,7 @@ impl Default for Spans {
         Self {
             sampler: Sampler::default(),
             ratio: Ratio::default(),
+            b3: false,
             instrumented: Instrumented::default(),
             url_path: true,
         }

@@ -132,6 +132,7 @@ proptest! {
             shown_paths: true,
             request_headers: vec!["host".into(), "transfer-encoding".into()],
             response_headers: vec!["content-length".into()],
+            b3: true,
             excluded: vec!["/".parse().expect("a pattern")],
         };
         let small = Limits { head_bytes: 64, outstanding: 4, keep: Arc::new(keep) };

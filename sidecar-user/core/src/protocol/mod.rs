@@ -133,6 +133,8 @@ pub struct Keep {
     pub request_headers: Vec<Arc<str>>,
     /// Response headers, by name in lower case.
     pub response_headers: Vec<Arc<str>>,
+    /// Headers of B3 name a request's parent, where `traceparent` does not.
+    pub b3: bool,
     /// Exchanges with these paths are marked as excluded.
     pub excluded: Vec<PathPattern>,
 }

@@ -1,6 +1,7 @@
 //! What a request says of itself, whichever version of HTTP it is written in.
 
 use super::authority::{Target, host_and_port};
+use super::b3::B3;
 use super::{otlp, traceparent, tracestate};
 use crate::model::{Headers, Http, HttpVersion, Method, TraceContext};
 use crate::protocol::Keep;
@@ -20,6 +21,7 @@ pub(in crate::protocol) struct Words<'a> {
     pub(in crate::protocol) parent: Option<&'a [u8]>,
     /// All lines of `tracestate`.
     pub(in crate::protocol) states: &'a [&'a [u8]],
+    pub(in crate::protocol) b3: B3<'a>,
     pub(in crate::protocol) content_type: Option<&'a [u8]>,
 }
 
@@ -42,7 +44,11 @@ impl Words<'_> {
         let authority = self.authority.or(authority.map(str::as_bytes)).or(self.host).unwrap_or_default();
         let (host, port) = host_and_port(authority);
         let parent = self.parent.and_then(traceparent::parse);
-        let trace = parent.map(|parent| TraceContext { parent, state: tracestate::list(self.states) });
+        let trace = match parent {
+            Some(parent) => Some(TraceContext { parent, state: tracestate::list(self.states) }),
+            None if keep.b3 => self.b3.parent().map(|parent| TraceContext { parent, state: None }),
+            None => None,
+        };
         let http = Http {
             method,
             method_original: self.method.filter(|_| method == Some(Method::Other)).map(original),

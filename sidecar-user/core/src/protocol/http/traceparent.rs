@@ -24,7 +24,7 @@ pub(in crate::protocol) fn parse(value: &[u8]) -> Option<TraceParent> {
 }
 
 /// Lower-case hexadecimal, exactly `N` bytes of it.
-fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+pub(super) fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if digits.len() != 2 * N {
         return None;

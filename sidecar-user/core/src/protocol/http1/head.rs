@@ -15,6 +15,7 @@ use crate::protocol::{
     grpc::{self, Call},
     http::{
         authority::decimal,
+        b3::{B3, Part},
         captured,
         request::{Facts, Words},
     },
@@ -228,6 +229,7 @@ impl<'a> Heads<'a> {
             host: lines.host,
             parent: lines.parent,
             states: &lines.states,
+            b3: lines.b3,
             content_type: lines.content_type,
         };
         let Facts { http, trace, is_excluded } = words.facts(version(start.version), self.keep, captured);
@@ -323,16 +325,22 @@ pub(super) enum Name {
     ContentType,
     ContentLength,
     TransferEncoding,
+    B3(Part),
 }
 
 impl Name {
-    pub(super) const ALL: [(Name, &'static str); 6] = [
+    pub(super) const ALL: [(Name, &'static str); 11] = [
         (Name::Host, "host"),
         (Name::TraceParent, "traceparent"),
         (Name::TraceState, "tracestate"),
         (Name::ContentType, "content-type"),
         (Name::ContentLength, "content-length"),
         (Name::TransferEncoding, "transfer-encoding"),
+        (Name::B3(Part::Single), Part::Single.name()),
+        (Name::B3(Part::Trace), Part::Trace.name()),
+        (Name::B3(Part::Span), Part::Span.name()),
+        (Name::B3(Part::Sampled), Part::Sampled.name()),
+        (Name::B3(Part::Flags), Part::Flags.name()),
     ];
 }
 
@@ -346,6 +354,7 @@ pub(super) struct Lines<'a> {
     length: Option<Option<u64>>,
     coding: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
+    b3: B3<'a>,
 }
 
 impl<'a> Lines<'a> {
@@ -374,6 +383,7 @@ impl<'a> Lines<'a> {
             Name::ContentType => self.content_type = Some(value),
             Name::ContentLength => self.add_length(value),
             Name::TransferEncoding => self.coding = Some(value),
+            Name::B3(part) => self.b3.add(part, value),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::head::{HEADERS_MAX, Lines, Name, StartLine, StatusLine};
 use crate::model::Method;
-use crate::protocol::http::request::method;
+use crate::protocol::http::{b3::Part, request::method};
 
 const DELETE: u8 = 0x7f;
 /// One in each byte of a word.
@@ -44,7 +44,9 @@ fn lines<'a>(bytes: &[u8], mut rest: &'a [u8]) -> Option<(usize, Lines<'a>)> {
             None => return Some((bytes.len() - rest.len(), lines)),
             // Continues the line before it.
             Some(b' ') => return None,
-            Some(b'C' | b'c' | b'H' | b'h' | b'T' | b't') => add(&mut lines, line)?,
+            Some(b'B' | b'b' | b'C' | b'c' | b'H' | b'h' | b'T' | b't' | b'X' | b'x') => {
+                add(&mut lines, line)?
+            }
             Some(_) => {}
         }
     }
@@ -66,6 +68,11 @@ fn add<'a>(lines: &mut Lines<'a>, line: &'a [u8]) -> Option<()> {
 fn named(line: &[u8]) -> Option<(Name, &[u8])> {
     let is = |name: Name, rest: Option<_>| rest.map(|rest| (name, rest));
     match line.first()? | 0x20 {
+        b'b' => is(Name::B3(Part::Single), after(line, b"b3")),
+        b'x' => is(Name::B3(Part::Trace), after(line, b"x-b3-traceid"))
+            .or_else(|| is(Name::B3(Part::Span), after(line, b"x-b3-spanid")))
+            .or_else(|| is(Name::B3(Part::Sampled), after(line, b"x-b3-sampled")))
+            .or_else(|| is(Name::B3(Part::Flags), after(line, b"x-b3-flags"))),
         b'c' => is(Name::ContentLength, after(line, b"content-length"))
             .or_else(|| is(Name::ContentType, after(line, b"content-type"))),
         b'h' => is(Name::Host, after(line, b"host")),
@@ -168,7 +175,10 @@ mod tests {
         "HTTP/1.1 2000 OK",
         "HTTP/1.1 500 caf\u{e9}",
     ];
-    const LINES: [&str; 24] = [
+    const LINES: [&str; 27] = [
+        "b3: 80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1",
+        "X-B3-TraceId: 80f198ee56343ba864fe8b2a57d3eff7",
+        "x-b3-spanid: e457b5a2e4d86bd1",
         "tracestate: a=1, b=2",
         "TraceState: c=3",
         "Host: a.test:80",
@@ -264,7 +274,7 @@ mod tests {
                     let at = at.index(head.len());
                     head[at] = *byte;
                 }
-                let keep = Keep::default();
+                let keep = Keep { b3: true, ..Keep::default() };
         let heads = Heads::new(&keep);
                 if let found @ Parsed::Whole(..) = heads.plain_request(&head) {
                     prop_assert_eq!(found, heads.any_request(&head));

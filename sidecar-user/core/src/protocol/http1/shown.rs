@@ -10,6 +10,7 @@ use crate::protocol::{
     Keep, TEXT, Transcript, grpc,
     http::{
         authority::{PATH_MAX, decimal, host_and_port},
+        b3::Part,
         request::{METHOD_MAX, method},
         traceparent,
     },
@@ -31,7 +32,7 @@ impl Http1 {
             return self.transcript.hide(side, head.len() as u64, TEXT);
         }
         let lines = self.tell_start(side, head);
-        let mut telling = Telling { transcript: &mut self.transcript, side };
+        let mut telling = Telling { transcript: &mut self.transcript, side, b3: self.limits.keep.b3 };
         for line in lines.split_inclusive(|b| *b == b'\n') {
             telling.header(line);
         }
@@ -61,7 +62,7 @@ impl Http1 {
         let (empty, head) = head.split_at(n_line_ends(head));
         let line = head.iter().position(|b| *b == b'\n').unwrap_or(head.len());
         let (line, rest) = head.split_at(line);
-        let mut telling = Telling { transcript: &mut self.transcript, side };
+        let mut telling = Telling { transcript: &mut self.transcript, side, b3: self.limits.keep.b3 };
         telling.keep(empty);
         match side {
             Side::Client => telling.request_line(line, &self.limits.keep),
@@ -75,6 +76,8 @@ impl Http1 {
 struct Telling<'a> {
     transcript: &'a mut Transcript,
     side: Side,
+    /// What B3 says is exported.
+    b3: bool,
 }
 
 impl Telling<'_> {
@@ -198,6 +201,8 @@ impl Telling<'_> {
             self.authority(value);
         } else if is("traceparent") {
             self.keep_if(traceparent::parse(value).is_some(), value);
+        } else if let Some(part) = Part::ALL.into_iter().find(|part| self.b3 && is(part.name())) {
+            self.keep_if(part.is_told(value), value);
         } else if is("content-length") {
             for number in value.split_inclusive(|b| *b == b',') {
                 let digits = number.strip_suffix(b",").unwrap_or(number);

@@ -8,6 +8,7 @@ use crate::model::{Headers, HttpVersion};
 use crate::protocol::{
     Keep, Limits, grpc,
     http::{
+        b3::{B3, Part},
         captured,
         request::{Facts, Words},
     },
@@ -15,6 +16,8 @@ use crate::protocol::{
 
 /// Bytes of `tracestate` that can matter (W3C Trace Context section 3.3.1.5), and as many of what separates them.
 const STATES_MAX: usize = 1024;
+/// Bytes of the longest value that B3 has.
+const B3_MAX: usize = 128;
 /// Bytes of fields that are asked for.
 const ASKED_MAX: usize = 8 * 1024;
 /// Capacity that is kept for the next block.
@@ -32,6 +35,7 @@ pub(super) struct Fields {
     parent: Option<Range<usize>>,
     n_parents: u32,
     states: Vec<Range<usize>>,
+    b3: Vec<(Part, Range<usize>)>,
     asked: Vec<(Name, Range<usize>)>,
     /// `:status`, if it is one.
     pub(super) status: Option<u16>,
@@ -60,12 +64,13 @@ impl Fields {
     }
 
     fn clear(&mut self) {
-        let Fields { mut text, mut states, mut asked, .. } = std::mem::take(self);
+        let Fields { mut text, mut states, mut b3, mut asked, .. } = std::mem::take(self);
         text.clear();
         text.shrink_to(KEPT_CAPACITY);
         states.clear();
+        b3.clear();
         asked.clear();
-        *self = Fields { text, states, asked, ..Fields::default() };
+        *self = Fields { text, states, b3, asked, ..Fields::default() };
     }
 
     fn add(&mut self, name: &Name, value: &[u8], asked: &[Arc<str>]) {
@@ -92,6 +97,14 @@ impl Fields {
                 if self.states.iter().map(Range::len).sum::<usize>() < STATES_MAX {
                     let value = self.keep(value);
                     self.states.push(value);
+                }
+                return;
+            }
+            Field::B3(part) => {
+                // As many as tell that there are too many.
+                if value.len() <= B3_MAX && self.b3.len() <= Part::ALL.len() {
+                    let value = self.keep(value);
+                    self.b3.push((part, value));
                 }
                 return;
             }
@@ -133,6 +146,8 @@ impl Fields {
     pub(super) fn request(&self, keep: &Keep) -> Facts {
         let states: Vec<&[u8]> = self.states.iter().map(|range| &self.text[range.clone()]).collect();
         let method = self.of(&self.method).and_then(|bytes| str::from_utf8(bytes).ok());
+        let mut b3 = B3::default();
+        self.b3.iter().for_each(|(part, range)| b3.add(*part, &self.text[range.clone()]));
         let words = Words {
             method,
             target: self.path(),
@@ -140,6 +155,7 @@ impl Fields {
             host: self.of(&self.host),
             parent: self.of(&self.parent).filter(|_| self.n_parents == 1),
             states: &states,
+            b3,
             content_type: self.content_type(),
         };
         words.facts(HttpVersion::Http2, keep, self.captured(&keep.request_headers))
@@ -162,6 +178,7 @@ impl Fields {
     pub(super) fn held(&self) -> usize {
         self.text.capacity()
             + self.states.capacity() * size_of::<Range<usize>>()
+            + self.b3.capacity() * size_of::<(Part, Range<usize>)>()
             + self.asked.capacity() * size_of::<(Name, Range<usize>)>()
     }
 }

@@ -1,7 +1,7 @@
 //! What others may see of a conversation.
 
 use super::super::open;
-use super::script::{CLIENT, Do, SERVER, c, run, s};
+use super::script::{CLIENT, Do, SERVER, c, case, run, s};
 use crate::model::{Ktime, Side};
 use crate::protocol::{Birth, Close, Keep, Limits, Signal};
 
@@ -102,6 +102,31 @@ fn what_is_no_head_or_not_exported_is_not_shown() {
         let script = [c("GET / HTTP/1.1||"), s("HTTP/1.1 204 a||"), c("secret|secret||more")];
         let told = shown(&script, CLIENT, &Limits::default(), piece);
         assert_eq!(told.replace('\0', "0"), "GET / HTTP/1.1||000000|000000||0000", "{piece}");
+    }
+}
+
+#[test]
+fn parents_by_b3() {
+    let ids = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1";
+    let several = ids.replace('-', "|X-B3-SpanId: ");
+    for (is_on, lines, parent) in [
+        (true, format!("b3: {ids}-1"), " parent d1"),
+        (true, format!("X-B3-TraceId: {several}|X-B3-Sampled: 1"), " parent d1"),
+        (
+            true,
+            format!("B3: {ids}-1|traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            " parent b7",
+        ),
+        (true, format!("traceparent: none|b3: {ids}"), " parent d1"),
+        (true, format!("b3: {ids}-1|b3: {ids}-1"), ""),
+        (true, "b3: 0".to_owned(), ""),
+        (false, format!("b3: {ids}-1"), ""),
+    ] {
+        let keep = Keep { b3: is_on, paths: true, ..Keep::default() };
+        let script = [c(&format!("GET / HTTP/1.1|{lines}||")), s("HTTP/1.1 204 No||")];
+        case("a request", &script, &[&format!("GET -/ -> 204 complete 0/0 @1 1 2 2{parent}")])
+            .limits(Limits { keep: keep.into(), ..Limits::default() })
+            .check();
     }
 }
 

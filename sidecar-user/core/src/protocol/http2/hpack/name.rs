@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::protocol::http::b3::Part;
+
 /// What a field is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Name {
@@ -31,10 +33,11 @@ pub(in super::super) enum Field {
     TraceState,
     GrpcStatus,
     GrpcTimeout,
+    B3(Part),
 }
 
 impl Field {
-    const ALL: [Field; 11] = [
+    const ALL: [Field; 16] = [
         Field::Authority,
         Field::Method,
         Field::Path,
@@ -46,6 +49,11 @@ impl Field {
         Field::TraceState,
         Field::GrpcStatus,
         Field::GrpcTimeout,
+        Field::B3(Part::Single),
+        Field::B3(Part::Trace),
+        Field::B3(Part::Span),
+        Field::B3(Part::Sampled),
+        Field::B3(Part::Flags),
     ];
 
     pub(super) fn text(self) -> &'static str {
@@ -61,6 +69,7 @@ impl Field {
             Field::TraceState => "tracestate",
             Field::GrpcStatus => "grpc-status",
             Field::GrpcTimeout => "grpc-timeout",
+            Field::B3(part) => part.name(),
         }
     }
 

@@ -119,6 +119,29 @@ fn requests_and_responses() {
 }
 
 #[test]
+fn parents_by_b3() {
+    let w3c = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let b3 = ("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1");
+    let several = [("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1")];
+    for (is_on, fields, parent) in [
+        (true, &[b3][..], " parent d1"),
+        (true, &several, " parent d1"),
+        (true, &[b3, w3c], " parent b7"),
+        (true, &[b3, b3], ""),
+        (false, &[b3], ""),
+    ] {
+        let keep = Keep { b3: is_on, paths: true, ..Keep::default() };
+        case(
+            "a request",
+            &[c(&[headers(BOTH, 1, &[GET, &plain(fields)].concat())]), s(&[headers(BOTH, 1, OK)])],
+            &[&format!("GET -/ -> 200 complete 0/0 @1 1 2 2{parent}")],
+        )
+        .limits(Limits { keep: keep.into(), ..Limits::default() })
+        .check();
+    }
+}
+
+#[test]
 fn endings() {
     let open = c(&[headers(BOTH, 1, GET), headers(END_HEADERS, 3, POST), headers(BOTH, 5, GET)]);
     let begun = s(&[headers(END_HEADERS, 1, OK), data(0, 1, b"ab")]);
@@ -273,6 +296,7 @@ fn what_is_kept_and_what_is_left_out() {
         shown_paths: false,
         request_headers: vec!["x-id".into(), "user-agent".into(), "cookie".into()],
         response_headers: vec!["server".into(), "content-type".into()],
+        b3: false,
         excluded: vec!["/health".parse().expect("a pattern")],
     };
     let limits = Limits { keep: Arc::new(keep), ..Limits::default() };
