@@ -46,6 +46,15 @@ impl Cgroup {
         ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
     }
 
+    /// A program that runs inside.
+    #[must_use]
+    pub fn within(&self, words: &[&str]) -> Command {
+        let wrapper = self.wrapper();
+        let mut within = Command::new(&wrapper[0]);
+        within.args(&wrapper[1..]).args(words);
+        within
+    }
+
     /// The processes in it, and in those below.
     #[must_use]
     pub fn processes(&self) -> Vec<Pid> {

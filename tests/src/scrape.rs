@@ -46,6 +46,16 @@ impl Scrape {
         self.sum(name, labels).unwrap_or(0.0) as u64
     }
 
+    /// What parsers found odd, by reason.
+    #[must_use]
+    pub fn oddities(&self) -> BTreeMap<String, u64> {
+        let mut oddities = BTreeMap::new();
+        for (labels, n) in self.all("sidecar_parser_oddities_total").filter(|(_, n)| *n > 0.0) {
+            *oddities.entry(labels["sidecar_reason"].clone()).or_default() += n as u64;
+        }
+        oddities
+    }
+
     /// Every sample of this name.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Labels, f64)> {
         self.0.iter().filter(move |(n, _, _)| n == name).map(|(_, labels, value)| (labels, *value))

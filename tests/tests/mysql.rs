@@ -111,13 +111,6 @@ impl World {
         process::run(&mut self.owner(question))
     }
 
-    fn within(&self, words: &[&str]) -> Command {
-        let command = [self.cgroup.wrapper(), words.iter().map(|word| (*word).to_owned()).collect()].concat();
-        let mut within = Command::new(&command[0]);
-        within.args(&command[1..]);
-        within
-    }
-
     fn sidecar(&self) -> Sidecar {
         let path = self.cgroup.path().display().to_string();
         let args = ["--cgroup", &path, "--set", "capture.ring_bytes=33554432"];
@@ -213,11 +206,11 @@ fn every_statement_is_told_as_mariadb_counts_it() {
     let world = World::new();
     let sidecar = world.sidecar();
     let port = world.port.to_string();
-    let mut refused = process::run(&mut world.within(&[&python(), &script(), "all", &port]));
+    let mut refused = process::run(&mut world.cgroup.within(&[&python(), &script(), "all", &port]));
     let client =
         ["mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", &port, "--user=app", "--password=secret"];
     let texts = ["--batch", "-e", "SHOW TABLES; SELECT 1; SELECT nothing", "bench"];
-    let failed = process::output(&mut world.within(&[&client[..], &texts].concat()));
+    let failed = process::output(&mut world.cgroup.within(&[&client[..], &texts].concat()));
     let said = String::from_utf8_lossy(&failed.stderr);
     let number = said.split("ERROR ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a number");
     refused.push_str(number);
@@ -257,7 +250,7 @@ fn a_connection_that_was_there_before() {
     let folder = world.dir.path();
     let (port, folder_word) = (world.port.to_string(), folder.display().to_string());
     let mut client = Process::start(
-        &mut world.within(&[&python(), &script(), "held", &port, &folder_word]),
+        &mut world.cgroup.within(&[&python(), &script(), "held", &port, &folder_word]),
         &folder.join("client.log"),
     );
     eventually("a prepared statement", || folder.join("prepared").exists().then_some(()));

@@ -141,18 +141,11 @@ impl World {
         process::run(&mut self.owner("psql", &words))
     }
 
-    fn within(&self, words: &[&str]) -> Command {
-        let command = [self.cgroup.wrapper(), words.iter().map(|word| (*word).to_owned()).collect()].concat();
-        let mut within = Command::new(&command[0]);
-        within.args(&command[1..]);
-        within
-    }
-
     /// A program of PostgreSQL's in the cgroup, over TCP.
     fn client(&self, program: &str, words: &[&str]) -> Command {
         let port = self.port.to_string();
         let to = [program, "-h", "127.0.0.1", "-p", &port, "-U", "postgres"];
-        self.within(&[&to[..], words, &[DATABASE]].concat())
+        self.cgroup.within(&[&to[..], words, &[DATABASE]].concat())
     }
 
     fn sidecar(&self) -> Sidecar {
@@ -249,7 +242,7 @@ fn every_statement_is_told_as_postgresql_counts_it() {
     }
     let words = ["--no-psqlrc", "-c", "COPY pgbench_branches TO STDOUT", "-c", "SELECT nothing FROM nowhere"];
     assert!(!process::output(&mut world.client("psql", &words)).status.success());
-    process::run(&mut world.within(&[&python(), &script(), "all", &world.port.to_string()]));
+    process::run(&mut world.cgroup.within(&[&python(), &script(), "all", &world.port.to_string()]));
     let scrape = sidecar.scrape_at_rest();
     assert_eq!((scrape.drops(), scrape.bytes("lost")), (BTreeMap::new(), 0));
     assert_eq!(scrape.count("sidecar_capture_shed_bytes_total", &[]), 0);
@@ -274,7 +267,7 @@ fn a_connection_that_was_there_before() {
     let folder = world.dir.path();
     let (port, folder_word) = (world.port.to_string(), folder.display().to_string());
     let mut client = Process::start(
-        &mut world.within(&[&python(), &script(), "held", &port, &folder_word]),
+        &mut world.cgroup.within(&[&python(), &script(), "held", &port, &folder_word]),
         &folder.join("client.log"),
     );
     eventually("a prepared statement", || folder.join("prepared").exists().then_some(()));
@@ -301,7 +294,7 @@ fn clients_whose_server_is_elsewhere() {
     let sidecar = world.sidecar();
     let words = ["--no-vacuum", "--protocol", "prepared", "--client", "2", "--transactions", "50"];
     process::run(&mut world.client("pgbench", &words));
-    process::run(&mut world.within(&[&python(), &script(), "all", &world.port.to_string()]));
+    process::run(&mut world.cgroup.within(&[&python(), &script(), "all", &world.port.to_string()]));
     let scrape = sidecar.scrape_at_rest();
     let (account, failures) = (world.account(), world.failures());
     assert!(account.values().sum::<u64>() > 1_500);

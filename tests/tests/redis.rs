@@ -41,13 +41,6 @@ impl World {
         World { dir, cgroup, port, _server: server }
     }
 
-    fn within(&self, words: &[&str]) -> Command {
-        let command = [self.cgroup.wrapper(), words.iter().map(|word| (*word).to_owned()).collect()].concat();
-        let mut within = Command::new(&command[0]);
-        within.args(&command[1..]);
-        within
-    }
-
     /// What Redis says, from outside of the cgroup. It counts this question only after it was answered.
     fn account(&self) -> Calls {
         let port = self.port.to_string();
@@ -107,9 +100,9 @@ fn every_command_is_told_as_redis_counts_it() {
     for (depth, n) in [("1", "500"), ("16", "1600"), ("1000", "4000")] {
         let words = ["redis-benchmark", "-p", &port, "-q", "-c", "4", "-n", n, "-P", depth];
         let tests = ["-t", "ping,set,get,incr,lpush,rpop,sadd,hset,zadd"];
-        process::run(&mut world.within(&[&words[..], &tests].concat()));
+        process::run(&mut world.cgroup.within(&[&words[..], &tests].concat()));
     }
-    process::run(&mut world.within(&[&python(), &script(), "all", &port]));
+    process::run(&mut world.cgroup.within(&[&python(), &script(), "all", &port]));
     let account = world.account();
     let scrape = sidecar.scrape_at_rest();
     assert_eq!((scrape.drops(), scrape.bytes("lost")), (BTreeMap::new(), 0));
@@ -151,8 +144,17 @@ fn clients_whose_server_is_elsewhere() {
     let (path, port) = (world.cgroup.path().display().to_string(), world.port.to_string());
     let sidecar = Sidecar::run(world.dir.path(), &["--cgroup", &path], &[]);
     sidecar.await_ready();
-    process::run(&mut world.within(&["redis-benchmark", "-p", &port, "-q", "-n", "500", "-t", "set,get"]));
-    process::run(&mut world.within(&[&python(), &script(), "all", &port]));
+    process::run(&mut world.cgroup.within(&[
+        "redis-benchmark",
+        "-p",
+        &port,
+        "-q",
+        "-n",
+        "500",
+        "-t",
+        "set,get",
+    ]));
+    process::run(&mut world.cgroup.within(&[&python(), &script(), "all", &port]));
     let mut account = world.account();
     let scrape = sidecar.scrape_at_rest();
     let mut client = told(&scrape, "client");
@@ -172,7 +174,8 @@ fn clients_whose_server_is_elsewhere() {
 fn connections_that_were_there_before() {
     let world = World::new(|_, _| {});
     let (port, folder) = (world.port.to_string(), world.dir.path().display().to_string());
-    let client = world.within(&[&python(), &script(), "load", &port, &folder]).spawn().expect("start it");
+    let client =
+        world.cgroup.within(&[&python(), &script(), "load", &port, &folder]).spawn().expect("start it");
     let _client = scopeguard(client);
     let at_least = |n: u64| {
         eventually("a load", || (world.account().get("GET").map_or(0, |[n, _]| *n) >= n).then_some(()));
