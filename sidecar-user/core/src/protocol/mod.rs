@@ -30,6 +30,7 @@ pub mod http2;
 mod line;
 pub mod memcached;
 pub mod mysql;
+mod pipelined;
 pub mod postgres;
 pub mod redis;
 pub mod sql;

@@ -6,7 +6,7 @@ use super::reply::{Reply, What};
 use super::{binary, command};
 use crate::model::{Db, DbSystem, Detail, Exchange, Ktime, Outcome, Side, Start};
 use crate::protocol::ends::Progress;
-use crate::protocol::trial::Trial;
+use crate::protocol::pipelined::Pipelined;
 use crate::protocol::{Close, Signal};
 
 /// Answers of the binary protocol that say that it was as asked for, or that there was nothing such: no key, a key,
@@ -260,12 +260,6 @@ impl Memcached {
         self.finish_sending(ends.outcome(how, Progress::Sending), at, out);
         self.finish_all(out, |progress| (ends.outcome(how, progress), at));
         self.is_opaque = true;
-    }
-
-    fn end_trial(&mut self, out: &mut Vec<Signal>) {
-        if self.trial.as_ref().is_some_and(Trial::ends) {
-            self.settle(out);
-        }
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::binary::{self, Message, Messages};
 use super::command::{self, Commands};
 use super::pending::{Asked, Pending};
-use super::place::Place;
 use super::reply::{self, Replies, Reply};
 use super::shown::{NO_MESSAGE, Shown};
 use crate::model::{Ktime, Side};
 use crate::protocol::ends::Ends;
+use crate::protocol::pipelined::{Pipelined, Place};
 use crate::protocol::trial::Trial;
 use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Transcript, Want};
 
@@ -38,6 +38,8 @@ pub(super) struct Memcached {
     /// The command that was read last began then.
     pub(super) since: Ktime,
     pub(super) place: Place,
+    /// Text or binary: that is known.
+    pub(super) is_sorted: bool,
     pub(super) ends: Ends,
     pub(super) odd: Oddities,
     transcript: Transcript,
@@ -174,6 +176,7 @@ impl Memcached {
             is_dropped: false,
             since: Ktime::default(),
             place: Place::new(is_joined),
+            is_sorted: false,
             ends: Ends::default(),
             odd: Oddities::default(),
             transcript: Transcript::default(),

@@ -9,6 +9,7 @@ use super::table::MANY;
 use super::value::{Value, What};
 use crate::model::{Db, DbSystem, Detail, Exchange, Ktime, Message, MessageKind, Outcome, Side, Start};
 use crate::protocol::ends::Progress;
+use crate::protocol::pipelined::Pipelined;
 use crate::protocol::{Close, Signal};
 
 impl Redis {
@@ -343,11 +344,5 @@ impl Redis {
         self.finish_sending(ends.outcome(how, Progress::Sending), at, out);
         self.finish_all(out, |progress| (ends.outcome(how, progress), at));
         self.is_opaque = true;
-    }
-
-    fn end_trial(&mut self, out: &mut Vec<Signal>) {
-        if self.trial.as_ref().is_some_and(crate::protocol::trial::Trial::ends) {
-            self.settle(out);
-        }
     }
 }

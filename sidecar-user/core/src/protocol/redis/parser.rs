@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::command::{self, Commands};
 use super::name::Effect;
 use super::pending::{Pending, Queue};
-use super::place::Place;
 use super::shown;
 use super::subscriptions::Subscriptions;
 use super::value::{self, Value, Values};
 use crate::model::{Ktime, Side};
 use crate::protocol::ends::Ends;
+use crate::protocol::pipelined::{Pipelined, Place};
 use crate::protocol::trial::Trial;
 use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Transcript, Want};
 

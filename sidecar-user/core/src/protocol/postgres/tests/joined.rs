@@ -28,7 +28,7 @@ fn met_after(talk: &Talk, n_pieces: usize) -> (usize, Oddities) {
     for exchange in told.exchanges.iter().filter(|one| one.outcome == Outcome::Complete) {
         let is_named = !line(exchange).starts_with('-');
         let same = |one: &Exchange| met(one.clone(), is_named) == met(exchange.clone(), is_named);
-        assert!(from.any(|one| same(one)), "met after {n_pieces}: {exchange:?}");
+        assert!(from.any(same), "met after {n_pieces}: {exchange:?}");
     }
     (told.exchanges.len(), told.odd)
 }

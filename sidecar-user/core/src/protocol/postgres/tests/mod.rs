@@ -297,7 +297,7 @@ fn met_at_every_byte() {
             }
             let (mut from, mut n_unknown) = (whole.iter(), 0);
             for exchange in told.exchanges.iter().filter(|one| one.outcome == Outcome::Complete) {
-                let is_named = line(exchange).chars().next() != Some('-');
+                let is_named = !line(exchange).starts_with('-');
                 let same = |one: &Exchange| met(one.clone(), is_named) == met(exchange.clone(), is_named);
                 let same = from.find(|one| same(one)).unwrap_or_else(|| panic!("met at {at}: {exchange:?}"));
                 n_unknown += u32::from(!is_named && !line(same).starts_with('-'));
