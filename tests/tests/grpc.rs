@@ -1,6 +1,6 @@
 //! gRPC, against what a server of it wrote of each call.
 
-use std::{collections::BTreeMap, fs, io::Read as _, net::TcpStream, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, fs, io::Read as _, net::TcpStream, path::PathBuf};
 
 use serde_json::Value;
 use sidecar_tests::{
