@@ -13,8 +13,8 @@ pub struct Rpc {
     pub http: Http,
     /// `grpc-status` as it was sent, in trailers or in a response of nothing else; `None` where none was seen.
     pub status: Option<u32>,
-    /// Messages of each side ([`Side::index`]), as far as they were seen to begin.
-    pub messages: [u32; 2],
+    /// Messages of each side ([`Side::index`]) that began; `None` where bytes of it went by unread.
+    pub messages: [Option<u32>; 2],
     /// The time that the client gives the call (`grpc-timeout`).
     pub timeout: Option<Duration>,
     /// Who ended it by RST_STREAM before it was over, and with which error code (RFC 9113 section 7).

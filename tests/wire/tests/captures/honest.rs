@@ -50,8 +50,8 @@ fn is_of(got: &Value, whole: &Value, is_timed: bool) -> bool {
     }
     // Its end was not seen: it says so, or does not say how long its bodies were. Or what it was is not known.
     let is_unknown = |key: &str| got.get(key).is_none() && whole.get(key).is_some();
-    let is_ended =
-        is_cut || ["operation", "request.bytes", "response.bytes"].iter().any(|key| is_unknown(key));
+    let is_ended = is_cut
+        || ["operation", "status", "request.bytes", "response.bytes"].iter().any(|key| is_unknown(key));
     let is_same_start = !is_timed || got["start_unix_nano"] == whole["start_unix_nano"];
     let fields = got.as_object().expect("an object").iter();
     // A request whose head was not seen to its end names no host.

@@ -136,7 +136,7 @@ impl Call {
             system,
             http: Http { path: http.path.or(self.path), is_doubtful: false, ..http },
             status: self.status.or(answer.status()),
-            messages: [sent.n, received.n],
+            messages: [sent.told(), received.told()],
             timeout: self.timeout,
             reset: self.reset,
         }

@@ -99,6 +99,11 @@ impl Messages {
         self.is_lost = true;
     }
 
+    /// How many began, if that is known.
+    pub(super) fn told(&self) -> Option<u32> {
+        (!self.is_lost || self.is_wrong).then_some(self.n)
+    }
+
     /// What it looks like so far; `is_whole`: nothing more comes.
     pub(in crate::protocol) fn shape(&self, is_whole: bool) -> Shape {
         let is_between = self.n_prefix == 0;

@@ -97,7 +97,7 @@ impl Stream {
 
     /// Headers of the response, or trailers, whose first byte passed at `since`.
     pub(super) fn answer(&mut self, since: Ktime, fields: &Fields, ends: bool, names: &[Arc<str>]) {
-        self.is_hidden = false;
+        let was_hidden = std::mem::take(&mut self.is_hidden);
         // `101` does not exist here (RFC 9113 section 8.6).
         if matches!(fields.status, Some(100..=199)) && !ends {
             return;
@@ -108,7 +108,8 @@ impl Stream {
         if self.answered.is_none() || is_interim_after_all {
             self.answered = Some(since);
             self.http.status = fields.status;
-            self.http.response_body = Some(0);
+            // What came before may be gone.
+            self.http.response_body = (!was_hidden && !self.has_content).then_some(0);
             self.http.response_headers = fields.captured(names);
         } else {
             self.has_content = true;

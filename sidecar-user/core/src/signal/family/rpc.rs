@@ -74,10 +74,10 @@ pub(super) fn spoken(role: Role, rpc: &Rpc) -> Spoken<'_> {
         name: rpc.method().unwrap_or("grpc").into(),
         operation: rpc.method().map(Into::into),
         status: status(rpc).map(Into::into),
-        attributes: vec![
-            (key::MESSAGES_SENT, i64::from(sent).into()),
-            (key::MESSAGES_RECEIVED, i64::from(received).into()),
-        ],
+        attributes: [(key::MESSAGES_SENT, sent), (key::MESSAGES_RECEIVED, received)]
+            .into_iter()
+            .filter_map(|(key, n)| Some((key, i64::from(n?).into())))
+            .collect(),
         bytes: [rpc.http.request_body, rpc.http.response_body],
     }
 }

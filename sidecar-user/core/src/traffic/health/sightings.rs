@@ -264,7 +264,7 @@ mod tests {
                 system: RpcSystem::Grpc,
                 http,
                 status,
-                messages: [1, 1],
+                messages: [Some(1); 2],
                 timeout: None,
                 reset: None,
             }));

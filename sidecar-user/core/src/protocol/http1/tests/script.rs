@@ -275,14 +275,9 @@ pub(super) fn written(exchange: &Exchange) -> String {
         line.push_str(" 1.0");
     }
     if let Some(rpc) = rpc {
-        let status = rpc.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-        let _ = write!(
-            line,
-            " call {} {status} {}/{}",
-            rpc.method().unwrap_or("-"),
-            rpc.messages[0],
-            rpc.messages[1]
-        );
+        let or_dash = |n: Option<u32>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let (status, [sent, got]) = (or_dash(rpc.status), rpc.messages.map(or_dash));
+        let _ = write!(line, " call {} {status} {sent}/{got}", rpc.method().unwrap_or("-"),);
         if let Some(timeout) = rpc.timeout {
             let _ = write!(line, " within {timeout:?}");
         }

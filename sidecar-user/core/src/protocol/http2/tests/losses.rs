@@ -130,7 +130,7 @@ fn joined_in_the_middle() {
             c(&[headers(BOTH, 9, GET), f(8, 0, 0, &[0, 0, 1, 0])]),
             s(&[data(1, 7, b"x"), headers(BOTH, 5, OK), headers(BOTH, 9, OK)]),
         ],
-        &["GET -/ -> 200 complete 0/0 @2 2 3 3"],
+        &["GET -/ -> 200 complete 0/- @2 2 3 3"],
     )
     .joined()
     .odd(Oddities { orphan_responses: 1, before_join: 19, ..Oddities::default() })

@@ -262,7 +262,7 @@ fn outcome(outcome: Outcome) -> String {
     }
 }
 
-fn or_dash(number: Option<impl ToString>) -> String {
+pub(super) fn or_dash(number: Option<impl ToString>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
@@ -275,7 +275,7 @@ pub(super) fn result(exchange: &Exchange) -> String {
             format!("{} {outcome} {sent}/{got}", or_dash(http.status))
         }
         Detail::Rpc(rpc) => {
-            let [sent, got] = rpc.messages;
+            let [sent, got] = rpc.messages.map(or_dash);
             let mut line = format!("{} {outcome} {sent}/{got}", or_dash(rpc.status));
             if let Some(timeout) = rpc.timeout {
                 let _ = write!(line, " within {timeout:?}");

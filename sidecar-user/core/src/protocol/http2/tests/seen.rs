@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::hpack::tests::bytes;
 use super::super::open;
-use super::script::{Do, Run, asked, result, run, written};
+use super::script::{Do, Run, asked, or_dash, result, run, written};
 use crate::model::{Detail, Exchange, Ktime, Outcome, Side};
 use crate::protocol::{Birth, Limits, Next, Signal, Then, http1};
 
@@ -66,7 +66,7 @@ fn told(exchange: &Exchange) -> String {
         let result = result(exchange);
         return format!("{path} -> {}", result.split(" within").next().expect("a beginning"));
     }
-    let [sent, got] = rpc.messages;
+    let [sent, got] = rpc.messages.map(or_dash);
     format!("{path} -> cut {sent}/{got}")
 }
 
