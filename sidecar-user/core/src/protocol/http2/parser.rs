@@ -108,7 +108,8 @@ impl Http2 {
         let reader = self.reader(side);
         reader.place = Place::Preface(n + len);
         if n + len == PREFACE.len() {
-            *reader = Reader::new(Place::Header, true);
+            // Its server may have said before how much it takes.
+            *reader = Reader { max: reader.max, ..Reader::new(Place::Header, true) };
             self.explained += PREFACE.len() as u64;
         }
         len

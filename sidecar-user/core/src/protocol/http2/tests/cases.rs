@@ -322,3 +322,17 @@ fn what_is_kept_and_what_is_left_out() {
     assert_eq!(shown(&http.response_headers), ["server: s", "content-type: text/plain"]);
     assert_eq!((http.path.as_deref(), exchange.is_excluded, excluded.is_excluded), (None, false, true));
 }
+
+/// What its settings allow the client holds from the first frame on.
+#[test]
+fn a_server_that_speaks_before_the_client() {
+    let mut parser = super::super::open(Arc::default(), crate::protocol::Birth::Seen);
+    let larger = f(4, 0, 0, &[0, 5, 0, 0x40, 0, 0]);
+    let body = data(END_STREAM, 1, &[b'x'; 20_000]);
+    let asked = [PREFACE, &headers(END_HEADERS, 1, POST), &body].concat();
+    for (side, bytes) in [(SERVER, larger), (CLIENT, asked), (SERVER, headers(BOTH, 1, OK))] {
+        let step = parser.push(side, Default::default(), &bytes, &mut Vec::new());
+        assert_eq!(step.explained, bytes.len() as u64, "{side:?}");
+    }
+    assert_eq!(parser.oddities(), Oddities::default());
+}
