@@ -11,16 +11,21 @@ use crate::process;
 #[derive(Debug)]
 pub struct Terminal {
     socket: PathBuf,
+    status: PathBuf,
 }
 
 impl Terminal {
     /// Runs a command in a terminal of so many columns and lines; what is left of it stays on the screen when it ends.
     #[must_use]
     pub fn start(dir: &Path, columns: u16, lines: u16, words: &[&str]) -> Terminal {
-        let terminal = Terminal { socket: dir.join("tmux.socket") };
+        let terminal = Terminal { socket: dir.join("tmux.socket"), status: dir.join("tmux.status") };
         let size = [columns.to_string(), lines.to_string()];
         let mut command =
             terminal.command(&["-f", "/dev/null", "new-session", "-d", "-x", &size[0], "-y", &size[1]]);
+        // By a shell: now and then tmux knows that a program is dead, and never with which status.
+        command
+            .args(["sh", "-c", "status=$1; shift; \"$@\"; echo $? >\"$status\"", "sh"])
+            .arg(&terminal.status);
         command.args(words).args([";", "set-option", "-g", "remain-on-exit", "on"]);
         process::run(command.env("TERM", "xterm-256color").env_remove("TMUX"));
         terminal
@@ -46,9 +51,7 @@ impl Terminal {
     /// The program's exit status, once it has ended.
     #[must_use]
     pub fn ended(&self) -> Option<String> {
-        let told =
-            process::run(&mut self.command(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]));
-        told.trim().strip_prefix("1 ").map(str::to_owned)
+        process::read(&self.status).strip_suffix('\n').map(str::to_owned)
     }
 
     fn command(&self, words: &[&str]) -> Command {
