@@ -58,6 +58,28 @@ def everything(port):
         client.execute("DROP TABLE items")
 
 
+async def by_asyncpg(port):
+    client = await asyncpg.connect(host="127.0.0.1", port=port, user="postgres", database="bench")
+    await client.execute("CREATE TABLE items (id int PRIMARY KEY, name text)")
+    await client.executemany("INSERT INTO items VALUES ($1, $2)", [(n, "n" * n) for n in range(30)])
+    for n in range(40):
+        assert await client.fetchrow("SELECT name FROM items WHERE id = $1", n % 30)
+    statement = await client.prepare("UPDATE items SET name = $1 WHERE id = $2")
+    for n in range(20):
+        await statement.fetch("new", n)
+    for state, text in (("42P01", "SELECT * FROM nowhere"), ("23505", "INSERT INTO items VALUES (1, 'again')")):
+        try:
+            await client.execute(text)
+        except asyncpg.PostgresError as error:
+            assert error.sqlstate == state, error
+        else:
+            raise AssertionError("it is refused")
+    async with client.transaction():
+        assert len(await client.fetch("SELECT count(*) FROM items")) == 1
+    await client.execute("DROP TABLE items")
+    await client.close()
+
+
 def held(port, folder):
     with connect(port) as client:
         question = "SELECT abalance FROM pgbench_accounts WHERE aid = %s"
@@ -114,6 +136,7 @@ async def prepared(port, phases):
 port = int(sys.argv[2])
 if sys.argv[1] == "all":
     everything(port)
+    asyncio.run(by_asyncpg(port))
 elif sys.argv[1] == "held":
     held(port, Path(sys.argv[3]))
 else:

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io::Read as _, net::TcpStream, path::PathBu
 use serde_json::Value;
 use sidecar_tests::{
     cgroup::Cgroup,
-    eventually, free_port,
+    eventually, free_port, parts,
     phases::{Counts, Load, odd},
     process::{self, Process},
     python, root,
@@ -90,6 +90,19 @@ fn told(scrape: &Scrape, role: &str) -> Calls {
     calls
 }
 
+/// The same as the server counts them: of a call whose time is over, or whose client said that nothing more comes, its library
+/// may still tell.
+fn calls(scrape: &Scrape, role: &str) -> Calls {
+    let mut calls = told(scrape, role);
+    for (method, status) in [("Late", "DEADLINE_EXCEEDED"), ("Cancelled", "UNAVAILABLE")] {
+        let of = |status: &str| (format!("{SERVICE}/{method}"), status.to_owned());
+        if let Some(n) = calls.remove(&of(status)) {
+            *calls.entry(of("-")).or_default() += n;
+        }
+    }
+    calls
+}
+
 fn less(mut calls: Calls, before: &Calls) -> Calls {
     for (call, n) in before {
         *calls.entry(call.clone()).or_default() -= n;
@@ -130,13 +143,7 @@ fn every_call_is_told_as_the_server_counts_it() {
     let account = world.account();
     assert_eq!(account.values().sum::<u64>(), 3 * 17 + 2000 + 3 + 4 + 1 + 1 + 6 + 3);
     for role in ["server", "client"] {
-        let mut calls = told(&scrape, role);
-        // Of a call whose time is over the server tells the client if it is the first to see it.
-        let late = |status: &str| ("truth.v1.Calls/Late".to_owned(), status.to_owned());
-        if let Some(n) = calls.remove(&late("DEADLINE_EXCEEDED")) {
-            *calls.entry(late("-")).or_default() += n;
-        }
-        assert_eq!(calls, account, "{role}");
+        assert_eq!(calls(&scrape, role), account, "{role}");
         let reset = [("error_type", "client_stream_reset"), ("rpc_method", "truth.v1.Calls/Cancelled")];
         assert_eq!(scrape.count(&format!("rpc_{role}_call_duration_seconds_count"), &reset), 3, "{role}");
     }
@@ -193,6 +200,34 @@ fn every_call_from_a_browser_is_told_as_the_server_counts_it() {
     }
     assert_eq!(scrape.drops(), BTreeMap::new());
     assert_eq!(scrape.bytes("seen"), scrape.bytes("explained"));
+}
+
+/// Clients of other makes: tonic, and grpc-js.
+#[test]
+#[ignore = "privileged: attaches BPF programs to a cgroup"]
+fn calls_of_other_libraries() {
+    let world = World::new();
+    let sidecar = world.observe();
+    let _server = world.serve();
+    let port = world.port.to_string();
+    process::run(&mut world.within(&[env!("CARGO_BIN_EXE_tonic_client"), &port]));
+    let packages = parts().join("node/node_modules");
+    process::run(world.within(&["node", &support("grpc_client.js"), &port]).env("NODE_PATH", packages));
+    // What lost its connection the server gives up a moment later, and ends its own end then.
+    let given_up = (format!("{SERVICE}/Cancelled"), "-".to_owned());
+    eventually("the calls to be given up", || {
+        let scrape = sidecar.scrape();
+        let told = ["server", "client"].map(|role| calls(&scrape, role).remove(&given_up));
+        (world.account().get(&given_up) == Some(&6) && told == [Some(6); 2]).then_some(())
+    });
+    let scrape = sidecar.scrape_at_rest();
+    let account = world.account();
+    assert_eq!(account.values().sum::<u64>(), (17 + 9 + 3) + (17 + 200 + 9 + 2 + 4 + 1));
+    for role in ["server", "client"] {
+        assert_eq!(calls(&scrape, role), account, "{role}");
+    }
+    assert_eq!(odd(&scrape, 0), Counts::new());
+    assert_eq!((scrape.drops(), scrape.bytes("unclassified")), (BTreeMap::new(), 0));
 }
 
 /// A connection with calls in flight when the daemon comes: what was told before, such as the methods' names, is not known and is

@@ -7,6 +7,7 @@ mod emulation;
 pub(crate) mod fuzzing;
 pub(crate) mod linker;
 pub(crate) mod mirror;
+mod node;
 mod peers;
 mod python;
 mod testing;

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::{apt::Package, mirror, python};
+use super::{apt::Package, mirror, node, python};
 use crate::{process::find, workspace::Workspace};
 
 const PACKAGES: &[Package] = &[
@@ -51,6 +51,7 @@ const PACKAGES: &[Package] = &[
     },
 ];
 const NODE: Package = Package { name: "nodejs", why: "a server to observe, in another language" };
+const NPM: Package = Package { name: "npm", why: "clients to observe, in another language" };
 const PYTHON: Package = Package { name: "python3", why: "a server to observe, and the receivers' language" };
 const VENV: Package = Package { name: "python3-venv", why: "a place for the receivers' Python packages" };
 
@@ -68,6 +69,9 @@ pub(super) fn packages() -> Vec<&'static Package> {
     if find("node").is_none() {
         packages.push(&NODE);
     }
+    if find("npm").is_none() {
+        packages.push(&NPM);
+    }
     if find("python3").is_none() {
         packages.push(&PYTHON);
     }
@@ -82,7 +86,8 @@ pub(super) fn install(workspace: &Workspace) -> Result<()> {
     let bin = workspace.parts().join("bin");
     fs::create_dir_all(&bin)?;
     NEXT.install(&workspace.parts(), &bin)?;
-    python::install(workspace, &bin)
+    python::install(workspace, &bin)?;
+    node::install(workspace)
 }
 
 /// Makes `bin/NAME` lead to `program`, whatever it led to before.
