@@ -210,9 +210,11 @@ fn calls_of_other_libraries() {
     let sidecar = world.observe();
     let _server = world.serve();
     let port = world.port.to_string();
-    process::run(&mut world.within(&[env!("CARGO_BIN_EXE_tonic_client"), &port]));
+    process::run(&mut world.cgroup.within(&[env!("CARGO_BIN_EXE_tonic_client"), &port]));
     let packages = parts().join("node/node_modules");
-    process::run(world.within(&["node", &support("grpc_client.js"), &port]).env("NODE_PATH", packages));
+    process::run(
+        world.cgroup.within(&["node", &support("grpc_client.js"), &port]).env("NODE_PATH", packages),
+    );
     // What lost its connection the server gives up a moment later, and ends its own end then.
     let given_up = (format!("{SERVICE}/Cancelled"), "-".to_owned());
     eventually("the calls to be given up", || {
