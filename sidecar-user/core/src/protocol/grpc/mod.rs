@@ -56,6 +56,20 @@ pub(super) fn timeout(value: &[u8]) -> Option<Duration> {
     }
 }
 
+/// The same, written: in the longest unit that it is whole in.
+pub(super) fn written(timeout: Duration) -> String {
+    let n = timeout.as_nanos();
+    let units = [
+        (3_600_000_000_000, 'H'),
+        (60_000_000_000, 'M'),
+        (1_000_000_000, 'S'),
+        (1_000_000, 'm'),
+        (1000, 'u'),
+    ];
+    let (unit, sign) = units.into_iter().find(|(unit, _)| n % unit == 0).unwrap_or((1, 'n'));
+    format!("{}{sign}", n / unit)
+}
+
 /// `grpc-status`.
 pub(super) fn status(value: &[u8]) -> Option<u32> {
     number(value).and_then(|code| u32::try_from(code).ok())

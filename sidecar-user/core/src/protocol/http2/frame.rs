@@ -44,7 +44,21 @@ pub(super) enum Kind {
     Other,
 }
 
+impl Kind {
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const CONTINUATION: u8 = 9;
+}
+
 impl Frame {
+    pub(super) const END_HEADERS: u8 = END_HEADERS;
+
+    /// A frame's header.
+    pub(super) fn header(kind: u8, flags: u8, stream: u32, len: u32) -> [u8; HEADER] {
+        let [_, a, b, c] = len.to_be_bytes();
+        let [d, e, f, g] = stream.to_be_bytes();
+        [a, b, c, kind, flags, d, e, f, g]
+    }
+
     pub(super) fn read(bytes: &[u8; HEADER]) -> Frame {
         let [a, b, c, kind, flags, stream @ ..] = *bytes;
         let kind = match kind {

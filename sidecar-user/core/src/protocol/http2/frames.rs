@@ -34,6 +34,7 @@ impl Http2 {
                     () if is_short => BlockState::TooLong,
                     () => BlockState::Whole,
                 };
+                self.tell_fragment(side, &frame, is_cut);
                 let is_promise = frame.kind == Kind::PushPromise;
                 let ends_stream = frame.ends_stream();
                 let block = Block { stream: frame.stream, ends_stream, is_promise, since, state };
@@ -82,7 +83,8 @@ impl Http2 {
         if frame.kind == Kind::Continuation {
             let Some(open) = &mut reader.open else {
                 // Its beginning was not seen.
-                return reader.decoder.forget();
+                reader.decoder.forget();
+                return self.tell_nothing(side);
             };
             if open.state == BlockState::Whole {
                 open.state = block.state;
@@ -96,19 +98,27 @@ impl Http2 {
                 && let Some(open) = reader.open.take()
             {
                 let block = std::mem::take(&mut reader.block);
-                self.block(side, at, open, &block, out);
+                self.block(side, at, open, &block, false, out);
             }
             return;
         }
         if frame.ends_headers() {
-            return self.block(side, at, block, bytes, out);
+            return self.block(side, at, block, bytes, frame.len == 0, out);
         }
         reader.open = Some(block);
         reader.block.extend_from_slice(bytes);
     }
 
     /// A field block has come to its end.
-    fn block(&mut self, side: Side, at: Ktime, block: Block, bytes: &[u8], out: &mut Vec<Signal>) {
+    fn block(
+        &mut self,
+        side: Side,
+        at: Ktime,
+        block: Block,
+        bytes: &[u8],
+        is_empty: bool,
+        out: &mut Vec<Signal>,
+    ) {
         let limits = Arc::clone(&self.limits);
         let asked = match side {
             Side::Client => &limits.keep.request_headers,
@@ -125,7 +135,7 @@ impl Http2 {
             (BlockState::Whole, Err(_)) => {
                 decoder.forget();
                 self.odd.malformed += 1;
-                return;
+                return self.tell_block(side, &block, is_empty, false);
             }
             // What follows may have been inserted in the table.
             (BlockState::TooLong | BlockState::Cut, _) => {
@@ -134,6 +144,7 @@ impl Http2 {
                 self.fields.n_unknown += 1;
             }
         }
+        self.tell_block(side, &block, is_empty, true);
         match side {
             Side::Server if block.is_promise => {}
             Side::Client => self.request(block, at, out),

@@ -4,13 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::hpack::{Decoder, Field, Name, Stop};
-use crate::model::{Headers, HttpVersion};
+use crate::model::{Headers, HttpVersion, RpcSystem, Side};
 use crate::protocol::{
     Keep, Limits, grpc,
     http::{
+        authority::{PATH_MAX, host_and_port},
         b3::{B3, Part},
         captured,
-        request::{Facts, Words},
+        request::{Facts, METHOD_MAX, Words},
+        traceparent,
     },
 };
 
@@ -174,12 +176,89 @@ impl Fields {
         captured::of(names, lines.iter().map(|(name, range)| (name.as_str(), &self.text[range.clone()])))
     }
 
+    /// Writes what of them is exported, each field for itself.
+    pub(super) fn write(&self, side: Side, keep: &Keep, block: &mut Vec<u8>) {
+        let text = |range: &Option<Range<usize>>| self.of(range).unwrap_or_default();
+        let method = text(&self.method);
+        if !method.is_empty() {
+            field(block, ":method", &method[..method.len().min(METHOD_MAX)]);
+        }
+        let content_type = self.content_type().and_then(grpc::system);
+        if let Some(path) = self.of(&self.path) {
+            let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
+            let is_shown = keep.paths || content_type.is_some() || self.n_unknown > 0;
+            let n_shown = if is_shown { end.min(PATH_MAX) } else { end.min(1) };
+            field(block, ":path", &path[..n_shown]);
+        }
+        for (name, range) in [(":authority", &self.authority), ("host", &self.host)] {
+            if let Some(host) = self.of(range) {
+                let (host, port) = host_and_port(host);
+                let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+                let host =
+                    host.map(|host| if host.contains(':') { format!("[{host}]") } else { host.into() });
+                field(block, name, format!("{}{port}", host.as_deref().unwrap_or("^")).as_bytes());
+            }
+        }
+        if self.is_beginning && side == Side::Client {
+            field(block, ":scheme", b"http");
+        }
+        if self.is_beginning && side == Side::Server {
+            let status = self.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+            field(block, ":status", status.as_bytes());
+        }
+        let kind = match content_type {
+            Some((RpcSystem::Grpc, _)) => "application/grpc",
+            Some((RpcSystem::GrpcWeb, false)) => "application/grpc-web",
+            Some((RpcSystem::GrpcWeb, true)) => "application/grpc-web-text",
+            None => "x",
+        };
+        if self.content_type.is_some() {
+            field(block, "content-type", kind.as_bytes());
+        }
+        let parent = self
+            .of(&self.parent)
+            .filter(|parent| self.n_parents == 1 && traceparent::parse(parent).is_some());
+        if let Some(parent) = parent {
+            field(block, "traceparent", parent);
+        }
+        for (part, range) in self.b3.iter().filter(|_| keep.b3) {
+            let value = &self.text[range.clone()];
+            field(block, part.name(), if part.is_told(value) { value } else { b"-" });
+        }
+        if let Some(status) = self.grpc_status {
+            field(block, "grpc-status", status.to_string().as_bytes());
+        }
+        if let Some(timeout) = self.timeout {
+            field(block, "grpc-timeout", grpc::written(timeout).as_bytes());
+        }
+    }
+
     /// Bytes that it holds.
     pub(super) fn held(&self) -> usize {
         self.text.capacity()
             + self.states.capacity() * size_of::<Range<usize>>()
             + self.b3.capacity() * size_of::<(Part, Range<usize>)>()
             + self.asked.capacity() * size_of::<(Name, Range<usize>)>()
+    }
+}
+
+/// A literal without indexing (RFC 7541 section 6.2.2), in plain text.
+fn field(block: &mut Vec<u8>, name: &str, value: &[u8]) {
+    block.push(0);
+    for text in [name.as_bytes(), value] {
+        match text.len() {
+            len @ 0..127 => block.push(len as u8),
+            len => {
+                block.push(127);
+                let mut rest = len - 127;
+                while rest >= 128 {
+                    block.push((rest % 128) as u8 | 128);
+                    rest /= 128;
+                }
+                block.push(rest as u8);
+            }
+        }
+        block.extend_from_slice(text);
     }
 }
 

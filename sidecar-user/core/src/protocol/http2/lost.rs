@@ -20,6 +20,7 @@ impl Http2 {
         let max = if reader.is_whole || !reader.is_joining { reader.max } else { DEFAULT_MAX };
         let all = Joint { tail: &tail, bytes, at };
         if let Some((start, is_sure)) = all.frame(side, max) {
+            self.tell_unread(side, start as u64);
             self.unread(side, start as u64, at, out);
             let reader = self.reader(side);
             reader.place = Place::Header;
@@ -40,6 +41,7 @@ impl Http2 {
         let kept = total.min(HEADER - 1);
         let reader = self.reader(side);
         reader.tail = (total - kept..total).map(|place| all.get(place)).collect();
+        self.tell_unread(side, (total - kept) as u64);
         self.unread(side, (total - kept) as u64, at, out);
         bytes.len()
     }
@@ -57,6 +59,7 @@ impl Http2 {
         reader.place = Place::Lost;
         reader.held = Vec::new();
         reader.is_cut = false;
+        self.tell_unread(side, HEADER as u64);
         self.unread(side, HEADER as u64 + u64::from(frame.len - left), at, out);
     }
 
@@ -68,6 +71,7 @@ impl Http2 {
         reader.place = Place::Lost;
         reader.held = Vec::new();
         reader.tail = header[1..].iter().map(|byte| Passed { byte: *byte, at, is_start: false }).collect();
+        self.tell_unread(side, HEADER as u64 + 1);
         self.unread(side, passed + 1, at, out);
     }
 
@@ -83,7 +87,10 @@ impl Http2 {
             self.settle_other(side, out);
         }
         self.explained += HEADER as u64 + u64::from(frame.len);
+        self.tell_unread(side, HEADER as u64);
+        self.reader(side).is_told = true;
         self.frame(side, at, frame, &held, out);
+        self.reader(side).is_told = false;
         self.reader(side).since = next;
         if side == Side::Client {
             self.settle_other(side, out);

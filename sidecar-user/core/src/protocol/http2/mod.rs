@@ -13,6 +13,7 @@ mod hpack;
 mod lost;
 mod parser;
 mod reader;
+mod shown;
 mod stream;
 mod streams;
 #[cfg(test)]

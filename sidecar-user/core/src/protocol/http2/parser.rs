@@ -9,7 +9,9 @@ use super::reader::{Passed, Payload, Place, Reader};
 use super::stream::{Had, Stream};
 use super::streams::Streams;
 use crate::model::{Ktime, Side};
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, Want};
+use crate::protocol::{
+    Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, TEXT, Transcript, Want, grpc::Show,
+};
 
 /// DATA with at least so much to come is not copied.
 const SKIP_FROM: u32 = 256 * 1024;
@@ -29,6 +31,7 @@ pub(super) struct Http2 {
     /// The first and the last stream that the client was seen to open.
     pub(super) opened: Option<(u32, u32)>,
     pub(super) odd: Oddities,
+    pub(super) transcript: Transcript,
     /// Bytes of this call that were explained.
     pub(super) explained: u64,
     /// Whose FIN came first, and when.
@@ -49,6 +52,7 @@ impl Http2 {
             fields: Fields::default(),
             opened: None,
             odd: Oddities::default(),
+            transcript: Transcript::default(),
             explained: 0,
             first_end: None,
             is_opaque: false,
@@ -98,6 +102,7 @@ impl Http2 {
                 self.reader(side).place = Place::Lost;
                 let passed = |byte: &u8| Passed { byte: *byte, at, is_start: false };
                 self.reader(side).tail = PREFACE[n - n.min(HEADER - 1)..n].iter().map(passed).collect();
+                self.tell_unread(side, n.saturating_sub(HEADER - 1) as u64);
                 self.unread(side, n.saturating_sub(HEADER - 1) as u64, at, out);
             } else {
                 self.odd.malformed += 1;
@@ -111,6 +116,7 @@ impl Http2 {
             // Its server may have said before how much it takes.
             *reader = Reader { max: reader.max, ..Reader::new(Place::Header, true) };
             self.explained += PREFACE.len() as u64;
+            self.transcript.keep(side, PREFACE);
         }
         len
     }
@@ -149,8 +155,11 @@ impl Http2 {
         };
         if !frame.is_sound(side) || frame.len > reader.max || !is_next {
             self.odd.malformed += 1;
+            self.tell_unread(side, HEADER as u64);
             return self.lose(side, HEADER as u64, at, out);
         }
+        self.tell_header(side, &header, &frame);
+        let reader = self.reader(side);
         let pad = if frame.is_padded() { None } else { Some(0) };
         reader.place = Place::Payload(Payload { frame, left: frame.len, pad });
         if frame.kind == Kind::Data && reader.trial.is_none() {
@@ -172,6 +181,9 @@ impl Http2 {
         let Payload { frame, left, .. } = payload;
         let used = bytes.len().min(left as usize);
         let (piece, left) = (&bytes[..used], left - used as u32);
+        if frame.kind != Kind::Data {
+            self.tell_piece(side, &frame, piece, left);
+        }
         match frame.kind {
             Kind::Data => self.take_data(side, at, payload, piece, out),
             Kind::Headers | Kind::PushPromise | Kind::Continuation => {
@@ -217,24 +229,32 @@ impl Http2 {
     fn take_data(&mut self, side: Side, at: Ktime, payload: Payload, piece: &[u8], out: &mut Vec<Signal>) {
         let Payload { frame, left, pad } = payload;
         if self.reader(side).trial.is_some() {
-            return;
+            return self.tell_unread(side, piece.len() as u64);
         }
         self.explained += piece.len() as u64;
         let (piece, left, pad) = match (pad, piece.split_first()) {
             (Some(pad), _) => (piece, left, pad),
-            (None, Some((pad, rest))) => (rest, left - 1, u32::from(*pad).min(left - 1)),
+            (None, Some((pad, rest))) => {
+                self.transcript.keep(side, &[*pad]);
+                (rest, left - 1, u32::from(*pad).min(left - 1))
+            }
             (None, None) => return,
         };
         if let Place::Payload(payload) = &mut self.reader(side).place {
             payload.pad = Some(pad);
         }
         let content = (left - pad.min(left)) as usize;
-        let content = &piece[..content.min(piece.len())];
-        if !content.is_empty()
-            && let Some(stream) = self.streams.get(frame.stream)
-        {
-            stream.content(side, at, content, out);
+        let (content, padding) = piece.split_at(content.min(piece.len()));
+        let Http2 { streams, transcript, .. } = self;
+        let show = |bytes: &[u8], how| match how {
+            Show::As => transcript.keep(side, bytes),
+            Show::Filled(filler) => transcript.hide(side, bytes.len() as u64, filler),
+        };
+        match streams.get(frame.stream) {
+            Some(stream) if !content.is_empty() => stream.content(side, at, content, show, out),
+            _ => transcript.hide(side, content.len() as u64, TEXT),
         }
+        self.transcript.hide(side, padding.len() as u64, 0);
     }
 
     /// A frame's payload has come to its end: all of it, but for DATA, and no more of it than is held.
@@ -363,6 +383,10 @@ impl Parser for Http2 {
 
     fn close(&mut self, at: Ktime, how: Close, out: &mut Vec<Signal>) {
         self.closed(at, how, out);
+    }
+
+    fn transcript(&mut self) -> Option<&mut Transcript> {
+        Some(&mut self.transcript)
     }
 
     fn oddities(&mut self) -> Oddities {

@@ -29,6 +29,10 @@ pub(super) struct Reader {
     pub(super) tail: Vec<Passed>,
     /// Bytes since the place was lost.
     pub(super) strange: u64,
+    /// Bytes of the field block's last frame that the transcript was not told of.
+    pub(super) untold: u64,
+    /// It was told of all of the frame that ended.
+    pub(super) is_told: bool,
     /// Some of the payload that is being read was lost.
     pub(super) is_cut: bool,
     /// All of its bytes were read.
@@ -115,6 +119,8 @@ impl Reader {
             trial: None,
             tail: Vec::new(),
             strange: 0,
+            untold: 0,
+            is_told: false,
             is_cut: false,
             is_whole,
             has_gap: false,

@@ -6,8 +6,8 @@ use super::Upgraded;
 use super::head::Fields;
 use crate::model::{Detail, Exchange, Http, Ktime, Method, Outcome, RpcSystem, Side, Start, TraceContext};
 use crate::protocol::{
-    Keep, Signal,
-    grpc::{self, Call, Told},
+    Keep, Signal, TEXT,
+    grpc::{self, Call, Show, Told},
     http::{captured, request::Facts},
 };
 
@@ -125,10 +125,18 @@ impl Stream {
     }
 
     /// Content of `side`.
-    pub(super) fn content(&mut self, side: Side, at: Ktime, bytes: &[u8], out: &mut Vec<Signal>) {
+    pub(super) fn content(
+        &mut self,
+        side: Side,
+        at: Ktime,
+        bytes: &[u8],
+        mut show: impl FnMut(&[u8], Show),
+        out: &mut Vec<Signal>,
+    ) {
         self.count(side, bytes.len() as u64);
-        if let Some(call) = &mut self.call {
-            call.content(side, at, bytes, |_, _| {}, out);
+        match &mut self.call {
+            Some(call) => call.content(side, at, bytes, show, out),
+            None => show(bytes, Show::Filled(TEXT)),
         }
     }
 

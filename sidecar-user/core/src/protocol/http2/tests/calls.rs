@@ -115,6 +115,7 @@ fn in_the_browsers_way() {
         ],
         &["GrpcWeb p.S/M -> 5 complete 1/1 @1 1 2 2", "GrpcWeb p.S/M -> 5 complete 1/1 @3 3 4 5"],
     )
+    .hidden()
     .check();
 }
 

@@ -118,6 +118,52 @@ fn requests_and_responses() {
     .check();
 }
 
+/// Written out or in Huffman's code, no value that is not exported is shown, nor any body.
+#[test]
+fn what_others_do_not_see() {
+    let secret = "canary-of-somebody";
+    let mut coded = Vec::new();
+    httlib_huffman::encode(secret.as_bytes(), &mut coded).expect("a code");
+    let huffman = |name: &str| {
+        let name = name.as_bytes();
+        [&[0x40, name.len() as u8][..], name, &[0x80 | coded.len() as u8], &coded].concat()
+    };
+    let path = format!("/a?{secret}");
+    let fields = plain(&[(":path", &path), (":authority", "me@a.test"), ("cookie", secret), (secret, "1")]);
+    let request =
+        [&b"\x83\x86"[..], &fields, &huffman("authorization"), &huffman("content-type"), &huffman("x-b")]
+            .concat();
+    let body = [secret.as_bytes(), &coded].concat();
+    let script = [
+        c(&[headers(END_HEADERS, 1, &request), data(8, 1, &[&[18][..], &body, secret.as_bytes()].concat())]),
+        c(&[headers(BOTH, 1, &huffman("x-sum"))]),
+        s(&[
+            f(6, 0, 0, b"canary-o"),
+            f(16, 0, 0, secret.as_bytes()),
+            headers(END_HEADERS, 1, &[OK, &huffman("set-cookie")].concat()),
+            data(0, 1, &body),
+            headers(BOTH, 1, &plain(&[("grpc-message", secret)])),
+            f(7, 0, 0, &[&[0; 8][..], secret.as_bytes()].concat()),
+        ]),
+    ];
+    for piece in [1, 3, 17, 10_000] {
+        let mut parser = super::super::open(Limits::default().into(), crate::protocol::Birth::Seen);
+        let _ = parser.push(CLIENT, Default::default(), PREFACE, &mut Vec::new());
+        let shown = run(parser, &script, |_| piece).shown;
+        for step in &shown {
+            let Do::Push(_, bytes) = step else { continue };
+            for canary in [&secret.as_bytes()[..8], &coded[..8]] {
+                assert!(!bytes.windows(8).any(|some| some == canary), "{piece}: {}", bytes.escape_ascii());
+            }
+        }
+        let sum = shown
+            .iter()
+            .map(|step| if let Do::Push(_, bytes) = step { bytes.len() } else { 0 })
+            .sum::<usize>();
+        assert!(sum > 200, "it is there at all: {sum}");
+    }
+}
+
 #[test]
 fn parents_by_b3() {
     let w3c = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");

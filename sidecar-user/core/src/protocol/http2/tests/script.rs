@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 use super::super::open;
 use crate::model::{Cut, Detail, Exchange, Http, Ktime, Method, Outcome, Side};
-use crate::protocol::{Birth, Close, Limits, Next, Oddities, Parser, Signal, Step};
+use crate::protocol::{
+    Birth, Close, Limits, Next, Oddities, Parser, Signal, Step, transcript::witness::Witness,
+};
 
 pub(super) const CLIENT: Side = Side::Client;
 pub(super) const SERVER: Side = Side::Server;
@@ -83,6 +85,7 @@ pub(super) struct Case {
     odd: Oddities,
     unexplained: u64,
     next: Next,
+    is_shown: bool,
 }
 
 /// After the preface, unless it is joined.
@@ -96,10 +99,16 @@ pub(super) fn case(name: &'static str, script: &[Do], exchanges: &[&str]) -> Cas
         odd: Oddities::default(),
         unexplained: 0,
         next: Next::Continue,
+        is_shown: true,
     }
 }
 
 impl Case {
+    /// Others may not see enough of it to tell the same.
+    pub(super) fn hidden(self) -> Self {
+        Case { is_shown: false, ..self }
+    }
+
     pub(super) fn joined(self) -> Self {
         Case { birth: Birth::Joined, ..self }
     }
@@ -150,7 +159,18 @@ impl Case {
         assert_eq!(run.odd, self.odd, "{name}, {how}");
         assert_eq!(run.given - run.explained, self.unexplained, "{name}, {how}: unexplained");
         assert_eq!(run.next, self.next, "{name}, {how}");
+        // Where bytes are missing or their beginning is, less is shown.
+        let is_whole = !self.script.iter().any(|step| matches!(step, Do::Gap(..) | Do::Skip(..)));
+        if self.birth == Birth::Seen && is_whole && self.is_shown {
+            let again = play(open_at(self.birth, &self.limits), &run.shown);
+            let exchanges: Vec<String> = again.exchanges.iter().map(written).collect();
+            assert_eq!(exchanges, self.exchanges, "{name}, {how}, as it is shown: {:?}", run.shown);
+        }
     }
+}
+
+fn play(parser: Box<dyn Parser>, script: &[Do]) -> Run {
+    run(parser, script, |bytes| bytes.len())
 }
 
 /// A parser; where it saw the beginning, the preface too.
@@ -171,41 +191,57 @@ pub(super) struct Run {
     pub(super) given: u64,
     pub(super) explained: u64,
     pub(super) next: Next,
+    /// The same conversation as others may see it.
+    pub(super) shown: Vec<Do>,
 }
 
 pub(super) fn run(mut parser: Box<dyn Parser>, script: &[Do], mut piece: impl FnMut(&[u8]) -> usize) -> Run {
     let mut out = Vec::new();
     let (mut given, mut explained, mut next) = (0, 0, Next::Continue);
-    for (at, step) in (1..).map(Ktime).zip(script) {
+    let mut witness = Witness::new(parser.as_mut());
+    for (at, what) in (1..).map(Ktime).zip(script) {
         let mut said = |step: Step| {
             explained += step.explained;
             if step.next != Next::Continue {
                 next = step.next;
             }
         };
-        match step {
+        match what {
             Do::Push(side, bytes) => {
                 given += bytes.len() as u64;
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let (now, later) = rest.split_at(piece(rest).clamp(1, rest.len()));
-                    said(parser.push(*side, at, now, &mut out));
+                    witness.pushes(*side, now, what);
+                    let step = parser.push(*side, at, now, &mut out);
+                    witness.pushed(parser.as_mut(), step.next, "http2");
+                    said(step);
                     rest = later;
                 }
             }
             Do::Skip(side, n) => {
                 given += n;
                 said(parser.skipped(*side, at, *n, &mut out));
+                witness.missed(parser.as_mut(), *side, what, "http2");
             }
             Do::Gap(side, n) => {
                 given += n;
                 said(parser.gap(*side, at, *n, &mut out));
+                witness.missed(parser.as_mut(), *side, what, "http2");
             }
-            Do::End(side) => said(parser.end(*side, at, &mut out)),
-            Do::Close(how) => parser.close(at, *how, &mut out),
+            Do::End(side) => {
+                said(parser.end(*side, at, &mut out));
+                witness.called(parser.as_mut(), *side, what, "http2");
+            }
+            Do::Close(how) => {
+                parser.close(at, *how, &mut out);
+                witness.called(parser.as_mut(), Side::Client, what, "http2");
+            }
         }
     }
     let odd = parser.oddities();
+    witness.closed(parser.as_mut(), "http2");
+    let shown = shown(witness);
     let finished = |out: &[Signal]| out.iter().filter(|signal| matches!(signal, Signal::Finished(_))).count();
     let at_rest = finished(&out);
     parser.close(Ktime(script.len() as u64 + 1), Close::Forgotten, &mut out);
@@ -221,7 +257,25 @@ pub(super) fn run(mut parser: Box<dyn Parser>, script: &[Do], mut piece: impl Fn
     }
     // What only the end of the test finished is no part of the case, so that a case may stop anywhere.
     exchanges.truncate(at_rest);
-    Run { exchanges, messages, odd, given, explained, next }
+    Run { exchanges, messages, odd, given, explained, next, shown }
+}
+
+/// Step by step, so that times are the same.
+fn shown(mut witness: Witness<&Do>) -> Vec<Do> {
+    let mut steps: Vec<(*const Do, Do)> = Vec::new();
+    witness.shown(|step, side, shown, n_hidden| {
+        let is_more = steps.last().is_some_and(|(last, _)| std::ptr::eq(*last, step));
+        match (step, steps.last_mut()) {
+            (Do::Push(..), Some((_, Do::Push(_, bytes)))) if is_more => bytes.extend_from_slice(shown),
+            (Do::Push(..), _) => steps.push((step, Do::Push(side, shown.to_vec()))),
+            (other, _) => steps.push((step, other.clone())),
+        }
+        // Nobody reads them.
+        if let Some((_, Do::Push(_, bytes))) = steps.last_mut() {
+            bytes.resize(bytes.len() + n_hidden as usize, 0);
+        }
+    });
+    steps.into_iter().map(|(_, step)| step).collect()
 }
 
 fn cut_by(cut: Cut) -> &'static str {

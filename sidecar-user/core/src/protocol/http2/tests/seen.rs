@@ -92,6 +92,9 @@ fn from_the_beginning_split_anywhere() {
             assert_eq!(run.exchanges, whole.exchanges, "split by {at}");
             assert_eq!((run.explained, run.odd), (run.given, whole.odd), "split by {at}");
             assert_eq!(run.messages, whole.messages, "split by {at}");
+            let again = play(&run.shown, Birth::Seen, |bytes| bytes.len());
+            assert_eq!(again.exchanges, whole.exchanges, "split by {at}, as it is shown");
+            assert_eq!(again.messages, whole.messages, "split by {at}, as it is shown");
         }
     }
 }
