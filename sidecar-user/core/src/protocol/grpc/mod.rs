@@ -66,7 +66,7 @@ pub(super) fn written(timeout: Duration) -> String {
         (1_000_000, 'm'),
         (1000, 'u'),
     ];
-    let (unit, sign) = units.into_iter().find(|(unit, _)| n % unit == 0).unwrap_or((1, 'n'));
+    let (unit, sign) = units.into_iter().find(|(unit, _)| n.is_multiple_of(*unit)).unwrap_or((1, 'n'));
     format!("{}{sign}", n / unit)
 }
 
