@@ -92,7 +92,7 @@ pub(super) fn snapshot() -> Snapshot {
 fn others(exchange: &Exchange) -> Vec<(&'static str, Detail)> {
     let http = exchange.http().expect("HTTP").clone();
     let (system, timeout, reset) = (RpcSystem::Grpc, None, None);
-    let rpc = Rpc { system, http, status: Some(0), messages: [1, 1], timeout, reset };
+    let rpc = Rpc { system, http, status: Some(0), messages: [Some(1); 2], timeout, reset };
     let db = Db { rows: Some(3), ..Db::new(DbSystem::PostgreSql) };
     let (code, answers, is_truncated, bytes) = (Some(3), 0, false, [Some(30), Some(90)]);
     let dns =
