@@ -42,7 +42,7 @@ fn call() -> impl Strategy<Value = Call> {
 /// Calls `parser` until it gives up, and checks what must hold after each call and at the end.
 fn check(mut parser: Box<dyn Parser>, limits: &Limits, calls: &[Call], how: Close, name: &str) {
     let (mut out, mut given, mut explained) = (Vec::new(), 0u64, 0u64);
-    let bound = 4 * limits.head_bytes + 4096 * limits.outstanding;
+    let bound = 4 * limits.head_bytes + 4096 * limits.outstanding + 256 * limits.small();
     let mut witness = Witness::new(parser.as_mut());
     for (at, call) in (1..).map(Ktime).zip(calls) {
         let step = match call {
