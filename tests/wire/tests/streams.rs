@@ -106,3 +106,9 @@ fn what_is_held_stays_below_the_bound() {
 fn what_the_bound_ends_is_not_compared() {
     wire::split(include_bytes!("found/split-bound.bin"));
 }
+
+/// Found by the fuzzer: a server changes to another protocol while the client's next head is half there.
+#[test]
+fn what_is_held_when_the_protocol_changes_is_told_of() {
+    wire::check("http", include_bytes!("found/http-upgraded-early.bin"));
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::parser::Http1;
 use super::queue::Queue;
-use crate::model::Ktime;
+use crate::model::{Ktime, Side};
 use crate::protocol::{Limits, Successor, http2, websocket};
 
 /// What a connection can change to. What is not here is not read.
@@ -38,6 +38,9 @@ impl Http1 {
         let (.., open) = ALL[to as usize];
         let is_seen = !self.is_orphan;
         let mut next = open(Arc::clone(&self.limits), is_seen.then_some(&mut self.queue), at);
+        // Whoever reads on begins after what this one still held of a head.
+        let held = std::mem::take(&mut self.reader(Side::Client).held);
+        self.tell_unread(Side::Client, &held);
         self.transcript.hand_over(next.parser.as_mut());
         next
     }
